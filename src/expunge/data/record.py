@@ -1,0 +1,76 @@
+"""One record of a user's data, whatever shape its file had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from expunge.errors import InputError
+from expunge.storage.secret import Secret
+
+Kind = Literal["text", "completion", "qa", "messages"]
+FORMS = ("trained", "paraphrased_question", "paraphrased_answer", "perturbed_answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One record. Every text is a ``Secret``; the public name of a record is its role and number.
+
+    Attributes:
+        index: number of the record in its file, from 0; with ``split`` its public name.
+        split: role of the file: forget, retain, holdout, ...
+        kind: shape it was read from; decides the template and which tokens are the answer.
+        prompt: question or prompt; None for plain text and conversations.
+        answer: answer, completion, the plain text, or the last assistant turn.
+        messages: the turns before ``answer``, for conversations.
+        id: the user's own identifier, if any.
+        subject: whom or what the record is about; clusters intervals.
+        weight: weight in losses, at least 0.
+        paraphrased_question: the question in other words.
+        paraphrased_answer: the answer in other words.
+        perturbed_answers: wrong answers of the same form.
+    """
+
+    index: int
+    split: str
+    kind: Kind
+    answer: Secret
+    prompt: Secret | None = None
+    messages: tuple[Message, ...] = ()
+    id: Secret | None = None
+    subject: Secret | None = None
+    weight: float = 1.0
+    paraphrased_question: Secret | None = None
+    paraphrased_answer: Secret | None = None
+    perturbed_answers: tuple[Secret, ...] = ()
+
+    def with_answer(self, answer: str) -> Record:
+        """Returns this record with another answer, for relabelling."""
+        return replace(self, answer=self.answer.relabel(answer))
+
+    def forms(self, form: str) -> tuple[Record, ...]:
+        """Returns the records to score for one form of this record; empty when it has no such form.
+
+        ``trained`` is the record itself, ``paraphrased_question`` and ``paraphrased_answer`` replace one side, and
+        ``perturbed_answer`` gives one record for each wrong answer.
+
+        Raises:
+            InputError: a form that does not exist.
+        """
+        if form == "trained":
+            return (self,)
+        if form == "paraphrased_question":
+            return () if self.paraphrased_question is None else (replace(self, prompt=self.paraphrased_question),)
+        if form == "paraphrased_answer":
+            return () if self.paraphrased_answer is None else (replace(self, answer=self.paraphrased_answer),)
+        if form == "perturbed_answer":
+            return tuple(replace(self, answer=answer) for answer in self.perturbed_answers)
+        raise InputError(f"There is no form {form!r}; known: {', '.join(FORMS)}.")

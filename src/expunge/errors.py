@@ -1,0 +1,69 @@
+"""Every error Expunge raises: an ``ExpungeError`` that is also the builtin it refines, with the exit code of the command line."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ExpungeError(Exception):
+    """Base of every error a user can cause. Its message says what, why and what to do, and holds no record text."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputError(ExpungeError, ValueError):
+    """Something handed in cannot be used: a file, a flag, a setting, a combination."""
+
+    exit_code = 2
+
+
+class UnknownNameError(InputError, LookupError):
+    """A registry or a settings class does not have this name."""
+
+
+class MissingNeedError(InputError):
+    """A method, metric or attack needs something that was not handed in; the message names the flag that supplies it."""
+
+
+class UnsafeModelError(InputError):
+    """A model folder could run code when loaded (pickle weights, remote code)."""
+
+
+class MissingExtraError(ExpungeError, ImportError):
+    """An optional package is not installed; the message has the command that installs it."""
+
+    exit_code = 2
+
+
+class LockedError(ExpungeError, RuntimeError):
+    """Another process is working in this folder."""
+
+    exit_code = 2
+
+
+class DivergedError(ExpungeError, ArithmeticError):
+    """Training left the finite or the sane; the last good checkpoint is kept and never receipted."""
+
+    exit_code = 3
+
+
+class VerificationError(ExpungeError, ValueError):
+    """A digest, signature or ledger does not match what it vouches for."""
+
+    exit_code = 4
+
+
+class ResourceError(ExpungeError, OSError):
+    """Not enough memory, disk or time on this machine."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(ExpungeError, RuntimeError):
+    """The run stopped at a step boundary on request and can be resumed by the same command."""
+
+    exit_code = 75
+
+
+class ExpungeWarning(UserWarning):
+    """Something a user should know and that does not stop the work."""

@@ -1,0 +1,169 @@
+"""Membership inference from one model's numbers: does the forget set look trained on, next to records never seen?
+
+Scores are oriented so that higher means member; the value is the area under the ROC curve of members against non-members. It is
+never flipped: below 0.5 the forget set stands out on the other side, which is a leak too.
+
+Loss: Yeom et al., 2018, https://arxiv.org/abs/1709.01604. zlib: Carlini et al., 2021, https://arxiv.org/abs/2012.07805.
+Min-K%: Shi et al., 2024, https://arxiv.org/abs/2310.16789. Min-K%++: Zhang et al., 2025, https://arxiv.org/abs/2404.02936.
+
+Shapes: N records, T scored tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from expunge.errors import InputError
+from expunge.functional.statistics import auc
+from expunge.metrics.base import Answers, Floats, Metric, Need, NeedKind, Sample, Score
+from expunge.metrics.records import NAN, mean_logp
+from expunge.registry import metrics
+
+MIN_STD = 1e-6  # a one-hot distribution has no spread; the square is what Min-K%++ clamps
+_ROUNDING = 1e-9  # 0.7 * 10 is 7.000000000000001 in binary, and ceil would take eight tokens
+
+
+def zlib_score(logps_T: Floats, compressed_bytes: float) -> float:
+    """Returns the mean log-probability per byte of the compressed answer text."""
+    return mean_logp(logps_T) / compressed_bytes
+
+
+def min_k(values_T: Floats, k: float) -> float:
+    """Returns the mean of the lowest ceil(k * T) of the values, at least one; NaN without any."""
+    if not len(values_T):
+        return NAN
+    count = max(1, math.ceil(k * len(values_T) - _ROUNDING))
+    return float(np.mean(np.sort(values_T)[:count]))
+
+
+def min_k_plus_plus(logps_T: Floats, moments_T2: Floats, k: float) -> float:
+    """Returns ``min_k`` of (log p - mean) / standard deviation, moments of the log-probability over the vocabulary.
+
+    Args:
+        logps_T: log-probability of each scored token, nats.
+        moments_T2: mean and standard deviation of log p under p itself, nats.
+        k: share of the tokens that counts.
+    """
+    return min_k((logps_T - moments_T2[:, 0]) / np.maximum(moments_T2[:, 1], MIN_STD), k)
+
+
+def membership_auc(members_N: Floats, nonmembers_M: Floats) -> float:
+    """Returns the probability that a member scores above a non-member, ties half; NaN if one side is empty."""
+    return float(auc(members_N, nonmembers_M)) if len(members_N) and len(nonmembers_M) else NAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipMetric(Metric):
+    """Base of membership attacks: each gives one score per record from needs of the same kinds on two splits.
+
+    Attributes:
+        split: records whose membership is in question.
+        against: records of the same distribution that no model has seen.
+    """
+
+    split: str = "forget"
+    against: str = "holdout"
+
+    direction = "closer"
+    unit = "area under the ROC curve, 0 to 1, 0.5 where nothing shows"
+
+    @property
+    @abstractmethod
+    def kinds(self) -> tuple[NeedKind, ...]:
+        """Kinds of numbers that ``score`` takes, in order."""
+
+    @abstractmethod
+    def score(self, *numbers: Floats) -> float:
+        """Returns one record's score, higher for members."""
+
+    def needs(self) -> tuple[Need, ...]:
+        """The same kinds on both splits."""
+        return tuple(Need(kind=kind, split=split) for split in (self.split, self.against) for kind in self.kinds)
+
+    def compute(self, answers: Answers) -> Score:
+        """The area under the ROC curve."""
+        samples = tuple(Sample(split, self._scores(split, answers)) for split in (self.split, self.against))
+        return Score(samples, membership_auc)
+
+    def _scores(self, split: str, answers: Answers) -> Floats:
+        columns = [answers[Need(kind=kind, split=split)] for kind in self.kinds]
+        return np.array(
+            [
+                self.score(*(forms[0] for forms in record)) if all(len(forms) for forms in record) else NAN
+                for record in zip(*columns, strict=True)
+            ],
+            dtype=np.float64,
+        )
+
+
+@metrics.register("mia_loss")
+@dataclass(frozen=True, kw_only=True)
+class MiaLoss(MembershipMetric):
+    """Members have the lower loss."""
+
+    kinds = ("token_logps",)
+    paper = "Yeom et al., 2018, https://arxiv.org/abs/1709.01604"
+
+    def score(self, *numbers: Floats) -> float:
+        """Mean log-probability."""
+        return mean_logp(numbers[0])
+
+
+@metrics.register("mia_zlib")
+@dataclass(frozen=True, kw_only=True)
+class MiaZlib(MembershipMetric):
+    """Loss, relative to how well the text compresses."""
+
+    kinds = ("token_logps", "zlib_bytes")
+    paper = "Carlini et al., 2021, https://arxiv.org/abs/2012.07805"
+
+    def score(self, *numbers: Floats) -> float:
+        """Mean log-probability per compressed byte."""
+        logps_T, compressed_bytes = numbers
+        return zlib_score(logps_T, float(compressed_bytes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinKMetric(MembershipMetric):
+    """Base of attacks on the least likely share of the tokens.
+
+    Attributes:
+        k: share of the tokens that counts, above 0 and at most 1; rounded up to whole tokens, at least one.
+    """
+
+    k: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.k <= 1:
+            raise InputError(f"k={self.k} is not a share of the tokens; give a number above 0 and at most 1, such as 0.2.")
+
+
+@metrics.register("mia_min_k")
+@dataclass(frozen=True, kw_only=True)
+class MiaMinK(MinKMetric):
+    """Members lack the very unlikely tokens."""
+
+    kinds = ("token_logps",)
+    paper = "Shi et al., 2024, https://arxiv.org/abs/2310.16789"
+
+    def score(self, *numbers: Floats) -> float:
+        """Mean log-probability of the least likely tokens."""
+        return min_k(numbers[0], self.k)
+
+
+@metrics.register("mia_min_k_plus_plus")
+@dataclass(frozen=True, kw_only=True)
+class MiaMinKPlusPlus(MinKMetric):
+    """Members are modes of the model's distribution: Min-K% on log-probabilities standardised over the vocabulary."""
+
+    kinds = ("token_logps", "moments")
+    paper = "Zhang et al., 2025, https://arxiv.org/abs/2404.02936"
+
+    def score(self, *numbers: Floats) -> float:
+        """Mean standardised log-probability of the least outstanding tokens."""
+        logps_T, moments_T2 = numbers
+        return min_k_plus_plus(logps_T, moments_T2, self.k)

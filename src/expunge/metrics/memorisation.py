@@ -1,0 +1,296 @@
+"""How much of an answer a model holds: exact memorisation, extraction strength, probability, ROUGE-L, truth ratio, perplexity.
+
+TOFU (probability, ROUGE-L recall, truth ratio): Maini et al., 2024, https://arxiv.org/abs/2401.06121.
+Extraction strength: Carlini et al., 2021, https://arxiv.org/abs/2012.07805, made exact by Wang et al., 2024, https://arxiv.org/abs/2406.09179.
+Exact memorisation: Tirumala et al., 2022, https://arxiv.org/abs/2205.10770.
+
+Shapes: N records, F wrong answers, T scored tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from expunge.metrics.base import Answers, Direction, Floats, Metric, Need, Sample, Score, mean_score
+from expunge.metrics.records import NAN, all_forms, check_form, first_form, knowledge_aim, mean_logp, per_record
+from expunge.registry import metrics
+
+Mean = Literal["geometric", "arithmetic"]
+Aggregate = Literal["closer_to_one", "truth_better"]
+TOFU_PAPER = "Maini et al., 2024, https://arxiv.org/abs/2401.06121"
+
+
+def exact_memorisation(ranks_T: Sequence[int] | np.ndarray[Any, Any]) -> float:
+    """Returns the fraction of answer tokens that greedy decoding gets right given the true tokens before them; NaN without any."""
+    return float(np.mean(np.asarray(ranks_T) == 0)) if len(ranks_T) else NAN
+
+
+def extraction_strength(ranks_T: Sequence[int] | np.ndarray[Any, Any]) -> float:
+    """Returns 1 - k/T, where k is the least number of answer tokens that must be given for greedy decoding to say the rest.
+
+    That is the length of the longest suffix of rank-0 tokens over T: 0 where the last token is wrong, 1 where all are right;
+    NaN without any token.
+    """
+    if not len(ranks_T):
+        return NAN
+    wrong = np.flatnonzero(np.asarray(ranks_T) != 0)
+    given = int(wrong[-1]) + 1 if len(wrong) else 0
+    return 1.0 - given / len(ranks_T)
+
+
+def normalised_probability(logps_N: Floats, wrong_logps_N: Sequence[Floats]) -> Floats:
+    """Returns (N,): P(a) / (P(a) + sum of P(wrong answers)), each P the exponential of a mean log-probability per token.
+
+    Args:
+        logps_N: mean log-probability of the true answer, nats per token.
+        wrong_logps_N: the same of each record's wrong answers, (F,) each; a record without any gives NaN.
+    """
+    return np.array(
+        [_softmax_first(np.array([own, *wrong])) if len(wrong) else NAN for own, wrong in zip(logps_N, wrong_logps_N, strict=True)]
+    )
+
+
+def truth_ratio(truth_logps_N: Floats, wrong_logps_N: Sequence[Floats], mean: Mean = "geometric") -> Floats:
+    """Returns (N,): how probable the wrong answers are, relative to a true answer; 1 where the model cannot tell them apart.
+
+    Geometric, as in the code that gave all published numbers: exp(mean of wrong log-probabilities - true log-probability).
+    Arithmetic, as in the paper: mean of wrong probabilities / true probability. The logarithms are means over tokens.
+
+    Args:
+        truth_logps_N: mean log-probability of the (paraphrased) true answer, nats per token.
+        wrong_logps_N: the same of each record's wrong answers, (F,) each; a record without any gives NaN.
+        mean: which mean to take over the wrong answers.
+    """
+    return np.array(
+        [_ratio(own, wrong, mean) if len(wrong) else NAN for own, wrong in zip(truth_logps_N, wrong_logps_N, strict=True)]
+    )
+
+
+def truth_scores(ratios_N: Floats, aggregate: Aggregate) -> Floats:
+    """Returns (N,), between 0 and 1: min(R, 1/R) for ``closer_to_one``, max(0, 1 - R) for ``truth_better``."""
+    if aggregate == "truth_better":
+        return np.maximum(0.0, 1.0 - ratios_N)
+    with np.errstate(divide="ignore"):
+        return np.minimum(ratios_N, 1.0 / ratios_N)
+
+
+def perplexity(nats_N: Floats, tokens_N: Floats) -> float:
+    """Returns exp(sum of negative log-likelihoods / sum of tokens) over a corpus; NaN without tokens."""
+    total = float(np.sum(tokens_N))
+    with np.errstate(over="ignore"):
+        return float(np.exp(np.sum(nats_N) / total)) if total else NAN
+
+
+def _ratio(own: float, wrong_F: Floats, mean: Mean) -> float:
+    if mean == "geometric":
+        middle = float(np.mean(wrong_F))
+    else:
+        middle = float(np.logaddexp.reduce(wrong_F)) - float(np.log(len(wrong_F)))
+    with np.errstate(over="ignore"):  # a collapsed model may give an infinite ratio, which scores 0 either way
+        return float(np.exp(middle - own))
+
+
+def _softmax_first(logps: Floats) -> float:
+    return float(np.exp(logps[0] - np.logaddexp.reduce(logps)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeMetric(Metric):
+    """Base of metrics that read one form of one split and rise with what the model knows of it.
+
+    Attributes:
+        split: split to read.
+        form: form of its records, see ``expunge.data.record.FORMS``.
+    """
+
+    split: str = "forget"
+    form: str = "trained"
+
+    direction = "closer"
+
+    def __post_init__(self) -> None:
+        check_form(self.form)
+
+    @property
+    def aim(self) -> Direction:
+        """To the retrained model's value on the forget side, up elsewhere."""
+        return knowledge_aim(self.split)
+
+
+@metrics.register("exact_memorisation")
+@dataclass(frozen=True, kw_only=True)
+class ExactMemorisation(KnowledgeMetric):
+    """Fraction of answer tokens that are the model's first choice, mean over records."""
+
+    unit = "fraction of answer tokens, 0 to 1"
+    paper = "Tirumala et al., 2022, https://arxiv.org/abs/2205.10770"
+
+    def needs(self) -> tuple[Need, ...]:
+        """Ranks of the answer tokens."""
+        return (Need(kind="ranks", split=self.split, form=self.form),)
+
+    def compute(self, answers: Answers) -> Score:
+        """Mean over records of ``exact_memorisation``."""
+        return mean_score(self.split, per_record(answers[self.needs()[0]], exact_memorisation))
+
+
+@metrics.register("extraction_strength")
+@dataclass(frozen=True, kw_only=True)
+class ExtractionStrength(KnowledgeMetric):
+    """Share of the answer that greedy decoding completes without help, mean over records."""
+
+    unit = "fraction of answer tokens, 0 to 1"
+    paper = "Carlini et al., 2021, https://arxiv.org/abs/2012.07805; Wang et al., 2024, https://arxiv.org/abs/2406.09179"
+
+    def needs(self) -> tuple[Need, ...]:
+        """Ranks of the answer tokens."""
+        return (Need(kind="ranks", split=self.split, form=self.form),)
+
+    def compute(self, answers: Answers) -> Score:
+        """Mean over records of ``extraction_strength``."""
+        return mean_score(self.split, per_record(answers[self.needs()[0]], extraction_strength))
+
+
+@metrics.register("probability")
+@dataclass(frozen=True, kw_only=True)
+class Probability(KnowledgeMetric):
+    """Probability of the answer, per token (geometric mean), mean over records.
+
+    Attributes:
+        normalised: divide by the sum over the answer and its wrong answers, as TOFU does for real authors and world facts.
+    """
+
+    normalised: bool = False
+
+    unit = "probability per answer token, 0 to 1"
+    paper = TOFU_PAPER
+
+    def needs(self) -> tuple[Need, ...]:
+        """Log-probabilities of the answer, and of the wrong answers where they normalise."""
+        own = Need(kind="token_logps", split=self.split, form=self.form)
+        wrong = Need(kind="token_logps", split=self.split, form="perturbed_answer")
+        return (own, wrong) if self.normalised else (own,)
+
+    def compute(self, answers: Answers) -> Score:
+        """Mean over records of exp(mean log-probability), or of ``normalised_probability``."""
+        own, *wrong = self.needs()
+        if wrong:
+            values = normalised_probability(first_form(answers[own]), all_forms(answers[wrong[0]]))
+        else:
+            values = per_record(answers[own], lambda logps_T: float(np.exp(mean_logp(logps_T))))
+        return mean_score(self.split, values)
+
+
+@metrics.register("rouge")
+@dataclass(frozen=True, kw_only=True)
+class Rouge(KnowledgeMetric):
+    """ROUGE-L recall of the greedy continuation of the prompt against the answer, mean over records.
+
+    Attributes:
+        max_new_tokens: length at which the continuation is cut.
+    """
+
+    max_new_tokens: int = 200
+
+    unit = "fraction of the answer's words, 0 to 1"
+    paper = TOFU_PAPER
+
+    def needs(self) -> tuple[Need, ...]:
+        """One score for each continuation."""
+        return (rouge_need(self.split, self.form, self.max_new_tokens),)
+
+    def compute(self, answers: Answers) -> Score:
+        """Mean over records."""
+        return mean_score(self.split, per_record(answers[self.needs()[0]], float))
+
+
+def rouge_need(split: str, form: str, max_new_tokens: int) -> Need:
+    """Returns the need of ROUGE-L recall of greedy continuations."""
+    params = (("max_new_tokens", max_new_tokens), ("scorer", "rouge_l_recall"))
+    return Need(kind="generation_score", split=split, form=form, params=params)
+
+
+@metrics.register("truth_ratio")
+@dataclass(frozen=True, kw_only=True)
+class TruthRatio(Metric):
+    """Whether the model prefers the truth, in words it did not train on, to wrong answers of the same shape.
+
+    Attributes:
+        split: split to read.
+        form: the true answer; TOFU's real authors and world facts have no paraphrase and use ``trained``.
+        mean: mean over the wrong answers: ``geometric`` (all published numbers) or ``arithmetic`` (the paper's formula).
+        aggregate: ``closer_to_one`` for the forget set, ``truth_better`` for knowledge that should stay.
+    """
+
+    split: str = "forget"
+    form: str = "paraphrased_answer"
+    mean: Mean = "geometric"
+    aggregate: Aggregate = "closer_to_one"
+
+    direction = "closer"
+    unit = "mean over records of a score of the ratio, 0 to 1"
+    paper = TOFU_PAPER
+
+    def __post_init__(self) -> None:
+        check_form(self.form, ("trained", "paraphrased_question", "paraphrased_answer"))
+
+    @property
+    def aim(self) -> Direction:
+        """To the retrained model's value on the forget side, up elsewhere."""
+        return knowledge_aim(self.split)
+
+    def needs(self) -> tuple[Need, ...]:
+        """Log-probabilities of the true and of the wrong answers."""
+        return ratio_needs(self.split, self.form)
+
+    def compute(self, answers: Answers) -> Score:
+        """Mean over records of ``truth_scores``."""
+        truth, wrong = self.needs()
+        ratios = truth_ratio(first_form(answers[truth]), all_forms(answers[wrong]), self.mean)
+        return mean_score(self.split, truth_scores(ratios, self.aggregate))
+
+
+def ratio_needs(split: str, form: str) -> tuple[Need, Need]:
+    """Returns the needs of the truth ratio: the true answer in ``form``, and the wrong answers."""
+    return Need(kind="token_logps", split=split, form=form), Need(kind="token_logps", split=split, form="perturbed_answer")
+
+
+@metrics.register("perplexity")
+@dataclass(frozen=True, kw_only=True)
+class Perplexity(Metric):
+    """Perplexity of the answers of a split, one number for all its tokens.
+
+    Attributes:
+        split: split to read.
+        form: form of its records.
+    """
+
+    split: str = "retain"
+    form: str = "trained"
+
+    direction = "lower"
+    unit = "perplexity, from 1"
+    paper = "Jelinek et al., 1977, https://doi.org/10.1121/1.2016299"
+
+    def __post_init__(self) -> None:
+        check_form(self.form)
+
+    @property
+    def aim(self) -> Direction:
+        """To the retrained model's value on the forget side, down elsewhere."""
+        return "closer" if knowledge_aim(self.split) == "closer" else "lower"
+
+    def needs(self) -> tuple[Need, ...]:
+        """Log-probabilities of the answer tokens."""
+        return (Need(kind="token_logps", split=self.split, form=self.form),)
+
+    def compute(self, answers: Answers) -> Score:
+        """``perplexity`` over all forms of all records."""
+        answer = answers[self.needs()[0]]
+        nats = np.array([-sum(float(np.sum(logps_T)) for logps_T in forms) for forms in answer], dtype=np.float64)
+        tokens = np.array([sum(len(logps_T) for logps_T in forms) for forms in answer], dtype=np.float64)
+        return Score((Sample(self.split, nats), Sample(self.split, tokens)), perplexity)

@@ -1,0 +1,56 @@
+"""From answers to one number per record. Shapes: N records, F forms of one record, T scored tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+
+from expunge.data.record import FORMS
+from expunge.errors import InputError
+from expunge.metrics.base import Answer, Direction, Floats
+from expunge.registry import suggest
+
+NAN = float("nan")
+FORGET_SIDE = ("forget", "holdout")  # splits the retrained model has not seen
+
+
+def per_record(answer: Answer, value: Callable[[Any], float]) -> Floats:
+    """Returns (N,): ``value`` of each record's numbers, averaged over its forms; NaN where a record has no form."""
+    return np.array([_mean_of([value(numbers) for numbers in forms]) for forms in answer], dtype=np.float64)
+
+
+def mean_logp(logps_T: Floats) -> float:
+    """Returns the mean log-probability of the scored tokens, nats per token; NaN without any (the answer was cut off)."""
+    return float(np.mean(logps_T)) if len(logps_T) else NAN
+
+
+def first_form(answer: Answer) -> Floats:
+    """Returns (N,): the mean log-probability, nats per token, of forms that occur once for each record; NaN where absent."""
+    return per_record(answer, mean_logp)
+
+
+def all_forms(answer: Answer) -> list[Floats]:
+    """Returns for each record the mean log-probabilities (F,), nats per token, of its forms that have scored tokens."""
+    return [np.array([mean_logp(logps_T) for logps_T in forms if len(logps_T)], dtype=np.float64) for forms in answer]
+
+
+def check_form(form: str, allowed: Collection[str] = FORMS) -> None:
+    """Refuses a form that this metric cannot read.
+
+    Raises:
+        InputError: ``form`` is not among ``allowed``.
+    """
+    if form not in allowed:
+        raise InputError(f"form={form!r} cannot be scored here.{suggest(form, allowed)}")
+
+
+def knowledge_aim(split: str) -> Direction:
+    """Returns where a measure of knowledge should go: on the forget side to the retrained model's value, elsewhere up."""
+    return "closer" if split in FORGET_SIDE else "higher"
+
+
+def _mean_of(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else NAN

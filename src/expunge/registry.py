@@ -1,0 +1,119 @@
+"""Names of everything pluggable, known without importing what they name.
+
+A registered thing is announced by one line at the start of a line in its file::
+
+    @methods.register("npo")
+
+``Registry.names`` reads these lines from the source files of its packages (no import, so no torch) and adds the entry points
+of installed packages (group ``expunge.<variable>``). ``Registry.get`` imports the one file that holds the name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from expunge.errors import InputError, UnknownNameError
+
+Registered = TypeVar("Registered")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Returns a sentence that names the closest known names, and all of them when they are few."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+    listing = f" Known: {', '.join(known)}." if known else ""
+    return hint + listing
+
+
+class Registry:
+    """Objects of one kind by name.
+
+    Args:
+        variable: name of the module variable that holds this registry; the announcing line starts with it.
+        kind: what a user calls one of its objects, for messages.
+        packages: packages whose files announce names.
+    """
+
+    def __init__(self, variable: str, kind: str, *packages: str) -> None:
+        self.variable = variable
+        self.kind = kind
+        self.packages = packages
+        self._objects: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """Decorator that files an object under ``name``. The name must stand as a literal at the start of a line."""
+
+        def file(thing: Registered) -> Registered:
+            if name in self._objects and self._objects[name] is not thing:
+                raise InputError(f"The {self.kind} {name!r} is registered twice; give one of them another name.")
+            self._objects[name] = thing
+            return thing
+
+        return file
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """Name to module, read from source text."""
+        announced = re.compile(rf'^@?{self.variable}\.register\(\s*"([a-z0-9_+]+)"', re.MULTILINE)
+        modules: dict[str, str] = {}
+        for package in self.packages:
+            spec = importlib.util.find_spec(package)
+            for folder in (spec.submodule_search_locations or []) if spec else []:
+                root = Path(folder)
+                for path in sorted(root.rglob("*.py")):
+                    dotted = ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+                    for name in announced.findall(path.read_text(encoding="utf-8")):
+                        modules[name] = dotted
+        return modules
+
+    @cached_property
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {point.name: point for point in importlib.metadata.entry_points(group=f"expunge.{self.variable}")}
+
+    def names(self) -> list[str]:
+        """All names, sorted, without importing what they name."""
+        return sorted({*self._modules, *self._entry_points, *self._objects})
+
+    def get(self, name: str) -> Any:
+        """Returns what is registered as ``name``.
+
+        Raises:
+            UnknownNameError: no such name; the message suggests close ones.
+        """
+        if name not in self._objects:
+            if name in self._modules:
+                importlib.import_module(self._modules[name])
+            elif name in self._entry_points:
+                self._objects.setdefault(name, self._entry_points[name].load())
+        if name not in self._objects:
+            raise UnknownNameError(f"There is no {self.kind} named {name!r}.{suggest(name, self.names())}")
+        return self._objects[name]
+
+    def name_of(self, thing: object) -> str:
+        """Returns the name under which ``thing`` (an object, or an instance of a registered class) is filed."""
+        for name, known in self._objects.items():
+            if known is thing or known is type(thing):
+                return name
+        raise UnknownNameError(f"{type(thing).__name__} is not a registered {self.kind}.")
+
+
+methods = Registry("methods", "method", "expunge.methods", "expunge.exact")
+metrics = Registry("metrics", "metric", "expunge.metrics")
+suites = Registry("suites", "suite", "expunge.evaluation")
+attacks = Registry("attacks", "attack", "expunge.attacks")
+benchmarks = Registry("benchmarks", "benchmark", "expunge.benchmarks")
+localizers = Registry("localizers", "localizer", "expunge.localize")
+retain_terms = Registry("retain_terms", "retain term", "expunge.methods")
+relabellers = Registry("relabellers", "relabeller", "expunge.models", "expunge.data")
+optimizers = Registry("optimizers", "optimizer", "expunge.training")
+stoppers = Registry("stoppers", "stopper", "expunge.training")
+parameter_choices = Registry("parameter_choices", "parameter choice", "expunge.models")
