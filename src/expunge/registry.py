@@ -63,7 +63,7 @@ class Registry:
     @cached_property
     def _modules(self) -> dict[str, str]:
         """Name to module, read from source text."""
-        announced = re.compile(rf'^@?{self.variable}\.register\(\s*"([a-z0-9_+]+)"', re.MULTILINE)
+        announced = re.compile(rf'^@?{self.variable}\.register\(\s*"([a-z0-9_]+)"', re.MULTILINE)
         modules: dict[str, str] = {}
         for package in self.packages:
             spec = importlib.util.find_spec(package)

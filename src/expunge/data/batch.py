@@ -53,6 +53,13 @@ class Batch:
     weights_B: Tensor
     rows_B: Tensor
 
+    @property
+    def labels_scored_BT(self) -> Tensor:
+        """True where a token is scored; column 0 never is."""
+        scored_BT = self.labels_BT.ne(IGNORE)
+        scored_BT[:, 0] = False
+        return scored_BT
+
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on another device."""
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})

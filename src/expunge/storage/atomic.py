@@ -11,27 +11,32 @@ the old one out; in between nothing has the final name, and ``recover`` puts the
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import re
-import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from expunge.errors import InputError, ResourceError
+from expunge.errors import InputError
+from expunge.storage.disk import (
+    disk_errors,
+    full_disk,
+    is_leftover,
+    make_folder,
+    remove,
+    sync_file,
+    sync_folder,
+    temporary_sibling,
+    temporary_start,
+    write_all,
+)
 from expunge.storage.plain import from_json, to_json
 
+ASIDE = ".old-"  # start of the name of a folder that is being replaced
 _CHUNK = 1 << 20  # bytes copied at a time
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
-_TAKEN = {errno.EEXIST, errno.ENOTEMPTY}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-[0-9a-f]{16}")
-_ASIDE = ".old-"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -41,10 +46,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         ResourceError: the disk or quota is full; what stood there before still does.
         InputError: this place cannot be written to.
     """
-    with _new_file(path) as (descriptor, temporary):
-        write_all(descriptor, data)
-        _finish(descriptor)
-        temporary.replace(path)
+    _put(path, [data], _replace)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -83,20 +85,7 @@ def create_bytes(path: Path, data: bytes) -> bool:
     Raises:
         ResourceError, InputError: as ``write_bytes``.
     """
-    with _new_file(path) as (descriptor, temporary):
-        write_all(descriptor, data)
-        _finish(descriptor)
-        try:
-            os.link(temporary, path)  # unlike a rename, a link never replaces
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if path.exists():
-                return False
-            temporary.replace(path)
-        return True
+    return _put(path, [data], _link)
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -106,14 +95,12 @@ def copy_file(source: Path, target: Path) -> None:
         InputError: the source is no readable file, or the target's place cannot be written to.
         ResourceError: the disk or quota is full; what stood there before still does.
     """
-    if not source.is_file():
-        raise InputError(f"The file to copy into {target.parent} does not exist or is not a file.")
-    with _new_file(target) as (descriptor, temporary):
-        with source.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                write_all(descriptor, chunk)
-        _finish(descriptor)
-        temporary.replace(target)
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise InputError(f"The file to copy into {target.parent} cannot be read: {error.strerror}.") from None
+    with stream:
+        _put(target, _chunks(stream), _replace)
 
 
 @contextmanager
@@ -127,22 +114,25 @@ def folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         replace: take the place of an existing folder, which stays complete until the new one is.
 
     Raises:
-        InputError: ``path`` exists and ``replace`` is off, it holds something else than files and folders, or it cannot be written.
+        InputError: ``path`` exists and ``replace`` is off, the block made something else than files and folders, or this place
+            cannot be written to.
         ResourceError: the disk or quota is full; what stood at ``path`` still does.
     """
+    temporary = temporary_sibling(path)
     with disk_errors(path.parent):
         _restore_aside(path)
         if not replace:
             _refuse_existing(path)
         make_folder(path.parent)
-        temporary = _temporary(path)
         temporary.mkdir(mode=0o700)
-        try:
+    try:
+        with full_disk(path.parent):
             yield temporary
+        with disk_errors(path.parent):
             _sync_tree(temporary)
             _move_in(temporary, path, replace=replace)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def recover(path: Path) -> None:
@@ -150,117 +140,77 @@ def recover(path: Path) -> None:
 
     Call it while holding the lock of the work on ``path``: it cannot tell a killed writer from one still at work.
     """
+    if not path.parent.is_dir():
+        return
+    starts = (temporary_start(path), temporary_start(_aside(path)))
     with disk_errors(path.parent):
         _restore_aside(path)
-        if path.parent.is_dir():
-            start = _temporary_start(path)
-            for child in sorted(path.parent.iterdir()):
-                if child.name.startswith(start) and is_leftover(child.name):
-                    remove(child)
+        for child in sorted(path.parent.iterdir()):
+            if child.name.startswith(starts) and is_leftover(child.name):
+                remove(child)
 
 
 def recover_tree(root: Path) -> None:
     """Does what ``recover`` does for everything inside a folder; call it while holding the folder's lock."""
     with disk_errors(root):
-        for child in sorted(root.iterdir()) if root.is_dir() else []:
-            if child.name.startswith(_ASIDE):
-                _restore_aside(root / child.name.removeprefix(_ASIDE))
+        for child in sorted(root.iterdir()):
+            if child.name.startswith(ASIDE):
+                _restore_aside(root / child.name.removeprefix(ASIDE))
             elif is_leftover(child.name):
                 remove(child)
-            elif child.is_dir() and not child.is_symlink():
+        for child in sorted(root.iterdir()):
+            if child.is_dir() and not child.is_symlink():
                 recover_tree(child)
 
 
-def is_leftover(name: str) -> bool:
-    """Whether a file or folder of this name is a write that was not finished."""
-    return _TEMPORARY.fullmatch(name) is not None
+def _put(target: Path, chunks: Iterable[bytes], publish: Callable[[Path, Path], bool]) -> bool:
+    """Writes a temporary file and publishes it as ``target``; returns what ``publish`` does."""
+    with disk_errors(target.parent):
+        make_folder(target.parent)
+        temporary = temporary_sibling(target)
+        try:
+            _write_temporary(temporary, chunks)
+            published = publish(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
+    return published
 
 
-def remove(path: Path) -> None:
-    """Removes a file, a link or a whole folder; a folder loses its name first, so that no half of it keeps it."""
-    if path.is_dir() and not path.is_symlink():
-        doomed = path if is_leftover(path.name) else path.rename(_temporary(path))
-        shutil.rmtree(doomed)
-    else:
-        path.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def make_folder(path: Path) -> None:
-    """Creates a folder and its missing parents, each with mode 0700 whatever the umask."""
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Forces the entries of a folder to disk, so that a rename survives a power cut."""
-    if os.name == "nt":  # Windows has no such call
-        return
-    descriptor = os.open(path, os.O_RDONLY)
+def _write_temporary(path: Path, chunks: Iterable[bytes]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.fsync(descriptor)
+        for chunk in chunks:
+            write_all(descriptor, chunk)
+        os.fsync(descriptor)  # before the rename: otherwise a power cut can leave an empty file under the final name
     finally:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of ``data``; one call to the system may write less than it was given."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def _replace(temporary: Path, target: Path) -> bool:
+    temporary.replace(target)
+    return True
 
 
-@contextmanager
-def disk_errors(place: Path) -> Iterator[None]:
-    """Turns errors of the system about a full disk or a forbidden place into errors that say what to do."""
+def _link(temporary: Path, target: Path) -> bool:
     try:
-        yield
-    except (ResourceError, InputError):
-        raise
+        os.link(temporary, target)  # unlike a rename, a link never replaces
+    except FileExistsError:
+        return False
     except OSError as error:
-        # "from None": the system's own message repeats file names.
-        if error.errno in _FULL:
-            advice = "free some space or choose a folder on another disk, then run the same command again"
-            message = f"The disk or quota that holds {place} is full; what was there before is untouched: {advice}."
-            raise ResourceError(message) from None
-        if error.errno in _REFUSED:
-            reason = os.strerror(error.errno or 0)
-            raise InputError(f"{place} cannot be written to ({reason}); choose a folder of your own.") from None
-        raise
+        if error.errno not in _NO_LINKS:
+            raise
+        return not os.path.lexists(target) and _replace(temporary, target)
+    return True
 
 
-@contextmanager
-def _new_file(target: Path) -> Iterator[tuple[int, Path]]:
-    """Yields descriptor and path of a temporary file; afterwards it is gone and the folder of ``target`` is on disk."""
-    with disk_errors(target.parent):
-        make_folder(target.parent)
-        temporary = _temporary(target)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            yield descriptor, temporary
-        finally:
-            os.close(descriptor)
-            temporary.unlink(missing_ok=True)
-        sync_folder(target.parent)
-
-
-def _finish(descriptor: int) -> None:
-    os.fsync(descriptor)  # before the rename: otherwise a power cut can leave an empty file under the final name
-
-
-def _temporary_start(path: Path) -> str:
-    return f".tmp-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"  # a digest: no name of the user's spreads
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(_temporary_start(path) + secrets.token_hex(8))
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        yield chunk
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(_ASIDE + path.name)
+    return path.with_name(ASIDE + path.name)
 
 
 def _restore_aside(path: Path) -> None:
@@ -281,18 +231,17 @@ def _refuse_existing(path: Path) -> None:
 
 
 def _move_in(temporary: Path, path: Path, *, replace: bool) -> None:
-    replacing = replace and os.path.lexists(path)
-    if not replacing:
+    if not replace:
         _refuse_existing(path)  # a rename would silently replace an empty folder
-    else:
+    replacing = os.path.lexists(path)
+    if replacing:
         path.rename(_aside(path))
     try:
         temporary.rename(path)
     except OSError as error:
-        if replacing:
-            _restore_aside(path)
-        if error.errno in _TAKEN:
-            raise InputError(f"{path} was created by someone else meanwhile; choose another place.") from None
+        _restore_aside(path)
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise InputError(f"{path} was created by another process meanwhile; choose another place.") from None
         raise
     sync_folder(path.parent)
     if replacing:
@@ -306,17 +255,9 @@ def _sync_tree(root: Path) -> None:
         if stat.S_ISDIR(mode):
             _sync_tree(child)
         elif stat.S_ISREG(mode):
-            _sync_file(child)
+            child.chmod(mode & 0o700)
+            sync_file(child)
         else:
             raise InputError("A folder to be kept holds a link or a device; only files and folders can be kept.")
     root.chmod(0o700)
     sync_folder(root)
-
-
-def _sync_file(path: Path) -> None:
-    path.chmod(path.lstat().st_mode & 0o700)
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

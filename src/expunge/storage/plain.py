@@ -54,7 +54,9 @@ def _encode(value: Any) -> Any:
         return {escape + key: _encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_encode(item) for item in value]
-    raise TypeError(f"{type(value).__name__} is not plain data and is not written; convert it to numbers, text or lists first.")
+    raise TypeError(
+        f"{type(value).__name__} is not plain data and is not written; convert it to numbers, text or lists first."
+    )
 
 
 def _text_keys(mapping: Mapping[Any, Any]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: log-probabilities, losses, divergences, statistics and text scores."""

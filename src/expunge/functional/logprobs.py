@@ -1,0 +1,93 @@
+"""Shift and mask, in the one place where they happen. Shapes: B sequences, T tokens, V vocabulary, N scored tokens of a batch.
+
+Column t of everything here is about the token at t, scored from the logits at t - 1; nothing predicts column 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+
+
+class TokenLogps(NamedTuple):
+    """Log-probability (nats) of each scored token, 0 elsewhere, and where tokens are scored."""
+
+    logps_BT: Tensor
+    mask_BT: Tensor
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of log p over p, for each row of logits."""
+
+    mean_N: Tensor
+    std_N: Tensor
+
+
+def scored_positions(labels_BT: Tensor) -> Tensor:
+    """Returns True where a token is scored; column 0 never is."""
+    mask_BT = labels_BT.ne(IGNORE)
+    mask_BT[:, 0] = False
+    return mask_BT
+
+
+def predicting_mask(labels_BT: Tensor) -> Tensor:
+    """Returns True where the logits predict a scored token: ``scored_positions`` moved left by one.
+
+    In row-major order its k-th True belongs to the k-th True of ``scored_positions``, so packed rows line up.
+    """
+    mask_BT = torch.zeros_like(labels_BT, dtype=torch.bool)
+    mask_BT[:, :-1] = scored_positions(labels_BT)[:, 1:]
+    return mask_BT
+
+
+def token_logps(logits_BTV: Tensor, labels_BT: Tensor) -> TokenLogps:
+    """Scores ``labels_BT`` under ``logits_BTV``; equals ``log_softmax`` and ``gather`` on the shifted tensors.
+
+    Args:
+        logits_BTV: as the model returns them; float16 and bfloat16 are computed in float32.
+        labels_BT: token ids, ``-100`` where not scored.
+    """
+    mask_BT = scored_positions(labels_BT)
+    logps_N = packed_logps(logits_BTV[predicting_mask(labels_BT)], labels_BT[mask_BT])
+    return TokenLogps(unpack(logps_N, mask_BT), mask_BT)
+
+
+def packed_logps(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
+    """Log-probability of each label: the label's logit minus the log-sum-exp, without a (N, V) log-softmax."""
+    logits_NV = at_least_float32(logits_NV)
+    return logits_NV.gather(-1, labels_N[:, None]).squeeze(-1) - logits_NV.logsumexp(-1)
+
+
+def unpack(values_N: Tensor, mask_BT: Tensor, fill: float = 0.0) -> Tensor:
+    """Puts packed values back where ``mask_BT`` is True, ``fill`` elsewhere; differentiable in the values."""
+    values_BT = values_N.new_full(mask_BT.shape, fill)
+    return values_BT.masked_scatter(mask_BT, values_N)
+
+
+def moments(logits_NV: Tensor) -> Moments:
+    """Mean and standard deviation of the log-probability of a token drawn from the model itself (Min-K%++)."""
+    logps_NV = at_least_float32(logits_NV).log_softmax(-1)
+    probabilities_NV = logps_NV.exp()
+    # An impossible token has probability 0 and log-probability -inf; its share is 0, not NaN.
+    mean_N = torch.where(probabilities_NV > 0, probabilities_NV * logps_NV, 0).sum(-1)
+    centred_NV = torch.where(probabilities_NV > 0, logps_NV - mean_N[:, None], 0)
+    return Moments(mean_N, (probabilities_NV * centred_NV.square()).sum(-1).sqrt())
+
+
+def ranks(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
+    """Number of tokens that greedy decoding prefers to the label; 0 exactly where ``argmax`` is the label.
+
+    Ties go to the smaller id, as they do in ``torch.argmax``.
+    """
+    own_N1 = logits_NV.gather(-1, labels_N[:, None])
+    smaller_id_NV = torch.arange(logits_NV.shape[-1], device=logits_NV.device) < labels_N[:, None]
+    return ((logits_NV > own_N1) | ((logits_NV == own_N1) & smaller_id_NV)).sum(-1)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Returns half-precision tensors in float32 and others as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -1,0 +1,1 @@
+"""Unlearning methods: loss families, edits and inference-time wraps; a published method is a preset."""

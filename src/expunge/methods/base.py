@@ -1,0 +1,193 @@
+"""What a method is: what it needs, what it promises, and one of four kinds.
+
+A method never imports the training loop and never loads a model: what it needs is declared and handed in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor
+
+from expunge.data.batch import Batch
+from expunge.data.record import Record
+from expunge.errors import MissingNeedError
+from expunge.methods.terms import Term
+
+Guarantee = Literal["exact", "certified", "approximate", "behavioural"]
+Access = Literal["weights", "logits", "text"]
+Artefact = Literal["weights", "delta", "adapter", "ensemble", "policy", "new model"]
+State = Mapping[str, Tensor]
+
+NEED_FLAGS = {
+    "forget": "--forget FILE",
+    "retain": "--retain FILE",
+    "base": "--base MODEL, the model as it was before it saw the records",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSpec:
+    """A named stream of records that a method reads.
+
+    Attributes:
+        name: how the method calls it.
+        source: the records it is drawn from.
+        relabel: whether the relabeller of the run rewrites the answers; rows stay those of ``source``, in the same order.
+        reference: what is read from the reference model on this view: ``token_logps``, ``logits``.
+    """
+
+    name: str
+    source: str = "forget"
+    relabel: bool = False
+    reference: frozenset[str] = frozenset()
+
+
+FORGET = ViewSpec(name="forget")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HelperSpec:
+    """Another trained model that a method needs. It holds forget data in its weights, so it lives and dies with the run.
+
+    Attributes:
+        name: how the method calls it.
+        trained_on: source of the records it is fine-tuned on, starting from the original model.
+        epochs: passes over them.
+        learning_rate: of AdamW.
+    """
+
+    name: str
+    trained_on: str
+    epochs: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a method declares about itself.
+
+    Attributes:
+        guarantee: strongest claim that the method can make.
+        access: what of the model it must see.
+        artefact: what comes out.
+        reversible: whether taking the artefact off restores the knowledge.
+        memory_factor: peak memory in copies of the weights (optimizer state and reference included).
+        needs: what must be handed in; keys of ``NEED_FLAGS``.
+        paper: authors, year, link.
+    """
+
+    guarantee: Guarantee
+    access: Access
+    artefact: Artefact
+    reversible: bool
+    memory_factor: float
+    needs: tuple[str, ...] = ("forget",)
+    paper: str
+
+
+class ReadingLike(Protocol):
+    """Readings of a model on one batch; see ``expunge.models.reading``."""
+
+    @property
+    def token_logps(self) -> Tensor: ...  # noqa: D102
+    @property
+    def sequence_logps(self) -> Tensor: ...  # noqa: D102
+    @property
+    def mean_logps(self) -> Tensor: ...  # noqa: D102
+    @property
+    def logits(self) -> Tensor: ...  # noqa: D102
+    @property
+    def labels(self) -> Tensor: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class View:
+    """One batch of a stream, read by the model that changes (``policy``) and by the original (``reference``)."""
+
+    batch: Batch
+    policy: ReadingLike
+    reference_reading: ReadingLike | None = None
+
+    @property
+    def reference(self) -> ReadingLike:
+        """Reading of the original model; only where the view's ``ViewSpec`` declares one."""
+        if self.reference_reading is None:
+            raise MissingNeedError("This view declares no reference; add one to its ViewSpec.")
+        return self.reference_reading
+
+
+Views = Mapping[str, View]
+
+
+class Method(ABC):
+    """Base of all methods; a frozen dataclass whose fields are the settings."""
+
+    spec: ClassVar[Spec]
+
+    def missing(self, available: frozenset[str]) -> list[str]:
+        """Names of declared needs that were not handed in."""
+        return [need for need in self.needs() if need not in available]
+
+    def needs(self) -> tuple[str, ...]:
+        """What must be handed in; settings may add to the spec's."""
+        return self.spec.needs
+
+    def helpers(self) -> tuple[HelperSpec, ...]:
+        """Models to be trained for the method before it starts."""
+        return ()
+
+
+class LossMethod(Method):
+    """A method that is a loss: terms from views."""
+
+    def views(self) -> tuple[ViewSpec, ...]:
+        """Streams the terms read; the first one sets the number of steps."""
+        return (FORGET,)
+
+    def init(self) -> State:
+        """State at the first step: tensors that are checkpointed with the run."""
+        return {}
+
+    @abstractmethod
+    def forget_term(self, views: Views, state: State) -> Term:
+        """The term that makes the model forget."""
+
+    def terms(self, views: Views, state: State) -> dict[str, Term]:
+        """All terms by name; the retain term is an axis and is added outside."""
+        return {"forget": self.forget_term(views, state)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditTask:
+    """What an edit works with: the helper models' weights by name, and the records."""
+
+    helpers: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    forget: tuple[Record, ...] = ()
+
+
+class EditMethod(Method):
+    """A method that rewrites weights without a training loop of its own."""
+
+    @abstractmethod
+    def edit(self, model: Any, task: EditTask) -> None:
+        """Changes ``model`` (a transformers causal language model) in place."""
+
+
+class ExactMethod(Method):
+    """A method whose result never depended on the forget set; it runs the training itself."""
+
+    @abstractmethod
+    def fit(self, task: Any) -> Any:
+        """Trains on everything but the forget set; see ``expunge.exact``."""
+
+
+class InferenceMethod(Method):
+    """A method that leaves the weights alone and wraps what the model reads and says."""
+
+    @abstractmethod
+    def wrap(self, forget: tuple[Record, ...], secret: bytes) -> Any:
+        """Returns the policy: an object that generates text and saves itself without any record text."""

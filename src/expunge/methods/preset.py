@@ -1,0 +1,167 @@
+"""A published method is a preset: stages of one kind each, with their axes, settings and where they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from expunge.config import Choice, build, field_names
+from expunge.errors import InputError, MissingNeedError, UnknownNameError
+from expunge.methods.base import NEED_FLAGS, LossMethod, Method
+from expunge.methods.retain import RetainTerm
+from expunge.registry import methods, retain_terms, suggest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Numbers of the loop.
+
+    Attributes:
+        learning_rate: peak of the schedule.
+        epochs: passes over the first view's records.
+        max_steps: upper limit of optimizer steps; None for none.
+        batch_size: records of the first view in one optimizer step, over all micro-batches and ranks.
+        micro_batch: records in one forward pass; None for as many as 8.
+        schedule: course of the learning rate after the warm-up.
+        warmup: share of the steps with a rising learning rate.
+        weight_decay: decoupled.
+        max_grad_norm: gradients are scaled down to this norm; 0 switches that off.
+        seed: order of records and everything else that is random.
+        checkpoint_every: optimizer steps between checkpoints; 0 for none.
+        runaway: a term whose mean exceeds this absolute value (nats) stops the run as diverged.
+    """
+
+    learning_rate: float = 1e-5
+    epochs: float = 5.0
+    max_steps: int | None = None
+    batch_size: int = 32
+    micro_batch: int | None = None
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    checkpoint_every: int = 50
+    runaway: float = 50.0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be meant."""
+        for name in ("learning_rate", "epochs", "batch_size", "runaway"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0, not {getattr(self, name)}.")
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup is a share of the steps between 0 and 1, not {self.warmup}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Everything about a method that can be exchanged without touching its loss."""
+
+    retain_term: Choice = field(default_factory=lambda: Choice("none"))
+    relabel: Choice = field(default_factory=lambda: Choice("idk"))
+    parameters: Choice = field(default_factory=lambda: Choice("all"))
+    optimizer: Choice = field(default_factory=lambda: Choice("adamw"))
+    stopper: Choice = field(default_factory=lambda: Choice("none"))
+    reference: Literal["cached", "frozen", "auto"] = "auto"
+    forget_weight: float = 1.0
+    retain_weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named method with the settings of its paper.
+
+    Attributes:
+        method: registry name and settings of the loss, edit, exact or inference method.
+        axes: exchangeable parts.
+        training: numbers of the loop.
+        source: where the settings come from.
+        departs: where they depart from paper or reference code, and why.
+    """
+
+    method: Choice
+    axes: Axes = field(default_factory=Axes)
+    training: Training = field(default_factory=Training)
+    source: str = ""
+    departs: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A preset after the user's changes: what is run and recorded."""
+
+    name: str
+    method: Method
+    axes: Axes
+    training: Training
+
+    @property
+    def retain_term(self) -> RetainTerm:
+        """The retain term's instance."""
+        return self.axes.retain_term.create(retain_terms)  # type: ignore[no-any-return]
+
+    def needs(self) -> tuple[str, ...]:
+        """All that must be handed in, the retain term's records included."""
+        needs = dict.fromkeys(self.method.needs())
+        if isinstance(self.method, LossMethod):
+            needs |= dict.fromkeys(view.source for view in (*self.method.views(), *self.retain_term.views()))
+        return tuple(needs)
+
+    def check(self, available: frozenset[str]) -> None:
+        """Refuses, before a model is loaded, a recipe whose needs were not handed in.
+
+        Raises:
+            MissingNeedError: names what is missing and the flag that supplies it.
+        """
+        missing = [need for need in self.needs() if need not in available]
+        if missing:
+            flags = "; ".join(f"{need}: {NEED_FLAGS.get(need, f'--{need}')}" for need in missing)
+            raise MissingNeedError(f"The method {self.name!r} needs what was not handed in. {flags}.")
+
+
+def preset_of(name: str) -> Preset:
+    """Returns the preset registered as ``name``; a bare method class is a preset with its own defaults."""
+    registered = methods.get(name)
+    return registered if isinstance(registered, Preset) else getattr(registered, "preset", Preset(method=Choice(name)))
+
+
+def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Applies a user's changes to a preset.
+
+    Args:
+        name: registry name.
+        changes: setting to value. A setting of the method (``beta``), of the loop (``learning_rate``) or an axis
+            (``retain_term``, a name or ``{name, settings}``); each has one owner.
+
+    Raises:
+        UnknownNameError: a setting that nobody has.
+    """
+    preset = preset_of(name)
+    cls = methods.get(preset.method.name)
+    method = dict(preset.method.settings)
+    training: dict[str, Any] = {}
+    axes: dict[str, Any] = {}
+    choices = {item.name for item in dataclasses.fields(Axes) if isinstance(getattr(preset.axes, item.name), Choice)}
+    for key, value in (changes or {}).items():
+        if key in field_names(cls):
+            method[key] = value
+        elif key in field_names(Training):
+            training[key] = value
+        elif key in field_names(Axes):
+            axes[key] = Choice.parse(value) if key in choices else value
+        else:
+            known = [*field_names(cls), *field_names(Training), *field_names(Axes)]
+            raise UnknownNameError(f"The method {name!r} has no setting {key!r}.{suggest(key, known)}")
+    where = f"method {name!r}"
+    return Recipe(
+        name=name,
+        method=build(cls, method, where=where),
+        axes=build(Axes, {**_shallow(preset.axes), **axes}, where=where),
+        training=build(Training, {**_shallow(preset.training), **training}, where=where),
+    )
+
+
+def _shallow(settings: Any) -> dict[str, Any]:
+    return {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}

@@ -1,0 +1,1 @@
+"""Models: loading, reading, references, parameter choices, relabelling and generation."""

@@ -1,0 +1,1 @@
+"""The unlearning loop: effective batches, one gradient function, guard, checkpoints and exact resume."""

@@ -1,0 +1,24 @@
+"""Stops a run that leaves the finite or the sane, before its step is taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+
+def runaway(terms: Mapping[str, float], grad_norm: float, limit: float) -> str | None:
+    """Returns why a step must not be taken, or None.
+
+    Args:
+        terms: value of each term over the effective batch, nats.
+        grad_norm: global norm of the gradient before clipping.
+        limit: largest absolute value a term may have.
+    """
+    for name, value in terms.items():
+        if not math.isfinite(value):
+            return f"the term {name!r} is {value}"
+        if abs(value) > limit:
+            return f"the term {name!r} is {value:.4g}, beyond the limit of {limit:g}"
+    if not math.isfinite(grad_norm):
+        return f"the gradient norm is {grad_norm}"
+    return None

@@ -1,0 +1,207 @@
+"""The loop: effective batches in, changed weights out; killed and run again it ends in the same weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from expunge.data.batch import Example
+from expunge.errors import DivergedError, InterruptedRunError
+from expunge.methods.base import LossMethod
+from expunge.methods.preset import Axes, Training
+from expunge.methods.retain import RetainTerm
+from expunge.registry import optimizers, stoppers
+from expunge.training import checkpoint
+from expunge.training.gradients import Gradients, clip
+from expunge.training.guard import runaway
+from expunge.training.optimizers import learning_rate
+from expunge.training.step import ReferenceLike, Step
+from expunge.training.stoppers import Stopper
+from expunge.training.streams import Streams
+
+
+class StepReport(NamedTuple):
+    """Numbers of one optimizer step, for logs, curves and stoppers."""
+
+    step: int
+    steps: int
+    terms: dict[str, float]
+    grad_norm: float
+    learning_rate: float
+
+
+class TrainResult(NamedTuple):
+    """How a run ended: steps taken, and why it stopped."""
+
+    steps: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to train.
+
+    Attributes:
+        model: the causal language model; its trainable parameters change in place.
+        method: the loss.
+        retain_term: the retain axis.
+        axes: weights of the terms, optimizer, stopper.
+        training: numbers of the loop.
+        examples: tokenised records of each view.
+        references: reference of each view that declares one.
+        pad_id: token that fills up.
+        checkpoints: folder for checkpoints; None keeps none, and a run that diverges has nothing to go back to.
+        listener: told of every step.
+        stop_requested: asked after every step; True checkpoints and raises ``InterruptedRunError``.
+    """
+
+    model: nn.Module
+    method: LossMethod
+    retain_term: RetainTerm
+    axes: Axes
+    training: Training
+    examples: Mapping[str, Sequence[Example]]
+    references: Mapping[str, ReferenceLike] = field(default_factory=dict)
+    pad_id: int = 0
+    checkpoints: Path | None = None
+    listener: Callable[[StepReport], None] = lambda report: None
+    stop_requested: Callable[[], bool] = lambda: False
+
+    def streams(self) -> Streams:
+        """Effective batches of this job."""
+        return Streams(
+            specs=(*self.method.views(), *self.retain_term.views()),
+            examples=self.examples,
+            batch_size=self.training.batch_size,
+            micro_batch=self.training.micro_batch or min(8, self.training.batch_size),
+            seed=self.training.seed,
+            pad_id=self.pad_id,
+        )
+
+
+def total_steps(training: Training, records: int) -> int:
+    """Returns the number of optimizer steps that a run over ``records`` records takes."""
+    steps = math.ceil(training.epochs * -(-records // training.batch_size))
+    return steps if training.max_steps is None else min(steps, training.max_steps)
+
+
+def train(job: Job, accelerator: Accelerator | None = None) -> TrainResult:
+    """Runs a job to its end.
+
+    Raises:
+        DivergedError: a step was not finite or not sane; the model holds the last good checkpoint.
+        InterruptedRunError: stopped on request; the same call goes on from the checkpoint.
+    """
+    return _Run(job, accelerator or Accelerator(cpu=not torch.cuda.is_available())).run()
+
+
+class _Run:
+    """One run of the loop; lives as long as ``train``."""
+
+    def __init__(self, job: Job, accelerator: Accelerator) -> None:
+        self.job = job
+        self.accelerator = accelerator
+        self.streams = job.streams()
+        self.steps = total_steps(job.training, self.streams.size)
+        weights = {"forget": job.axes.forget_weight, "retain": job.axes.retain_weight}
+        step = Step(job.model, job.method, job.retain_term, job.references, weights)
+        optimizer = job.axes.optimizer.create(optimizers).create(_trainable(step).values(), job.training)
+        self.step, self.optimizer = accelerator.prepare(step, optimizer)
+        self.raw_optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+        self.stopper: Stopper = job.axes.stopper.create(stoppers)
+        self.gradients = Gradients(accelerator, self.step)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters by name, without the wrapper's prefix."""
+        return _trainable(self.accelerator.unwrap_model(self.step))
+
+    def run(self) -> TrainResult:
+        torch.manual_seed(self.job.training.seed)
+        progress = self._resume()
+        self.step.train()
+        while progress.step < self.steps:
+            reason = self._one_step(progress)
+            if self._checkpoint_due(progress, reason):
+                self._save(progress)
+            if reason is not None:
+                return TrainResult(progress.step, reason)
+            if self.job.stop_requested():
+                self._save(progress)
+                raise InterruptedRunError(f"Stopped after step {progress.step} of {self.steps}; the same command goes on.")
+        return TrainResult(progress.step, "all steps done")
+
+    def _one_step(self, progress: checkpoint.Progress) -> str | None:
+        job, number = self.job, progress.step
+        data = self.streams.step_data(
+            number, rank=self.accelerator.process_index, ranks=self.accelerator.num_processes
+        )
+        progress.step += 1
+        if not data.micro_batches:  # every record of this batch is left out
+            return None
+        terms = self.gradients(data, progress.method)
+        norm = clip(list(self.parameters.values()), job.training.max_grad_norm)
+        trouble = runaway(terms, norm, job.training.runaway)
+        if trouble:
+            self._roll_back(number, trouble)
+        rate = learning_rate(job.training, number, self.steps)
+        for group in self.raw_optimizer.param_groups:
+            group["lr"] = rate
+        self.raw_optimizer.step()
+        job.listener(StepReport(progress.step, self.steps, terms, norm, rate))
+        verdict = self.stopper.update(progress.stopper, terms)
+        progress.stopper = verdict.state
+        return verdict.reason
+
+    def _checkpoint_due(self, progress: checkpoint.Progress, reason: str | None) -> bool:
+        every = self.job.training.checkpoint_every
+        ends = reason is not None or progress.step == self.steps
+        return self.job.checkpoints is not None and (ends or (every > 0 and progress.step % every == 0))
+
+    def _save(self, progress: checkpoint.Progress) -> None:
+        if self.job.checkpoints is not None:
+            checkpoint.save(
+                self.job.checkpoints,
+                progress,
+                self.parameters,
+                self.raw_optimizer,
+                write=self.accelerator.is_main_process,
+            )
+            self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> checkpoint.Progress:
+        fresh = checkpoint.Progress(step=0, method=dict(self.job.method.init()), stopper={})
+        if self.job.checkpoints is None:
+            return fresh
+        found = checkpoint.list_checkpoints(self.job.checkpoints)
+        if found:
+            return checkpoint.load(found[-1], self.parameters, self.raw_optimizer)
+        self._save(fresh)  # what a run that diverges at once goes back to
+        return fresh
+
+    def _roll_back(self, step: int, trouble: str) -> None:
+        """Goes back to the newest checkpoint whose own next step was sane, and says so."""
+        note = "nothing was kept, since the run has no checkpoints"
+        if self.job.checkpoints is not None:
+            good = [path for path in checkpoint.list_checkpoints(self.job.checkpoints) if _steps_of(path) < max(step, 1)]
+            if good:
+                checkpoint.load_weights(good[-1], self.parameters)
+                note = f"the model is back at step {_steps_of(good[-1])}"
+        raise DivergedError(
+            f"The run diverged at step {step + 1}: {trouble}; {note}. Lower the learning rate, add a retain term or a stopper."
+        )
+
+
+def _trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def _steps_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))

@@ -1,0 +1,93 @@
+"""The whole computation of one micro-batch inside one ``forward``, so that the hooks of DDP and FSDP2 see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from expunge.data.batch import Batch
+from expunge.methods.base import LossMethod, ReadingLike, State, View, ViewSpec
+from expunge.methods.retain import RetainTerm
+from expunge.methods.terms import Term
+from expunge.models.reading import read
+from expunge.training.streams import Totals
+
+
+class ReferenceLike(Protocol):
+    """One of the kinds of reference in ``expunge.models.reference``."""
+
+    def read(self, batch: Batch) -> ReadingLike: ...  # noqa: D102
+
+
+class StepOutput(NamedTuple):
+    """Share of one micro-batch in the loss (a scalar with gradient) and in each named term (detached scalars)."""
+
+    loss: Tensor
+    shares: dict[str, Tensor]
+
+
+class Step(nn.Module):
+    """A model together with the loss that changes it.
+
+    Args:
+        model: the causal language model (with its adapter, if any).
+        method: its terms.
+        retain_term: the retain axis.
+        references: for each view that declares one, the reference model.
+        term_weights: weight of the term ``retain`` and of the others (``forget``).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: LossMethod,
+        retain_term: RetainTerm,
+        references: Mapping[str, ReferenceLike],
+        term_weights: Mapping[str, float],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.method = method
+        self.retain_term = retain_term
+        self.references = dict(references)  # a plain dict: a frozen copy must not become a submodule
+        self.term_weights = term_weights
+
+    def specs(self) -> tuple[ViewSpec, ...]:
+        """Views of method and retain term."""
+        return view_specs(self.method, self.retain_term)
+
+    def forward(
+        self, batches: Mapping[str, Batch], state: State, totals: Totals, only: frozenset[str] | None = None
+    ) -> StepOutput:
+        """Computes the terms of one micro-batch.
+
+        Args:
+            batches: one batch for each view.
+            state: the method's state.
+            totals: weights of the whole effective batch, which normalise.
+            only: names of the terms whose gradient is wanted; None for all.
+        """
+        views = {spec.name: self._view(spec, batches[spec.name]) for spec in self.specs()}
+        terms: dict[str, Term] = dict(self.method.terms(views, state))
+        retain = self.retain_term.term(views)
+        if retain is not None:
+            terms["retain"] = retain
+        shares: dict[str, Tensor] = {}
+        loss: Any = 0.0
+        for name, term in terms.items():
+            share = term.numerator(batches[term.view]) / totals[term.view, term.reduction]
+            shares[name] = share.detach()
+            if only is None or name in only:
+                loss = loss + self.term_weights.get(name, self.term_weights["forget"]) * share
+        return StepOutput(loss, shares)
+
+    def _view(self, spec: ViewSpec, batch: Batch) -> View:
+        reference = self.references[spec.name].read(batch) if spec.reference else None
+        return View(batch, read(self.model, batch), reference)
+
+
+def view_specs(method: LossMethod, retain_term: RetainTerm) -> tuple[ViewSpec, ...]:
+    """Returns the views of method and retain term, the method's first."""
+    return (*method.views(), *retain_term.views())
