@@ -1,1 +1,1 @@
-"""Models: loading, reading, references, parameter choices, relabelling and generation."""
+"""Models: load and save them, read them at the scored positions, choose their parameters, generate from them."""

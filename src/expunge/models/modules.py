@@ -1,68 +1,127 @@
-"""Finds the parts of a causal language model by structure, not by a table of names."""
+"""Finds the parts of a causal language model by structure, not by name: blocks, output head, the layer of a parameter."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
+from peft import PeftModel
 from torch import nn
 
 from expunge.errors import InputError
 
-
-def base_model(model: Any) -> Any:
-    """Returns the transformers model inside a peft wrapper, or the model itself."""
-    inner = getattr(model, "get_base_model", None)
-    return inner() if callable(inner) else model
+LayerSpec = str | int | float | Sequence[int | float]
 
 
-def blocks(model: Any) -> nn.ModuleList:
-    """Returns the decoder blocks: the shallowest ``ModuleList`` as long as the model has layers.
+def plain(model: nn.Module) -> nn.Module:
+    """Returns the transformers model itself, which adapters may wrap."""
+    base: nn.Module = model.get_base_model() if isinstance(model, PeftModel) else model
+    return base
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """Returns the decoder blocks: the shallowest ``ModuleList`` as long as the configuration has hidden layers.
 
     Raises:
-        InputError: the model has no such list.
+        InputError: the architecture has no such list.
     """
-    inner = base_model(model)
-    layers = inner.config.get_text_config().num_hidden_layers
+    inner = plain(model)
+    count = inner.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
     found = [
         (name.count("."), module)
         for name, module in inner.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == layers
+        if isinstance(module, nn.ModuleList) and len(module) == count
     ]
     if not found:
-        raise InputError(f"{type(inner).__name__} has no list of {layers} decoder blocks; its layers cannot be addressed.")
+        raise InputError(
+            f"The decoder blocks of {type(inner).__name__} cannot be found: it has no module list of {count} entries, so "
+            "layers cannot be read or chosen. Use a method that works on all parameters."
+        )
     return min(found, key=lambda item: item[0])[1]
 
 
-def output_head(model: Any) -> nn.Module:
-    """Returns the layer that maps hidden states to logits."""
-    head = base_model(model).get_output_embeddings()
-    if head is None:
-        raise InputError(f"{type(base_model(model)).__name__} has no output layer; a causal language model is needed.")
-    return head  # type: ignore[no-any-return]
-
-
-def resolve_layers(model: Any, spec: str | Sequence[int]) -> list[int]:
-    """Returns sorted block numbers for ``"5-7"``, ``"0,3"``, ``"-1"`` or a list of numbers; negative ones count from the end.
+def output_head(model: nn.Module) -> nn.Module:
+    """Returns the layer that maps hidden states to logits.
 
     Raises:
-        InputError: malformed, or outside the model.
+        InputError: the model has none, so it is not a language model.
+    """
+    inner = plain(model)
+    head = inner.get_output_embeddings()  # type: ignore[operator]
+    if not isinstance(head, nn.Module):
+        raise InputError(f"{type(inner).__name__} has no output layer; hand in a causal language model.")
+    return head
+
+
+def layer_map(model: nn.Module) -> dict[str, int]:
+    """Returns the layer of every parameter inside a block, by the parameter's name in ``model``; shared ones by each name."""
+    owner = {
+        id(parameter): layer for layer, block in enumerate(blocks(model)) for parameter in block.parameters()
+    }
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: owner[id(parameter)] for name, parameter in named if id(parameter) in owner}
+
+
+def layer_of(model: nn.Module, parameter_name: str) -> int | None:
+    """Returns the layer of a parameter, by identity of modules; None outside the blocks (embeddings, final norm, head).
+
+    Raises:
+        InputError: the model has no such parameter.
+    """
+    try:
+        model.get_parameter(parameter_name)
+    except AttributeError:
+        raise InputError(f"{type(model).__name__} has no parameter {parameter_name!r}.") from None
+    return layer_map(model).get(parameter_name)
+
+
+def resolve_layers(model: nn.Module, spec: LayerSpec) -> list[int]:
+    """Returns the layers that ``spec`` names, sorted, each once.
+
+    Args:
+        model: tells the number of layers L.
+        spec: ``"5-7"``, ``"0,2-3"``, ``[5, 6]``, or fractions of the depth with a decimal point (``"0.5-0.75"``, ``0.5``):
+            0.0 is the first layer, 1.0 the last, f the layer nearest to f (L - 1).
+
+    Raises:
+        InputError: not of this form, outside the model, or empty.
     """
     count = len(blocks(model))
-    numbers: list[int] = []
-    if isinstance(spec, str):
-        for part in spec.split(","):
-            match = re.fullmatch(r"\s*(-?\d+)\s*(?:-\s*(\d+)\s*)?", part)
-            if not match:
-                raise InputError(f"Layers are given as 5-7 or 0,3 and not as {spec!r}.")
-            first = int(match[1])
-            numbers.extend(range(first, int(match[2]) + 1) if match[2] else [first])
-    else:
-        numbers = list(spec)
-    for number in numbers:
-        if not -count <= number < count:
-            raise InputError(f"Layer {number} does not exist; this model has {count}, numbered 0 to {count - 1}.")
-    if not numbers:
-        raise InputError(f"No layer is selected by {spec!r}.")
-    return sorted({number % count for number in numbers})
+    parts = [part.strip() for part in spec.split(",")] if isinstance(spec, str) else [spec]
+    if not isinstance(spec, (str, int, float)):
+        parts = list(spec)
+    chosen: set[int] = set()
+    for part in parts:
+        first, last = _ends(part, count)
+        if first > last:
+            raise InputError(f"The layers {part!r} run backwards; write the lower one first.")
+        chosen.update(range(first, last + 1))
+    if not chosen:
+        raise InputError("No layer is named; for example --set layers=5-7, or 0.5 for the middle.")
+    return sorted(chosen)
+
+
+def _ends(part: object, count: int) -> tuple[int, int]:
+    """First and last layer of one entry."""
+    if isinstance(part, str):
+        number = r"(\d+(?:\.\d+)?)"
+        match = re.fullmatch(rf"{number}(?:\s*-\s*{number})?", part)
+        if match is None:
+            raise InputError(f"{part!r} does not name layers; write 5, 5-7, 0,2-3 or fractions such as 0.5-0.75.")
+        first, last = match.group(1), match.group(2) or match.group(1)
+        return _place(float(first) if "." in first else int(first), count), _place(
+            float(last) if "." in last else int(last), count
+        )
+    if isinstance(part, bool) or not isinstance(part, (int, float)):
+        raise InputError(f"{part!r} does not name a layer; give whole numbers or fractions.")
+    return _place(part, count), _place(part, count)
+
+
+def _place(value: int | float, count: int) -> int:
+    if isinstance(value, float):
+        if not 0.0 <= value <= 1.0:
+            raise InputError(f"The layer {value} is a fraction of the depth and must lie between 0.0 and 1.0.")
+        return int(value * (count - 1) + 0.5)
+    if not 0 <= value < count:
+        raise InputError(f"There is no layer {value}: the model has {count} layers, 0 to {count - 1}.")
+    return value
