@@ -1,94 +1,214 @@
-"""Loads, builds, saves and identifies causal language models. Safetensors only; code from a model folder is never run."""
+"""Loads, saves, builds and fingerprints models in Hugging Face layout: safetensors only, and never code from the folder."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import json
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from huggingface_hub import snapshot_download
+from peft import PeftModel
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from expunge.errors import InputError
-from expunge.models.folder import check_folder
+from expunge.errors import InputError, ResourceError
+from expunge.models.folder import ModelFolder, check_folder, saved_dtypes
 from expunge.storage import atomic
 
 Dtype = Literal["saved", "float32", "bfloat16"]
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Only the files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+HUB_SKIPPED = ["*/*", "consolidated*"]
 
 
 class LoadedModel(NamedTuple):
-    """A model in evaluation mode, its tokenizer, and where they came from."""
+    """A model in evaluation mode, its tokenizer, and the folder or Hub id they came from."""
 
-    model: Any
+    model: PreTrainedModel
     tokenizer: Any
     source: str
 
 
-def load_model(source: str | Path, *, dtype: Dtype = "saved", device: str | torch.device = "cpu") -> LoadedModel:
-    """Loads a model folder or a Hub id.
+class Description(NamedTuple):
+    """What a report says about a model: number of parameters (tied ones once), dtype, layers and hidden size."""
+
+    parameters: int
+    dtype: str
+    layers: int
+    hidden_size: int
+
+
+def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.device | str = "cpu") -> LoadedModel:
+    """Loads a causal language model and its tokenizer.
 
     Args:
-        source: a local folder, or an id such as ``org/name``.
-        dtype: ``saved`` keeps the dtype of the weights on disk.
+        source: a local folder, or the id of a repository on the Hugging Face Hub.
+        dtype: ``saved`` keeps the dtype of the safetensors files, whatever config.json says.
         device: where the model goes.
 
     Raises:
-        InputError: not found, incomplete, or weights that do not fit the configuration.
-        UnsafeModelError: loading would run code.
+        UnsafeModelError: pickle weights or remote code; nothing of the folder has run.
+        InputError: the source is missing or incomplete, or its weights do not fit its configuration.
+        ResourceError: the model does not fit into memory.
     """
-    path = Path(source)
-    if path.is_dir():
-        check_folder(path)
+    folder = check_folder(_local_folder(source))
+    saved = saved_dtypes(folder.weights)
+    wanted = next(iter(saved)) if dtype == "saved" else dtype
+    model = _load_weights(folder, getattr(torch, wanted))
+    if dtype == "saved":
+        _check_dtypes(model, saved)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            str(source),
-            dtype="auto" if dtype == "saved" else getattr(torch, dtype),
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"No causal language model could be loaded from {path.name!r} ({type(error).__name__}). It is neither a usable "
-            "local folder nor an id that the Hub answers for from here; check the path, or download it first."
-        ) from None
-    wrong = {kind: len(info.get(kind) or ()) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-    if any(wrong.values()):
-        counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in wrong.items() if count)
-        raise InputError(f"The weights of {path.name!r} do not fit its config.json: {counts}.")
+        tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise InputError(f"The tokenizer of {folder.path.name!r} cannot be loaded: {_first_line(error)}.") from error
     return LoadedModel(model.to(device).eval(), tokenizer, str(source))
 
 
-def build_model(config: Any, seed: int) -> Any:
-    """Returns a freshly initialised model; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).eval()
-
-
-def save_model(model: Any, tokenizer: Any, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Saves in Hugging Face layout, complete or not at all.
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    replace: bool = False,
+) -> None:
+    """Writes a folder that plain ``from_pretrained`` loads: safetensors, configurations and tokenizer, whole or not at all.
 
     Args:
-        model: a plain transformers model.
+        model: a transformers model; adapters must have been merged.
         tokenizer: saved beside it.
-        folder: replaced if it exists.
-        dtype: dtype of the saved weights; None keeps the model's.
+        folder: must not exist, unless ``replace``.
+        dtype: of the floating weights in the file; by default the model's own. The model itself is not changed.
+        replace: take the place of an existing folder.
+
+    Raises:
+        InputError: the model still carries adapters, or the folder exists.
     """
-    if dtype is not None and model.dtype != dtype:
-        model = model.to(dtype)
-    with atomic.folder(folder, replace=True) as temporary:
-        model.save_pretrained(temporary)
+    if isinstance(model, PeftModel) or not isinstance(model, PreTrainedModel):
+        raise InputError(f"{type(model).__name__} cannot be saved as a plain model; merge its adapter first (export).")
+    with atomic.folder(folder, replace=replace) as temporary:
+        state = None if dtype is None else _cast(model.state_dict(), dtype)
+        model.save_pretrained(temporary, state_dict=state)
+        if dtype is not None:
+            _record_dtype(temporary / "config.json", dtype)
         tokenizer.save_pretrained(temporary)
 
 
+def build_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
+    """Returns an untrained model in evaluation mode; the same seed gives the same bits, and no global generator moves.
+
+    Args:
+        config: a transformers configuration; it is not changed.
+        seed: of the initial weights.
+    """
+    # devices=[] and the generator of the CPU: torch.manual_seed would also reseed every GPU, and fork_rng would not put it back.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+    return model.eval()
+
+
 def weights_digest(model: nn.Module) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all weights; tied weights count once."""
+    """Returns the SHA-256 (hex) over name, dtype, shape and bytes of every weight, sorted by name; tied weights count once."""
     digest = hashlib.sha256()
-    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
-        data = tensor.detach().cpu().contiguous()
-        digest.update(f"{name}|{data.dtype}|{tuple(data.shape)}|".encode())
-        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    seen: set[tuple[Any, ...]] = set()
+    for name, tensor in sorted(model.state_dict().items()):
+        place = _place(tensor)
+        if tensor.numel() and place in seen:
+            continue
+        seen.add(place)
+        head = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+        digest.update(json.dumps(head).encode() + b"\n")
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def describe(model: PreTrainedModel) -> Description:
+    """Returns the numbers that describe a model."""
+    config = model.config.get_text_config()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    dtype = str(model.dtype).removeprefix("torch.")
+    return Description(parameters, dtype, config.num_hidden_layers, config.hidden_size)
+
+
+def _local_folder(source: str | Path) -> Path:
+    """The folder itself, or the snapshot of a Hub repository, so that both pass the same checks before anything is loaded."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if isinstance(source, Path) or path.exists() or not HUB_ID.fullmatch(source):
+        raise InputError(f"There is no model folder {path.name!r}; hand in a model folder or a Hub id such as org/name.")
+    try:
+        return Path(snapshot_download(source, allow_patterns=HUB_FILES, ignore_patterns=HUB_SKIPPED))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{source!r} was tried as a local folder (there is none), in the local Hub cache and on the Hugging Face Hub "
+            f"({type(error).__name__}). Check the name and the connection, or hand in a folder."
+        ) from error
+
+
+def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
+    """Loads the weights and refuses any that are missing, left over or of another shape."""
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder.path,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise ResourceError(f"The model {folder.path.name!r} does not fit into memory.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError) as error:
+        raise InputError(f"The model {folder.path.name!r} cannot be loaded: {_first_line(error)}") from error
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if info.get(kind):
+            names = sorted(str(name) for name in info[kind])
+            raise InputError(
+                f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} {kind.replace('_', ' ')}, such as "
+                f"{names[0]}. The rest would be random or ignored. Save the model again with save_pretrained."
+            )
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _check_dtypes(model: PreTrainedModel, saved: dict[str, int]) -> None:
+    held = {str(item.dtype).removeprefix("torch.") for item in model.parameters() if item.is_floating_point()}
+    if held != set(saved):
+        raise InputError(
+            f"The weights are saved as {', '.join(saved)} but transformers loads them as {', '.join(sorted(held))}. Choose a "
+            "dtype, float32 or bfloat16, instead of the saved one."
+        )
+
+
+def _cast(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Casts floating weights; tied ones stay tied, or they would be written twice."""
+    done: dict[tuple[Any, ...], Tensor] = {}
+    for tensor in state.values():
+        if _place(tensor) not in done:
+            done[_place(tensor)] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return {name: done[_place(tensor)] for name, tensor in state.items()}
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Equal for two tensors exactly where they are the same memory seen in the same way."""
+    return (tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+
+
+def _record_dtype(path: Path, dtype: torch.dtype) -> None:
+    """Writes the dtype of the file into config.json; ``save_pretrained`` puts the dtype of the model there."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

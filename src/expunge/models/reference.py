@@ -1,134 +1,196 @@
-"""The model that another is compared with: a frozen copy, the same model with its adapter off, or numbers read back.
+"""Readings of a model that does not learn: a frozen copy, the same model with its adapter off, or numbers computed before.
 
-All three have one method, ``read(batch)``, that returns readings without gradient; no method can tell which it got.
+No gradient goes through any of them. A reference belongs to one view: cached numbers are kept by row, and another view has
+other rows under the same numbers.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from expunge.data.batch import Batch
-from expunge.errors import ExpungeError
-from expunge.functional.logprobs import scored_positions, unpack
-from expunge.models.reading import read
+from expunge.errors import InputError, StaleCacheError
+from expunge.functional.logprobs import unpack
+from expunge.models.modes import evaluating
+from expunge.models.reading import ModelReading, Reading
+
+Number = Literal["token_logps", "logits"]
+Model = TypeVar("Model", bound=nn.Module)
 
 
-class Numbers(NamedTuple):
-    """A finished reading; the same attributes as ``expunge.models.reading.Reading``."""
+class Reference(ABC):
+    """Something that reads a batch as a model would that does not learn."""
 
-    token_logps: Tensor
-    labels: Tensor
-    mask_BT: Tensor
-    stored_logits: Tensor | None
-
-    @property
-    def sequence_logps(self) -> Tensor:
-        """Log-probability (B,) of each answer, nats."""
-        return self.token_logps.sum(-1)
-
-    @property
-    def mean_logps(self) -> Tensor:
-        """Mean log-probability (B,) per answer token, nats."""
-        return self.sequence_logps / self.mask_BT.sum(-1).clamp(min=1)
-
-    @property
-    def logits(self) -> Tensor:
-        """Logits (N, V) that predict the scored tokens."""
-        if self.stored_logits is None:
-            raise ExpungeError("This reference was computed without logits; declare them in the method's ViewSpec.")
-        return self.stored_logits
+    @abstractmethod
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
+        """Returns a reading without gradient; ``hidden_layers`` are the layers that ``hidden`` may be asked for."""
 
 
-def freeze(model: nn.Module) -> nn.Module:
-    """Returns a copy in evaluation mode that takes no gradient."""
-    return copy.deepcopy(model).eval().requires_grad_(False)
+def freeze(model: Model) -> Model:
+    """Returns a copy in evaluation mode whose weights take no gradient; it needs the memory of a second model."""
+    frozen = copy.deepcopy(model).eval()
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    return frozen
 
 
-class FrozenReference:
-    """Reads a separate copy of the original model."""
+class FrozenReference(Reference):
+    """Reads a model that nobody trains, usually from ``freeze``."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
-    def read(self, batch: Batch) -> Numbers:
-        """Returns the copy's reading."""
-        return _read_now(self.model, batch)
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
+        """Returns a reading of the copy, in evaluation mode and without gradient."""
+        return _read_quietly(self.model, batch, hidden_layers)
 
 
-class AdapterOffReference:
-    """Reads the trained model itself with its peft adapter switched off."""
+class AdapterOffReference(Reference):
+    """Reads the model under a peft adapter: no second copy in memory.
 
-    def __init__(self, model: Any) -> None:
+    Raises:
+        InputError: the model has no adapter, so that it would be its own reference.
+    """
+
+    def __init__(self, model: PeftModel) -> None:
+        if not isinstance(model, PeftModel):
+            raise InputError(f"{type(model).__name__} has no adapter to turn off; use a frozen copy or cached numbers.")
         self.model = model
 
-    def read(self, batch: Batch) -> Numbers:
-        """Returns the reading without adapter, dropout off; the model's mode is restored."""
-        with _evaluating(self.model), self.model.disable_adapter():
-            return _read_now(self.model, batch)
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
+        """Returns a reading of the model without its adapter, in evaluation mode and without gradient."""
+        return _read_quietly(self.model, batch, hidden_layers)
 
 
-class CachedReference:
-    """Numbers computed once, kept by row of the view they belong to."""
+class RowNumbers(NamedTuple):
+    """Numbers of one row: digest of what was read, log-probabilities (n,) and logits (n, V) where computed."""
 
-    def __init__(self, logps: Mapping[int, Tensor], logits: Mapping[int, Tensor] | None) -> None:
-        self._logps = logps
-        self._logits = logits
+    digest: bytes
+    token_logps: Tensor | None
+    logits: Tensor | None
+
+
+class CachedReference(Reference):
+    """Reads numbers that were computed once, by the row of each record; the model itself can be gone."""
+
+    def __init__(self, numbers: Mapping[int, RowNumbers], what: frozenset[Number]) -> None:
+        self.numbers = numbers
+        self.what = what
 
     @classmethod
-    def compute(cls, model: nn.Module, batches: Iterable[Batch], what: frozenset[str]) -> CachedReference:
-        """Reads every batch once.
+    def compute(
+        cls, model: nn.Module, batches: Iterable[Batch], what: frozenset[Number] = frozenset({"token_logps"})
+    ) -> CachedReference:
+        """Reads a model on all batches of one view, in evaluation mode and without gradient.
 
         Args:
-            model: the original model; its mode is restored.
-            batches: all records of one view.
-            what: ``{"token_logps"}``, or with ``"logits"`` too, which keeps one row of the vocabulary for each scored token.
+            model: the reference.
+            batches: every row of the view at least once, on the model's device.
+            what: ``token_logps`` keeps one float32 a token, ``logits`` V numbers a token in the model's dtype; on the CPU.
         """
-        logps: dict[int, Tensor] = {}
-        logits: dict[int, Tensor] = {}
-        with _evaluating(model):
-            for batch in batches:
-                numbers = _read_now(model, batch)
-                counts = numbers.mask_BT.sum(-1).tolist()
-                rows = batch.rows_B.tolist()
-                packed = numbers.token_logps[numbers.mask_BT]
-                for row, piece in zip(rows, packed.split(counts), strict=True):
-                    logps[row] = piece.clone()
-                if "logits" in what:
-                    for row, piece in zip(rows, numbers.logits.split(counts), strict=True):
-                        logits[row] = piece.clone()
-        return cls(logps, logits if "logits" in what else None)
+        if not what or what - {"token_logps", "logits"}:
+            raise InputError(f"A cached reference holds token_logps or logits, not {', '.join(sorted(what)) or 'nothing'}.")
+        numbers: dict[int, RowNumbers] = {}
+        for batch in batches:
+            reading = _read_quietly(model, batch, ())
+            for position, row in enumerate(batch.rows_B.tolist()):
+                numbers[row] = _row_numbers(reading, position, what)
+        return cls(numbers, frozenset(what))
 
-    def read(self, batch: Batch) -> Numbers:
-        """Returns the stored numbers of the batch's rows."""
-        mask_BT = scored_positions(batch.labels_BT)
-        rows = batch.rows_B.tolist()
-        counts = mask_BT.sum(-1).tolist()
-        for row, count in zip(rows, counts, strict=True):
-            if row not in self._logps or len(self._logps[row]) != count:
-                raise ExpungeError(f"The cached reference has no numbers for record {row} as it is tokenised now.")
-        packed = torch.cat([self._logps[row] for row in rows]).to(mask_BT.device)
-        logits = None if self._logits is None else torch.cat([self._logits[row] for row in rows]).to(mask_BT.device)
-        return Numbers(unpack(packed, mask_BT), batch.labels_BT[mask_BT], mask_BT, logits)
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
+        """Returns the stored numbers of the batch's rows.
+
+        Raises:
+            InputError: hidden states are wanted, which are never cached.
+            StaleCacheError: a row is not in the cache, or its tokens are not those that were read.
+        """
+        if hidden_layers:
+            raise InputError("A cached reference holds no hidden states; use a frozen copy or the model with its adapter off.")
+        rows = []
+        for position, row in enumerate(batch.rows_B.tolist()):
+            if row not in self.numbers:
+                raise StaleCacheError(f"Row {row} is not among the {len(self.numbers)} rows of the reference; compute it anew.")
+            if self.numbers[row].digest != _digest(batch, position):
+                raise StaleCacheError(
+                    f"Row {row} has other tokens, or other scored ones, than when the reference was computed; compute the "
+                    "reference anew for this view."
+                )
+            rows.append(self.numbers[row])
+        return CachedReading(batch, rows, self.what)
 
 
-@torch.no_grad()
-def _read_now(model: nn.Module, batch: Batch) -> Numbers:
-    reading = read(model, batch)
-    return Numbers(reading.token_logps, reading.labels, reading.mask_BT, reading.logits)
+class CachedReading(Reading):
+    """A reading made of stored numbers."""
+
+    def __init__(self, batch: Batch, rows: Sequence[RowNumbers], what: frozenset[Number]) -> None:
+        super().__init__(batch)
+        self._rows = rows
+        self._what = what
+
+    @property
+    def logits(self) -> Tensor:
+        """(N, V) stored logits.
+
+        Raises:
+            InputError: they were not computed.
+        """
+        if "logits" not in self._what:
+            raise InputError(f"This reference was computed with {_listed(self._what)}, not logits; compute it with logits.")
+        return self._gather([row.logits for row in self._rows])
+
+    @property
+    def token_logps(self) -> Tensor:  # type: ignore[override]
+        """(B, T) stored log-probabilities in nats, 0 where no token is scored."""
+        if "token_logps" not in self._what:
+            return super().token_logps
+        return unpack(self._gather([row.token_logps for row in self._rows]), self.mask_BT)
+
+    def hidden(self, layer: int) -> Tensor:
+        """Always refuses: hidden states are never cached.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"A cached reference holds no hidden states (layer {layer}); use a frozen copy.")
+
+    def _gather(self, parts: Sequence[Tensor | None]) -> Tensor:
+        return torch.cat([part for part in parts if part is not None]).to(self.labels.device)
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+def _quietly(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradient and, for a peft model, adapters off."""
+    # no_grad and not inference_mode: a loss keeps these numbers for its backward pass.
+    with torch.no_grad(), evaluating(model):
         yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+
+
+def _row_numbers(reading: Reading, position: int, what: frozenset[Number]) -> RowNumbers:
+    mask_BT = reading.mask_BT
+    start = int(mask_BT[:position].sum())
+    end = start + int(mask_BT[position].sum())
+    logps_n = reading.token_logps[position][mask_BT[position]].cpu() if "token_logps" in what else None
+    # clone: a slice would keep the logits of the whole batch in memory.
+    logits_nV = reading.logits[start:end].cpu().clone() if "logits" in what else None
+    return RowNumbers(_digest(reading.batch, position), logps_n, logits_nV)
+
+
+def _digest(batch: Batch, position: int) -> bytes:
+    """Digest of a row's tokens and labels without its padding; kept in memory only, since it is made from the user's data."""
+    kept_T = batch.attention_mask_BT[position].bool()
+    both = torch.stack([batch.input_ids_BT[position][kept_T], batch.labels_BT[position][kept_T]])
+    return hashlib.blake2b(both.cpu().numpy().tobytes(), digest_size=16).digest()
+
+
+def _listed(what: frozenset[Number]) -> str:
+    return " and ".join(sorted(what))

@@ -1,0 +1,66 @@
+"""Checks across records: duplicates, and records that are to be forgotten and kept at once."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from expunge.data.record import Record
+from expunge.errors import InputError
+
+
+class SplitReport(NamedTuple):
+    """Numbers of records, of exact duplicates inside each set, and of records that stand in both."""
+
+    forget: int
+    retain: int
+    forget_duplicates: int
+    retain_duplicates: int
+    overlap: int
+
+
+def check_splits(forget: Sequence[Record], retain: Sequence[Record], *, allow_overlap: bool = False) -> SplitReport:
+    """Refuses sets that contradict themselves or each other.
+
+    Texts are compared by digest after Unicode normalisation (NFKC), case folding and collapsing of white space.
+
+    Raises:
+        InputError: an empty forget set, an id that occurs twice, or an overlap that was not allowed.
+    """
+    if not forget:
+        raise InputError("The forget set is empty; hand in at least one record with --forget.")
+    for name, records in (("forget", forget), ("retain", retain)):
+        _check_ids(name, records)
+    kept = {fingerprint(record) for record in retain}
+    shared = [record.index for record in forget if fingerprint(record) in kept]
+    if shared and not allow_overlap:
+        listing = ", ".join(map(str, shared[:10])) + (", ..." if len(shared) > 10 else "")
+        raise InputError(
+            f"{len(shared)} of {len(forget)} forget records are in the retain set too (records {listing}), so the run would "
+            "learn what it is to forget. Remove them from the retain file, or pass --allow-overlap."
+        )
+    return SplitReport(len(forget), len(retain), _duplicates(forget), _duplicates(retain), len(shared))
+
+
+def fingerprint(record: Record) -> bytes:
+    """Digest of prompt and answer that survives differences of case, white space and Unicode form."""
+    turns = [turn.content.reveal() for turn in record.messages]
+    prompt = record.prompt.reveal() if record.prompt is not None else ""
+    parts = [*turns, prompt, record.answer.reveal()]
+    normal = "\x1f".join(" ".join(unicodedata.normalize("NFKC", part).casefold().split()) for part in parts)
+    return hashlib.sha256(normal.encode()).digest()
+
+
+def _duplicates(records: Sequence[Record]) -> int:
+    return len(records) - len({fingerprint(record) for record in records})
+
+
+def _check_ids(name: str, records: Sequence[Record]) -> None:
+    counts = Counter(record.id for record in records if record.id is not None)
+    twice = [record.index for record in records if record.id is not None and counts[record.id] > 1]
+    if twice:
+        listing = ", ".join(map(str, twice[:10])) + (", ..." if len(twice) > 10 else "")
+        raise InputError(f"{len(twice)} {name} records share an id with another (records {listing}); make each id unique.")
