@@ -65,5 +65,9 @@ class InterruptedRunError(ExpungeError, RuntimeError):
     exit_code = 75
 
 
+class StaleCacheError(ExpungeError, RuntimeError):
+    """Numbers computed earlier do not belong to what is read now."""
+
+
 class ExpungeWarning(UserWarning):
     """Something a user should know and that does not stop the work."""

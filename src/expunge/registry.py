@@ -10,12 +10,13 @@ of installed packages (group ``expunge.<variable>``). ``Registry.get`` imports t
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,16 +65,17 @@ class Registry:
     def _modules(self) -> dict[str, str]:
         """Name to module, read from source text."""
         announced = re.compile(rf'^@?{self.variable}\.register\(\s*"([a-z0-9_]+)"', re.MULTILINE)
-        modules: dict[str, str] = {}
+        return {name: dotted for dotted, text in self._sources() for name in announced.findall(text)}
+
+    def _sources(self) -> Iterator[tuple[str, str]]:
+        """Dotted name and text of every file that may announce names."""
         for package in self.packages:
             spec = importlib.util.find_spec(package)
             for folder in (spec.submodule_search_locations or []) if spec else []:
                 root = Path(folder)
                 for path in sorted(root.rglob("*.py")):
                     dotted = ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
-                    for name in announced.findall(path.read_text(encoding="utf-8")):
-                        modules[name] = dotted
-        return modules
+                    yield dotted, path.read_text(encoding="utf-8")
 
     @cached_property
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -82,6 +84,20 @@ class Registry:
     def names(self) -> list[str]:
         """All names, sorted, without importing what they name."""
         return sorted({*self._modules, *self._entry_points, *self._objects})
+
+    def summaries(self) -> dict[str, str]:
+        """One line on each name, sorted, read from source text without importing what is named.
+
+        It is the first line of the docstring; for a value that a call registers, its literal ``summary``, or else what it is
+        made of, such as ``gradient_ascent, retain_term nll``.
+        """
+        found = {name: f"from the package {point.dist.name}" for name, point in self._entry_points.items() if point.dist}
+        found |= {name: _first_line(thing.__doc__) for name, thing in self._objects.items()}
+        announcing = set(self._modules.values())
+        for dotted, text in self._sources():
+            if dotted in announcing:
+                found |= _announced(ast.parse(text), self.variable)
+        return {name: found.get(name, "") for name in self.names()}
 
     def get(self, name: str) -> Any:
         """Returns what is registered as ``name``.
@@ -106,6 +122,44 @@ class Registry:
         raise UnknownNameError(f"{type(thing).__name__} is not a registered {self.kind}.")
 
 
+def _announced(module: ast.Module, variable: str) -> dict[str, str]:
+    """Names that a file announces in the registry ``variable``, each with one line on what it is."""
+    found = {}
+    for statement in module.body:
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
+            for name in filter(None, (_name_in(item, variable) for item in statement.decorator_list)):
+                found[name] = _first_line(ast.get_docstring(statement))
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            name = _name_in(statement.value.func, variable)
+            if name:
+                found[name] = _made_of(statement.value)
+    return found
+
+
+def _name_in(node: ast.expr, variable: str) -> str | None:
+    """Returns ``name`` when the expression is ``variable.register("name")``."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="register"), args=[ast.Constant(value=str(name))]):
+            return name if owner == variable else None
+    return None
+
+
+def _made_of(call: ast.Call) -> str:
+    """Describes the value in ``methods.register("name")(Preset(method=Choice("npo"), ...))``."""
+    parts = []
+    for keyword in (node for node in ast.walk(call) if isinstance(node, ast.keyword)):
+        match keyword:
+            case ast.keyword(arg="summary", value=ast.Constant(value=str(summary))):
+                return _first_line(summary)
+            case ast.keyword(arg=str(axis), value=ast.Call(func=ast.Name(id="Choice"), args=[ast.Constant(value=str(name))])):
+                parts.append(name if axis == "method" else f"{axis} {name}")
+    return ", ".join(parts)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0].strip()
+
+
 methods = Registry("methods", "method", "expunge.methods", "expunge.exact")
 metrics = Registry("metrics", "metric", "expunge.metrics")
 suites = Registry("suites", "suite", "expunge.evaluation")
@@ -117,3 +171,8 @@ relabellers = Registry("relabellers", "relabeller", "expunge.models", "expunge.d
 optimizers = Registry("optimizers", "optimizer", "expunge.training")
 stoppers = Registry("stoppers", "stopper", "expunge.training")
 parameter_choices = Registry("parameter_choices", "parameter choice", "expunge.models")
+
+
+def registries() -> dict[str, Registry]:
+    """All registries by the name of their variable."""
+    return {found.variable: found for found in globals().values() if isinstance(found, Registry)}

@@ -2,50 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig
 
+from expunge.errors import InputError
+from expunge.models.modes import evaluating
+from expunge.models.modules import base_model
 
-@torch.inference_mode()
+
 def greedy(
     model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int = 32
 ) -> list[list[int]]:
-    """Continues each prompt with the most likely token until the end-of-sequence token or the limit.
+    """Continues each prompt with the most likely token until an end token or the limit; padding is on the left.
 
     Args:
-        model: a transformers causal language model in evaluation mode.
-        tokenizer: gives the end-of-sequence id.
-        prompts: token ids, special tokens included.
+        model: a causal language model, with or without a peft adapter; read in evaluation mode, which is restored.
+        tokenizer: gives the end-of-sequence id, beside those of the model's generation configuration.
+        prompts: token ids, special tokens included; at least one each.
         max_new_tokens: limit of new tokens.
-        batch_size: prompts in one batch, longest first, padded on the left.
+        batch_size: prompts in one batch, longest first, so that lengths in a batch are close.
 
     Returns:
-        New token ids of each prompt, without the end-of-sequence token.
+        New token ids of each prompt, in the order of the prompts, without the end token.
+
+    Raises:
+        InputError: an empty prompt, a limit or batch below 1, or more positions than the model has.
     """
-    eos = tokenizer.eos_token_id
-    pad = eos if eos is not None else 0
-    # A fresh configuration: the model's own may hold sampling or repetition penalties.
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=eos, pad_token_id=pad, bos_token_id=None
-    )
+    inner = base_model(model)
+    _check(inner, prompts, max_new_tokens, batch_size)
+    ends = _end_ids(inner, tokenizer)
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     found: list[list[int]] = [[] for _ in prompts]
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        width = max(len(prompts[row]) for row in rows)
-        ids = torch.full((len(rows), width), pad, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
-            size = len(prompts[row])
-            ids[place, width - size :] = torch.tensor(prompts[row])
-            mask[place, width - size :] = 1
-        output = model.generate(
-            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-        )
-        for place, row in enumerate(rows):
-            new = output[place, width:].tolist()
-            found[row] = new[: new.index(eos)] if eos in new else new
+    with torch.inference_mode(), evaluating(inner), _plain_greedy(inner, ends, max_new_tokens):
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            ids_BT, mask_BT = _left_padded([prompts[row] for row in rows])
+            output_BT = inner.generate(input_ids=ids_BT.to(inner.device), attention_mask=mask_BT.to(inner.device))
+            for row, new in zip(rows, output_BT[:, ids_BT.shape[1] :].tolist(), strict=True):
+                found[row] = _until(new, ends)
     return found
+
+
+def _check(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int) -> None:
+    if max_new_tokens < 1 or batch_size < 1:
+        raise InputError(f"max_new_tokens ({max_new_tokens}) and batch_size ({batch_size}) must be at least 1.")
+    for number, prompt in enumerate(prompts):
+        if not prompt:
+            raise InputError(f"Prompt {number} has no tokens; begin it with the tokenizer's start token.")
+    longest = max(map(len, prompts), default=0)
+    # Absent where positions have no limit (ALiBi). Learned positions would fail inside the model, on a GPU without a message.
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and longest + max_new_tokens > limit:
+        raise InputError(
+            f"A prompt of {longest} tokens and {max_new_tokens} new ones exceed the {limit} positions of the model; shorten "
+            "the prompt or lower max_new_tokens."
+        )
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """End tokens of the tokenizer and of the model: chat models end a turn with another one than a text."""
+    ends = {tokenizer.eos_token_id}
+    configured = model.generation_config.eos_token_id
+    ends.update(configured if isinstance(configured, (list, tuple)) else [configured])
+    return sorted(end for end in ends if end is not None)
+
+
+@contextmanager
+def _plain_greedy(model: Any, ends: list[int], max_new_tokens: int) -> Iterator[None]:
+    """Replaces the model's generation configuration for a while.
+
+    Handing one to ``generate`` is not enough: what it leaves unset, such as a repetition penalty, is filled in from the model's.
+    """
+    kept = model.generation_config
+    model.generation_config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,  # masked before a prompt, cut off after an end token
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = kept
+
+
+def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    width = max(map(len, prompts))
+    ids_BT = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask_BT = torch.zeros_like(ids_BT)
+    for place, prompt in enumerate(prompts):
+        ids_BT[place, width - len(prompt) :] = torch.tensor(prompt)
+        mask_BT[place, width - len(prompt) :] = 1
+    return ids_BT, mask_BT
+
+
+def _until(tokens: list[int], ends: list[int]) -> list[int]:
+    """Tokens before the first end token."""
+    stop = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[:stop]

@@ -13,7 +13,7 @@ from expunge.errors import InputError
 LayerSpec = str | int | float | Sequence[int | float]
 
 
-def plain(model: nn.Module) -> nn.Module:
+def base_model(model: nn.Module) -> nn.Module:
     """Returns the transformers model itself, which adapters may wrap."""
     base: nn.Module = model.get_base_model() if isinstance(model, PeftModel) else model
     return base
@@ -25,7 +25,7 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     Raises:
         InputError: the architecture has no such list.
     """
-    inner = plain(model)
+    inner = base_model(model)
     count = inner.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
     found = [
         (name.count("."), module)
@@ -46,7 +46,7 @@ def output_head(model: nn.Module) -> nn.Module:
     Raises:
         InputError: the model has none, so it is not a language model.
     """
-    inner = plain(model)
+    inner = base_model(model)
     head = inner.get_output_embeddings()  # type: ignore[operator]
     if not isinstance(head, nn.Module):
         raise InputError(f"{type(inner).__name__} has no output layer; hand in a causal language model.")
@@ -80,48 +80,43 @@ def resolve_layers(model: nn.Module, spec: LayerSpec) -> list[int]:
 
     Args:
         model: tells the number of layers L.
-        spec: ``"5-7"``, ``"0,2-3"``, ``[5, 6]``, or fractions of the depth with a decimal point (``"0.5-0.75"``, ``0.5``):
-            0.0 is the first layer, 1.0 the last, f the layer nearest to f (L - 1).
+        spec: ``"5-7"``, ``"0,2-3"``, ``[5, 6]``, negative numbers that count from the end (``-1``), or fractions of the depth
+            with a decimal point (``"0.5-0.75"``, ``0.5``): 0.0 is the first layer, 1.0 the last, f the layer nearest to f (L - 1).
 
     Raises:
         InputError: not of this form, outside the model, or empty.
     """
     count = len(blocks(model))
-    parts = [part.strip() for part in spec.split(",")] if isinstance(spec, str) else [spec]
-    if not isinstance(spec, (str, int, float)):
-        parts = list(spec)
-    chosen: set[int] = set()
-    for part in parts:
-        first, last = _ends(part, count)
-        if first > last:
-            raise InputError(f"The layers {part!r} run backwards; write the lower one first.")
-        chosen.update(range(first, last + 1))
+    if isinstance(spec, str):
+        chosen = {layer for part in spec.split(",") for layer in _range(part.strip(), count)}
+    elif isinstance(spec, (int, float)):
+        chosen = {_place(spec, count)}
+    else:
+        chosen = {_place(part, count) for part in spec}
     if not chosen:
-        raise InputError("No layer is named; for example --set layers=5-7, or 0.5 for the middle.")
+        raise InputError("No layer is named; write for example 5-7, or 0.5 for the middle.")
     return sorted(chosen)
 
 
-def _ends(part: object, count: int) -> tuple[int, int]:
-    """First and last layer of one entry."""
-    if isinstance(part, str):
-        number = r"(\d+(?:\.\d+)?)"
-        match = re.fullmatch(rf"{number}(?:\s*-\s*{number})?", part)
-        if match is None:
-            raise InputError(f"{part!r} does not name layers; write 5, 5-7, 0,2-3 or fractions such as 0.5-0.75.")
-        first, last = match.group(1), match.group(2) or match.group(1)
-        return _place(float(first) if "." in first else int(first), count), _place(
-            float(last) if "." in last else int(last), count
-        )
-    if isinstance(part, bool) or not isinstance(part, (int, float)):
-        raise InputError(f"{part!r} does not name a layer; give whole numbers or fractions.")
-    return _place(part, count), _place(part, count)
+def _range(part: str, count: int) -> range:
+    """Layers of one entry between commas."""
+    match = re.fullmatch(r"(-?\d+|\d+\.\d+)(?:\s*-\s*(\d+|\d+\.\d+))?", part)
+    if match is None:
+        raise InputError(f"{part!r} does not name layers; write 5, 5-7, 0,2-3, -1 or fractions such as 0.5-0.75.")
+    first, last = (_place(float(end) if "." in end else int(end), count) for end in (match[1], match[2] or match[1]))
+    if first > last:
+        raise InputError(f"The layers {part!r} run backwards; write the lower one first.")
+    return range(first, last + 1)
 
 
-def _place(value: int | float, count: int) -> int:
+def _place(value: object, count: int) -> int:
+    """The layer at a number or at a fraction of the depth."""
     if isinstance(value, float):
         if not 0.0 <= value <= 1.0:
             raise InputError(f"The layer {value} is a fraction of the depth and must lie between 0.0 and 1.0.")
         return int(value * (count - 1) + 0.5)
-    if not 0 <= value < count:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{value!r} does not name a layer; give whole numbers or fractions.")
+    if not -count <= value < count:
         raise InputError(f"There is no layer {value}: the model has {count} layers, 0 to {count - 1}.")
-    return value
+    return value % count

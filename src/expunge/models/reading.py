@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from expunge.data.batch import Batch
 from expunge.errors import InputError
 from expunge.functional.logprobs import packed_logps, predicting_mask, scored_positions, unpack
-from expunge.models.modules import blocks, output_head, plain, resolve_layers
+from expunge.models.modules import base_model, blocks, output_head, resolve_layers
 
 Intervention = Callable[[Tensor], Tensor]
 
@@ -51,7 +51,7 @@ class Reading(ABC):
     @cached_property
     def token_logps(self) -> Tensor:
         """(B, T) log-probability in nats of each scored token, 0 elsewhere; at least float32."""
-        return unpack(packed_logps(self.logits, self.labels), self.mask_BT)
+        return self._score()
 
     @cached_property
     def sequence_logps(self) -> Tensor:
@@ -62,6 +62,9 @@ class Reading(ABC):
     def mean_logps(self) -> Tensor:
         """(B,) mean over the scored tokens of each record, in nats per token; 0 where none is scored."""
         return self.sequence_logps / self.mask_BT.sum(-1).clamp(min=1)
+
+    def _score(self) -> Tensor:
+        return unpack(packed_logps(self.logits, self.labels), self.mask_BT)
 
 
 class Forward(NamedTuple):
@@ -120,7 +123,7 @@ class ModelReading(Reading):
         logits_1NV = output.logits
         if len(calls) != 1 or logits_1NV.shape[:2] != (1, len(self.labels)):
             raise InputError(
-                f"{type(plain(self._model)).__name__} does not call its output layer exactly once on all positions "
+                f"{type(base_model(self._model)).__name__} does not call its output layer exactly once on all positions "
                 f"({len(calls)} calls, logits {tuple(logits_1NV.shape)}), so its scored positions cannot be packed. This "
                 "architecture is not supported."
             )
@@ -158,7 +161,7 @@ def read(
 def _packed_head(model: nn.Module, mask_BT: Tensor) -> Iterator[list[int]]:
     """Feeds the output layer the positions of ``mask_BT`` only; yields a list with one entry for each call."""
     calls: list[int] = []
-    name = type(plain(model)).__name__
+    name = type(base_model(model)).__name__
 
     def pack(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if not args or args[0].shape[:2] != mask_BT.shape:

@@ -10,8 +10,8 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Literal, NamedTuple, TypeVar
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import NamedTuple, TypeVar
 
 import torch
 from peft import PeftModel
@@ -23,7 +23,7 @@ from expunge.functional.logprobs import unpack
 from expunge.models.modes import evaluating
 from expunge.models.reading import ModelReading, Reading
 
-Number = Literal["token_logps", "logits"]
+NUMBERS = frozenset({"token_logps", "logits"})
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -69,7 +69,7 @@ class AdapterOffReference(Reference):
 
     def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
         """Returns a reading of the model without its adapter, in evaluation mode and without gradient."""
-        return _read_quietly(self.model, batch, hidden_layers)
+        return _read_quietly(self.model, batch, hidden_layers, adapter=False)
 
 
 class RowNumbers(NamedTuple):
@@ -83,13 +83,13 @@ class RowNumbers(NamedTuple):
 class CachedReference(Reference):
     """Reads numbers that were computed once, by the row of each record; the model itself can be gone."""
 
-    def __init__(self, numbers: Mapping[int, RowNumbers], what: frozenset[Number]) -> None:
+    def __init__(self, numbers: Mapping[int, RowNumbers], what: frozenset[str]) -> None:
         self.numbers = numbers
         self.what = what
 
     @classmethod
     def compute(
-        cls, model: nn.Module, batches: Iterable[Batch], what: frozenset[Number] = frozenset({"token_logps"})
+        cls, model: nn.Module, batches: Iterable[Batch], what: frozenset[str] = frozenset({"token_logps"})
     ) -> CachedReference:
         """Reads a model on all batches of one view, in evaluation mode and without gradient.
 
@@ -98,7 +98,7 @@ class CachedReference(Reference):
             batches: every row of the view at least once, on the model's device.
             what: ``token_logps`` keeps one float32 a token, ``logits`` V numbers a token in the model's dtype; on the CPU.
         """
-        if not what or what - {"token_logps", "logits"}:
+        if not what or what - NUMBERS:
             raise InputError(f"A cached reference holds token_logps or logits, not {', '.join(sorted(what)) or 'nothing'}.")
         numbers: dict[int, RowNumbers] = {}
         for batch in batches:
@@ -132,7 +132,7 @@ class CachedReference(Reference):
 class CachedReading(Reading):
     """A reading made of stored numbers."""
 
-    def __init__(self, batch: Batch, rows: Sequence[RowNumbers], what: frozenset[Number]) -> None:
+    def __init__(self, batch: Batch, rows: Sequence[RowNumbers], what: frozenset[str]) -> None:
         super().__init__(batch)
         self._rows = rows
         self._what = what
@@ -148,11 +148,9 @@ class CachedReading(Reading):
             raise InputError(f"This reference was computed with {_listed(self._what)}, not logits; compute it with logits.")
         return self._gather([row.logits for row in self._rows])
 
-    @property
-    def token_logps(self) -> Tensor:  # type: ignore[override]
-        """(B, T) stored log-probabilities in nats, 0 where no token is scored."""
+    def _score(self) -> Tensor:
         if "token_logps" not in self._what:
-            return super().token_logps
+            return super()._score()
         return unpack(self._gather([row.token_logps for row in self._rows]), self.mask_BT)
 
     def hidden(self, layer: int) -> Tensor:
@@ -167,15 +165,28 @@ class CachedReading(Reading):
         return torch.cat([part for part in parts if part is not None]).to(self.labels.device)
 
 
+def _read_quietly(model: nn.Module, batch: Batch, hidden_layers: Sequence[int], *, adapter: bool = True) -> ModelReading:
+    def around() -> AbstractContextManager[None]:
+        return _quietly(model, adapter=adapter)
+
+    return ModelReading(
+        model, batch, hidden_layers=hidden_layers, inputs_embeds=None, interventions={}, around=around
+    )
+
+
 @contextmanager
-def _quietly(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradient and, for a peft model, adapters off."""
-    # no_grad and not inference_mode: a loss keeps these numbers for its backward pass.
-    with torch.no_grad(), evaluating(model):
+def _quietly(model: nn.Module, *, adapter: bool) -> Iterator[None]:
+    """Evaluation mode, no gradient and, where not ``adapter``, the adapter of a peft model off."""
+    with ExitStack() as stack:
+        # no_grad and not inference_mode: a loss keeps these numbers for its backward pass.
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(evaluating(model))
+        if not adapter and isinstance(model, PeftModel):
+            stack.enter_context(model.disable_adapter())
         yield
 
 
-def _row_numbers(reading: Reading, position: int, what: frozenset[Number]) -> RowNumbers:
+def _row_numbers(reading: Reading, position: int, what: frozenset[str]) -> RowNumbers:
     mask_BT = reading.mask_BT
     start = int(mask_BT[:position].sum())
     end = start + int(mask_BT[position].sum())
@@ -192,5 +203,5 @@ def _digest(batch: Batch, position: int) -> bytes:
     return hashlib.blake2b(both.cpu().numpy().tobytes(), digest_size=16).digest()
 
 
-def _listed(what: frozenset[Number]) -> str:
+def _listed(what: frozenset[str]) -> str:
     return " and ".join(sorted(what))

@@ -1,0 +1,1 @@
+"""Methods whose result never depended on the forget set: retraining, replay, SISA."""

@@ -1,0 +1,1 @@
+"""Where in the weights the forget set lives: masks and the ways to find them."""
