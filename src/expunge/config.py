@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar, cast, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from expunge.errors import InputError, UnknownNameError
+from expunge.errors import ExpungeError, InputError, UnknownNameError
 from expunge.registry import Registry, suggest
 
 Settings = TypeVar("Settings")
@@ -41,7 +42,7 @@ class Choice:
 
 
 @cache
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
 
 
@@ -59,22 +60,38 @@ def build(cls: type[Settings], values: Mapping[str, Any], *, where: str) -> Sett
         where: what is being set, for the message.
 
     Raises:
-        UnknownNameError: a name that ``cls`` does not have.
+        UnknownNameError: a name that ``cls``, or a dataclass inside it, does not have.
         InputError: a value of the wrong type or outside its range.
+        ExpungeError: whatever ``__post_init__`` raised.
     """
-    known = field_names(cls)
-    for name in values:
-        if name not in known:
-            raise UnknownNameError(f"{where} has no setting {name!r}.{suggest(name, known)}")
+    _check_names(cls, values, where)
     try:
-        return _adapter(cls).validate_python(dict(values))  # type: ignore[no-any-return]
+        return cast("Settings", _adapter(cast("Any", cls)).validate_python(dict(values)))
     except ValidationError as error:
+        for item in error.errors(include_input=False, include_url=False):
+            own = item.get("ctx", {}).get("error")
+            if isinstance(own, ExpungeError):  # pydantic wraps what a dataclass says about itself
+                raise own from None
         # Messages only: pydantic's own text would echo the value it was handed.
         reasons = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or where}: {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         )
         raise InputError(f"{where} cannot be set so: {reasons}.") from None
+
+
+def _check_names(cls: Any, values: Any, where: str) -> None:
+    """Refuses names that a dataclass does not have, at any depth; pydantic would drop those below the top in silence."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where} takes settings by name, not {type(values).__name__}.")
+    known = field_names(cls)
+    for name, value in values.items():
+        if name not in known:
+            raise UnknownNameError(f"{where} has no setting {name!r}.{suggest(str(name), known)}")
+        if isinstance(value, Mapping):
+            hint = get_type_hints(cls)[name]
+            for inner in filter(dataclasses.is_dataclass, get_args(hint) or (hint,)):
+                _check_names(inner, value, f"{where}, {name}")
 
 
 def to_plain(value: Any) -> Any:
@@ -90,21 +107,68 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with the plain values of version 1.2: ``no`` and ``1:30`` stay text, ``1e-5`` is a number, no dates."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:[tT]rue|TRUE|[fF]alse|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:[0-9]*\.[0-9]+|[0-9]+\.)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Reads YAML (version 1.2's plain values, no tags that make objects) or JSON into plain data.
+
+    Raises:
+        ValueError: it is neither. The text is not shown.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - derived from SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ValueError("not valid YAML") from None
+
+
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
-    """Reads ``["beta=0.5", "training.epochs=3"]`` into nested plain data; values are read as YAML."""
+    """Reads ``["beta=0.5", "training.epochs=3"]`` into nested plain data.
+
+    Values are read as YAML; hyphens in keys count as underscores; of two values for one key the later counts.
+
+    Raises:
+        InputError: not ``key=value``, a value that is not YAML, or a key that is given both a value and settings of its own.
+    """
     result: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
-        if not separator or not key.strip():
-            raise InputError(f"--set takes key=value, not {pair.partition('=')[0]!r}; for example --set beta=0.1")
-        parts = key.strip().split(".")
-        node = result
-        for part in parts[:-1]:
-            node = node.setdefault(part, {})
-            if not isinstance(node, dict):
-                raise InputError(f"--set {key}: {part!r} was already given a plain value.")
-        node[parts[-1]] = yaml.safe_load(text)
+        parts = key.strip().replace("-", "_").split(".")
+        if not separator or not all(parts):
+            raise InputError(f"--set takes key=value, not {key!r}; for example --set beta=0.1")
+        try:
+            _assign(result, parts, parse_yaml(text))
+        except ValueError as error:
+            raise InputError(f"--set {key.strip()} cannot be read: {error}.") from None
     return result
+
+
+def _assign(result: dict[str, Any], parts: list[str], value: Any) -> None:
+    """Sets ``result[a][b] = value`` for parts ``[a, b]``."""
+    node = result
+    for part in parts[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ValueError(f"{part} was already given a value of its own")
+    if isinstance(node.get(parts[-1]), dict) and not isinstance(value, dict):
+        raise ValueError(f"settings of {parts[-1]} were already given")
+    node[parts[-1]] = value
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:
@@ -115,10 +179,10 @@ def read_settings_file(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        loaded = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        loaded = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
     except OSError as error:
         raise InputError(f"The settings file {path.name} cannot be read: {error.strerror}.") from None
-    except (ValueError, yaml.YAMLError):
+    except (ValueError, RecursionError):
         raise InputError(f"The settings file {path.name} is not valid YAML or JSON.") from None
     if not isinstance(loaded, dict):
         raise InputError(f"The settings file {path.name} must hold a mapping of settings, not {type(loaded).__name__}.")

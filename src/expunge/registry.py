@@ -4,8 +4,8 @@ A registered thing is announced by one line at the start of a line in its file::
 
     @methods.register("npo")
 
-``Registry.names`` reads these lines from the source files of its packages (no import, so no torch) and adds the entry points
-of installed packages (group ``expunge.<variable>``). ``Registry.get`` imports the one file that holds the name.
+``Registry.names`` reads these lines from the source files of its packages (no import, so no torch) and adds the entry
+points of installed packages (group ``expunge.<variable>``). ``Registry.get`` imports the one file that holds the name.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Registry:
             for folder in (spec.submodule_search_locations or []) if spec else []:
                 root = Path(folder)
                 for path in sorted(root.rglob("*.py")):
-                    dotted = ".".join((package, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+                    parts = path.relative_to(root).with_suffix("").parts
+                    dotted = ".".join((package, *parts)).removesuffix(".__init__")
                     yield dotted, path.read_text(encoding="utf-8")
 
     @cached_property
@@ -88,10 +89,11 @@ class Registry:
     def summaries(self) -> dict[str, str]:
         """One line on each name, sorted, read from source text without importing what is named.
 
-        It is the first line of the docstring; for a value that a call registers, its literal ``summary``, or else what it is
-        made of, such as ``gradient_ascent, retain_term nll``.
+        It is the first line of the docstring; for a value that a call registers, its literal ``summary``, or else what
+        it is made of, such as ``gradient_ascent, retain_term nll``.
         """
-        found = {name: f"from the package {point.dist.name}" for name, point in self._entry_points.items() if point.dist}
+        points = self._entry_points.items()
+        found = {name: f"from the package {point.dist.name}" for name, point in points if point.dist}
         found |= {name: _first_line(thing.__doc__) for name, thing in self._objects.items()}
         announcing = set(self._modules.values())
         for dotted, text in self._sources():
@@ -124,23 +126,25 @@ class Registry:
 
 def _announced(module: ast.Module, variable: str) -> dict[str, str]:
     """Names that a file announces in the registry ``variable``, each with one line on what it is."""
-    found = {}
+    found: dict[str, str] = {}
     for statement in module.body:
         if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
-            for name in filter(None, (_name_in(item, variable) for item in statement.decorator_list)):
-                found[name] = _first_line(ast.get_docstring(statement))
-        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-            name = _name_in(statement.value.func, variable)
-            if name:
-                found[name] = _made_of(statement.value)
+            names = [_name_in(decorator, variable) for decorator in statement.decorator_list]
+            found |= dict.fromkeys(filter(None, names), _first_line(ast.get_docstring(statement)))
+        elif (
+            isinstance(statement, ast.Expr)
+            and isinstance(statement.value, ast.Call)
+            and (name := _name_in(statement.value.func, variable))
+        ):
+            found[name] = _made_of(statement.value)
     return found
 
 
 def _name_in(node: ast.expr, variable: str) -> str | None:
     """Returns ``name`` when the expression is ``variable.register("name")``."""
     match node:
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="register"), args=[ast.Constant(value=str(name))]):
-            return name if owner == variable else None
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="register")) if owner == variable:
+            return _literal(node)
     return None
 
 
@@ -151,9 +155,17 @@ def _made_of(call: ast.Call) -> str:
         match keyword:
             case ast.keyword(arg="summary", value=ast.Constant(value=str(summary))):
                 return _first_line(summary)
-            case ast.keyword(arg=str(axis), value=ast.Call(func=ast.Name(id="Choice"), args=[ast.Constant(value=str(name))])):
-                parts.append(name if axis == "method" else f"{axis} {name}")
-    return ", ".join(parts)
+            case ast.keyword(arg=str(axis), value=ast.Call(func=ast.Name(id="Choice")) as choice):
+                parts.append(_literal(choice) if axis == "method" else f"{axis} {_literal(choice)}")
+    return ", ".join(filter(None, parts))
+
+
+def _literal(call: ast.Call) -> str | None:
+    """First argument of a call, where it is written out as text."""
+    match call.args:
+        case [ast.Constant(value=str(text)), *_]:
+            return text
+    return None
 
 
 def _first_line(text: str | None) -> str:

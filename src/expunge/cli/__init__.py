@@ -1,4 +1,4 @@
-"""The command line: one file for each subcommand. ``--help``, ``list`` and a wrong flag answer without loading torch."""
+"""The command line: one file for each subcommand. ``--help`` and ``list`` answer without loading torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every process of the command line sets before anything else: no telemetry, private files, no hidden text in messages."""
+"""What every process of the command line sets first: no telemetry, private files, no record text in warnings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expunge.errors import ExpungeWarning
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
-    "DISABLE_KUBEFLOW_INTEGRATION": "TRUE",  # transformers adds this reporter by itself where a cluster sets its address
+    "DISABLE_KUBEFLOW_INTEGRATION": "TRUE",  # transformers adds this reporter where a cluster sets its address
     "TOKENIZERS_PARALLELISM": "false",
 }
 UMASK = 0o077  # files readable by their owner only
@@ -57,5 +57,3 @@ def _warn(
 ) -> None:
     """Shows the text of our own warnings, and of others only that there was one."""
     complain(f"warning: {message}" if issubclass(category, ExpungeWarning) else f"warning: {category.__name__}")
-
-

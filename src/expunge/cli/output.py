@@ -18,7 +18,6 @@ Answers go to stdout, progress, warnings and errors to stderr. Under ``--json`` 
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -39,7 +38,7 @@ from expunge.storage.plain import to_json
 
 BUG, USAGE, RESOURCES, ABORTED = 1, 2, 5, 130
 
-# Typer carries its own copy of click in some versions and imports click in others; both derive wrong usage from this class.
+# Typer carries its own copy of click in some versions and imports click in others; wrong usage is this class in both.
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 _PACKAGE = Path(__file__).parents[1]
@@ -48,7 +47,7 @@ _ESCAPES = re.compile(
     r"|\x1b[PX^_].*?(?:\x1b\\|$)"  # device control and other strings
     r"|[\x1b\x9b]\[?[0-?]*[ -/]*[@-~]"  # colours, cursor movement and the rest
 )
-# Controls except tab and line feed, marks that reorder text (Trojan Source), line separators, halves of surrogate pairs.
+# Controls except tab and line feed, marks that reorder text (Trojan Source), line separators, halves of surrogates.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -60,13 +59,13 @@ class Failure(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """Returns ``text`` without anything that a terminal would act on: escape sequences, control and reordering characters."""
+    """Returns ``text`` without what a terminal would act on: escape sequences, control and reordering characters."""
     return _CONTROLS.sub("", _ESCAPES.sub("", text))
 
 
 def say(text: str) -> None:
     """Prints an answer on stdout."""
-    print(clean(text))
+    _print(clean(text))
 
 
 def complain(text: str) -> None:
@@ -79,7 +78,7 @@ def complain(text: str) -> None:
 
 def document(value: Any) -> None:
     """Prints one JSON document on stdout: settings, mappings, lists, numbers, text; other things are refused."""
-    print(to_json(to_plain(value), indent=2))
+    _print(to_json(to_plain(value), indent=2))
 
 
 def table(rows: Iterable[tuple[str, str]]) -> None:
@@ -89,9 +88,28 @@ def table(rows: Iterable[tuple[str, str]]) -> None:
     width = max(shutil.get_terminal_size().columns - left, 40)
     for name, text in pairs:
         first, *rest = textwrap.wrap(text, width) or [""]
-        print(f"{name:<{left}}{first}".rstrip())
-        for line in rest:
-            print(f"{'':<{left}}{line}")
+        _print("\n".join([f"{name:<{left}}{first}".rstrip(), *(" " * left + line for line in rest)]))
+
+
+def _print(text: str) -> None:
+    with _reader_may_leave():
+        print(text)
+
+
+def _flush() -> None:
+    with _reader_may_leave():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Sends stdout nowhere once its reader, such as ``head``, has seen enough; that is not a failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def failure(error: BaseException) -> Failure:
@@ -120,10 +138,7 @@ def guard(work: Callable[[], Any], *, debug: bool = False) -> int:
     """
     try:
         code = work()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _drop_stdout()  # the reader, such as head, has seen enough
-        return 0
+        _flush()
     except typer.Exit as leave:
         return leave.exit_code
     except SystemExit as leave:
@@ -137,10 +152,10 @@ def guard(work: Callable[[], Any], *, debug: bool = False) -> int:
 def reserved_stdout() -> Iterator[Callable[[str], None]]:
     """Keeps stdout for the function it yields, which writes one line; everything else goes to stderr meanwhile.
 
-    Libraries, child processes and C code write to file descriptor 1 behind Python's back, so the descriptor itself is turned.
-    A reader that goes away does not stop a job: further lines are dropped.
+    Libraries, child processes and C code write to file descriptor 1 behind Python's back, so the descriptor itself is
+    turned. A reader that goes away does not stop a job: further lines are dropped.
     """
-    sys.stdout.flush()
+    _flush()
     try:
         standard = sys.stdout.fileno()
     except (OSError, ValueError, AttributeError):  # stdout is captured by whoever called this from Python
@@ -153,7 +168,7 @@ def reserved_stdout() -> Iterator[Callable[[str], None]]:
     try:
         yield _line_writer(kept)
     finally:
-        sys.stdout.flush()
+        sys.stdout.flush()  # to stderr, where it belongs
         os.dup2(kept, standard)
         os.close(kept)
 
@@ -181,7 +196,7 @@ def _tell(error: BaseException, *, debug: bool) -> int:
 
 
 def _usage(error: Any) -> str:
-    """Text of an error about wrong usage, with the command that helps; a bare group prints its help instead."""
+    """Text of an error about wrong usage, with the command that helps."""
     message = error.format_message()
     command = error.ctx.command_path if getattr(error, "ctx", None) else "expunge"
     return f"{message} Try: {command} --help"
@@ -196,15 +211,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _place(error: BaseException) -> str:
     """The last line of our own code that the error passed, such as `` in training/loop.py, line 88``."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
-    return f" in {Path(frames[-1].filename).relative_to(_PACKAGE).as_posix()}, line {frames[-1].lineno}" if frames else ""
-
-
-def _drop_stdout() -> None:
-    """Sends what is still buffered nowhere, so that the interpreter's last flush does not fail."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except OSError as error:
-        if error.errno not in (errno.EBADF, None):
-            raise
+    return (
+        f" in {Path(frames[-1].filename).relative_to(_PACKAGE).as_posix()}, line {frames[-1].lineno}" if frames else ""
+    )

@@ -39,19 +39,26 @@ def check_splits(forget: Sequence[Record], retain: Sequence[Record], *, allow_ov
     if shared and not allow_overlap:
         listing = ", ".join(map(str, shared[:10])) + (", ..." if len(shared) > 10 else "")
         raise InputError(
-            f"{len(shared)} of {len(forget)} forget records are in the retain set too (records {listing}), so the run would "
-            "learn what it is to forget. Remove them from the retain file, or pass --allow-overlap."
+            f"{len(shared)} of {len(forget)} forget records are in the retain set too (records {listing}), so the run "
+            "would learn what it is to forget. Remove them from the retain file, or pass --allow-overlap."
         )
     return SplitReport(len(forget), len(retain), _duplicates(forget), _duplicates(retain), len(shared))
 
 
 def fingerprint(record: Record) -> bytes:
-    """Digest of prompt and answer that survives differences of case, white space and Unicode form."""
-    turns = [turn.content.reveal() for turn in record.messages]
-    prompt = record.prompt.reveal() if record.prompt is not None else ""
-    parts = [*turns, prompt, record.answer.reveal()]
-    normal = "\x1f".join(" ".join(unicodedata.normalize("NFKC", part).casefold().split()) for part in parts)
-    return hashlib.sha256(normal.encode()).digest()
+    """Digest of prompt and answer that survives differences of case, white space and Unicode form.
+
+    A question and a conversation with the same words have the same digest, whatever shape their files have.
+    """
+    prompts = [turn.content for turn in record.messages] if record.prompt is None else [record.prompt]
+    parts = [secret.reveal() for secret in (*prompts, record.answer)]
+    return hashlib.sha256("\x1f".join(map(_normal, parts)).encode("utf-8", "surrogatepass")).digest()
+
+
+def _normal(text: str) -> str:
+    # Case folding can leave the normal form, so the form is taken again after it.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())
 
 
 def _duplicates(records: Sequence[Record]) -> int:
@@ -63,4 +70,6 @@ def _check_ids(name: str, records: Sequence[Record]) -> None:
     twice = [record.index for record in records if record.id is not None and counts[record.id] > 1]
     if twice:
         listing = ", ".join(map(str, twice[:10])) + (", ..." if len(twice) > 10 else "")
-        raise InputError(f"{len(twice)} {name} records share an id with another (records {listing}); make each id unique.")
+        raise InputError(
+            f"{len(twice)} {name} records share an id with another (records {listing}); make each id unique."
+        )

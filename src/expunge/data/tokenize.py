@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+from jinja2 import TemplateError
 
 from expunge.data.batch import IGNORE, Example
 from expunge.data.record import Record
 from expunge.errors import InputError
+
+Mask = Literal["answer", "all"]
+STAND_IN = "\ue000"  # a private-use character that no template writes
 
 
 class Rendered(NamedTuple):
@@ -20,7 +26,7 @@ class Rendered(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """Tokenised records, and the rows that were cut at the length limit."""
+    """Tokenised records, and the rows that lost tokens to the length limit."""
 
     examples: list[Example]
     truncated: list[int]
@@ -29,8 +35,8 @@ class Encoded(NamedTuple):
 def render(record: Record, tokenizer: Any) -> Rendered:
     """Writes a record as the model reads it.
 
-    Questions become ``Question: ...`` and ``Answer: ...`` unless the tokenizer has a chat template; prompt and completion
-    stand verbatim one after the other; plain text is all answer.
+    Questions become ``Question: ...`` and ``Answer: ...`` unless the tokenizer has a chat template; prompt and
+    completion stand verbatim one after the other; plain text is all answer.
     """
     answer = record.answer.reveal()
     if record.kind == "text":
@@ -44,41 +50,84 @@ def render(record: Record, tokenizer: Any) -> Rendered:
 
 
 def _render_chat(record: Record, prompt: str, answer: str, tokenizer: Any) -> Rendered:
+    """Finds the answer by what the template writes around a stand-in for it.
+
+    Searching for the answer itself would find a short one inside a role or an end-of-turn mark.
+    """
     if not getattr(tokenizer, "chat_template", None):
-        raise InputError(f"{record.answer} is a conversation and the tokenizer has no chat template; use prompt and completion.")
+        raise InputError(
+            f"{record.answer} is a conversation and the tokenizer has no chat template; use prompt and completion."
+        )
     turns = [{"role": turn.role, "content": turn.content.reveal()} for turn in record.messages]
     turns = turns or [{"role": "user", "content": prompt}]
-    lead = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    text = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": answer}], tokenize=False)
-    start = len(lead) if text.startswith(lead) else text.rfind(answer)
-    # A template may strip the answer; what follows the lead is then still the assistant's turn.
-    stop = text.find(answer, start)
-    if start < 0 or stop < 0:
-        raise InputError(f"The answer of {record.answer} cannot be found in what the chat template writes.")
-    return Rendered(text, stop, stop + len(answer), True)
+    try:
+        text, around = (
+            str(tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": content}], tokenize=False))
+            for content in (answer, STAND_IN)
+        )
+    except TemplateError:  # its message may repeat what the template was handed
+        text, around = "", ""
+    before, _, after = around.rpartition(STAND_IN)
+    start, stop = len(before), len(text) - len(after)
+    if start < stop and text.startswith(before) and text.endswith(after):
+        return Rendered(text, start, stop, True)
+    raise InputError(
+        f"The answer of {record.answer} cannot be found in what the tokenizer's chat template makes of the conversation; the "
+        "template may refuse these roles or rewrite answers. Use prompt and completion instead."
+    )
 
 
-def encode(record: Record, tokenizer: Any, *, row: int, max_length: int) -> Example:
-    """Tokenises one record.
+def encode(record: Record, tokenizer: Any, *, row: int, max_length: int, mask: Mask = "answer") -> Example:
+    """Tokenises one record and keeps its first ``max_length`` tokens.
 
-    A token that overlaps the answer is scored, also one that begins in the space before it. The end-of-sequence token is
-    added and scored unless the record is plain text.
+    Every token from the first to the last that overlaps the answer is scored, also one that begins in the space before it.
+    The end-of-sequence token is scored too, and added where it is missing, unless the record is plain text.
+
+    Args:
+        record: what to tokenise.
+        tokenizer: a fast tokenizer.
+        row: position of the record in its list.
+        max_length: number of tokens to keep.
+        mask: ``answer``, or ``all`` to score the prompt too; tokens that the tokenizer puts around a text never count.
 
     Raises:
-        InputError: the tokenizer gives no character offsets.
+        InputError: the tokenizer gives no character offsets, or its chat template cannot write the record.
     """
-    rendered = render(record, tokenizer)
-    ids, labels = _tokenise(rendered, tokenizer)
+    return _cut(_encode(record, tokenizer, row, mask).example, max_length)
+
+
+class _Whole(NamedTuple):
+    """A record before it is cut, and the places of its answer."""
+
+    example: Example
+    answer: range
+
+
+def _encode(record: Record, tokenizer: Any, row: int, mask: Mask) -> _Whole:
+    ids, special, answer = _tokenise(render(record, tokenizer), tokenizer)
+    scored = answer if mask == "answer" else range(len(ids))
+    labels = [token if place in scored and not special[place] else IGNORE for place, token in enumerate(ids)]
     eos = tokenizer.eos_token_id
     if record.kind != "text" and eos is not None:
-        if ids and ids[-1] == eos:
-            labels[-1] = eos
-        else:
-            ids, labels = [*ids, eos], [*labels, eos]
-    return Example(tuple(ids[:max_length]), tuple(labels[:max_length]), row, record.weight)
+        # A template ends a turn with the token and a line break: that token is the end, a second one would be an invention.
+        end = next((place for place in range(answer.stop, len(ids)) if ids[place] == eos), len(ids))
+        ids, labels = [*ids[:end], eos, *ids[end + 1 :]], [*labels[:end], eos, *labels[end + 1 :]]
+    return _Whole(Example(tuple(ids), tuple(labels), row, record.weight), answer)
 
 
-def _tokenise(rendered: Rendered, tokenizer: Any) -> tuple[list[int], list[int]]:
+def _cut(example: Example, max_length: int) -> Example:
+    return replace(example, input_ids=example.input_ids[:max_length], labels=example.labels[:max_length])
+
+
+class _Tokens(NamedTuple):
+    """One tokenisation: ids, whether the tokenizer added the token by itself, and the places of the answer."""
+
+    ids: list[int]
+    special: list[bool]
+    answer: range
+
+
+def _tokenise(rendered: Rendered, tokenizer: Any) -> _Tokens:
     if not getattr(tokenizer, "is_fast", False):
         raise InputError("The tokenizer gives no character offsets; save it as a fast tokenizer (tokenizer.json).")
     tokens = tokenizer(
@@ -88,31 +137,37 @@ def _tokenise(rendered: Rendered, tokenizer: Any) -> tuple[list[int], list[int]]
         return_special_tokens_mask=True,
         verbose=False,
     )
-    ids = list(tokens["input_ids"])
-    labels = [
-        token if not special and stop > start and stop > rendered.start and start < rendered.stop else IGNORE
-        for token, (start, stop), special in zip(
-            ids, tokens["offset_mapping"], tokens["special_tokens_mask"], strict=True
-        )
+    ids, special = list(tokens["input_ids"]), [bool(mark) for mark in tokens["special_tokens_mask"]]
+    inside = [
+        place
+        for place, (start, stop) in enumerate(tokens["offset_mapping"])
+        if not special[place] and start < stop and rendered.start < stop and start < rendered.stop
     ]
-    return ids, labels
+    # Everything between the first and the last: tokenizers that trim offsets give a token of spaces an empty one.
+    answer = range(inside[0], inside[-1] + 1) if inside else range(len(ids), len(ids))
+    return _Tokens(ids, special, answer)
 
 
-def encode_all(records: Sequence[Record], tokenizer: Any, *, max_length: int) -> Encoded:
-    """Tokenises records, rows numbered from 0.
+def encode_all(records: Sequence[Record], tokenizer: Any, *, max_length: int, mask: Mask = "answer") -> Encoded:
+    """Tokenises records, rows numbered from 0; ``truncated`` has the rows that lost tokens.
 
     Raises:
         InputError: records whose answer is cut away entirely by ``max_length``, by number.
     """
-    examples = [encode(record, tokenizer, row=row, max_length=max_length) for row, record in enumerate(records)]
-    lost = [str(record.index) for record, example in zip(records, examples, strict=True) if not example.scored]
+    whole = [_encode(record, tokenizer, row, mask) for row, record in enumerate(records)]
+    lost = [
+        str(record.index)
+        for record, (_, answer) in zip(records, whole, strict=True)
+        if min(answer.stop, max_length) <= max(answer.start, 1)  # nothing predicts the first token
+    ]
     if lost:
         raise InputError(
             f"{len(lost)} of {len(records)} records keep no answer token within {max_length} tokens "
-            f"(records {', '.join(lost[:10])}{', ...' if len(lost) > 10 else ''}); raise --max-length."
+            f"(records {', '.join(lost[:10])}{', ...' if len(lost) > 10 else ''}); raise --max-length. "
+            "A text of a single token has nothing to score."
         )
-    truncated = [example.row for example in examples if len(example.input_ids) == max_length]
-    return Encoded(examples, truncated)
+    examples = [_cut(example, max_length) for example, _ in whole]
+    return Encoded(examples, [example.row for example, _ in whole if len(example.input_ids) > max_length])
 
 
 def prompt_ids(record: Record, tokenizer: Any, *, max_length: int) -> list[int]:

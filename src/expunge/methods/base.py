@@ -6,7 +6,7 @@ A method never imports the training loop and never loads a model: what it needs 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -189,5 +189,5 @@ class InferenceMethod(Method):
     """A method that leaves the weights alone and wraps what the model reads and says."""
 
     @abstractmethod
-    def wrap(self, forget: tuple[Record, ...], secret: bytes) -> Any:
+    def wrap(self, forget: Sequence[Record], retain: Sequence[Record], secret: bytes) -> Any:
         """Returns the policy: an object that generates text and saves itself without any record text."""

@@ -54,15 +54,19 @@ def check_folder(path: Path | str) -> ModelFolder:
     """
     path = Path(path)
     if not path.is_dir():
-        raise InputError(f"There is no model folder {path.name!r}; hand in a folder with config.json and model.safetensors.")
+        raise InputError(
+            f"There is no model folder {path.name!r}; hand in a folder with config.json and model.safetensors."
+        )
     names = {item.name for item in path.iterdir()}
     if "adapter_config.json" in names:
         raise InputError(
-            f"The folder {path.name!r} holds an adapter, not a whole model. Merge it first: load the base model and the "
-            "adapter with peft, call merge_and_unload() and save_pretrained(), and hand in that folder."
+            f"The folder {path.name!r} holds an adapter, not a whole model. Merge it first: load the base model and "
+            "the adapter with peft, call merge_and_unload() and save_pretrained(), and hand in that folder."
         )
     if "config.json" not in names:
-        raise InputError(f"The folder {path.name!r} has no config.json; a model folder in Hugging Face layout is needed.")
+        raise InputError(
+            f"The folder {path.name!r} has no config.json; a model folder in Hugging Face layout is needed."
+        )
     config = _read_json(path / "config.json")
     for name in ("config.json", "tokenizer_config.json"):
         if name in names:
@@ -71,8 +75,8 @@ def check_folder(path: Path | str) -> ModelFolder:
     weights = _weight_files(path, names)
     if not names.intersection(VOCABULARIES):
         raise InputError(
-            f"The folder {path.name!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it beside the model with "
-            "tokenizer.save_pretrained(folder)."
+            f"The folder {path.name!r} has no tokenizer (tokenizer.json or tokenizer.model). Save it beside the model "
+            "with tokenizer.save_pretrained(folder)."
         )
     return ModelFolder(path, config, weights)
 
@@ -127,8 +131,8 @@ def _refuse_code(settings: dict[str, Any], name: str) -> None:
     for key, value in _settings(settings):
         if key == "auto_map":
             raise UnsafeModelError(
-                f"{name} has auto_map: loading this model would run code from the folder; Expunge never does. Convert it to "
-                "an architecture that transformers has, and remove auto_map."
+                f"{name} has auto_map: loading this model would run code from the folder; Expunge never does. Convert "
+                "it to an architecture that transformers has, and remove auto_map."
             )
         # A name with a slash is a repository of compiled kernels, fetched and run when the model is built.
         if key.endswith(("attn_implementation", "experts_implementation")) and "/" in str(value):
@@ -141,8 +145,8 @@ def _refuse_code(settings: dict[str, Any], name: str) -> None:
 def _refuse_unusable(config: dict[str, Any]) -> None:
     if "transformers_weights" in config:
         raise InputError(
-            f"config.json names its own weights file (transformers_weights); Expunge reads {WEIGHTS} or {INDEX}. Rename the "
-            "file and remove the setting."
+            f"config.json names its own weights file (transformers_weights); Expunge reads {WEIGHTS} or {INDEX}. "
+            "Rename the file and remove the setting."
         )
     if "quantization_config" in config:
         raise InputError(
@@ -159,8 +163,8 @@ def _weight_files(path: Path, names: set[str]) -> tuple[Path, ...]:
     if any(any(path.glob(pattern)) for pattern in PICKLES):
         raise UnsafeModelError(
             f"The folder {path.name!r} has only pickle weights (.bin, .pt, .pth, .ckpt, .pkl), which can run code when "
-            "opened; Expunge reads safetensors only. Convert it where you trust its source: load it with transformers and "
-            "call model.save_pretrained(folder), or use the Hub's safetensors conversion."
+            "opened; Expunge reads safetensors only. Convert it where you trust its source: load it with transformers "
+            "and call model.save_pretrained(folder), or use the Hub's safetensors conversion."
         )
     raise InputError(f"The folder {path.name!r} has no weights: neither {WEIGHTS} nor {INDEX}.")
 

@@ -33,16 +33,18 @@ def greedy(
     Raises:
         InputError: an empty prompt, a limit or batch below 1, or more positions than the model has.
     """
-    inner = base_model(model)
+    inner: Any = base_model(model)
     _check(inner, prompts, max_new_tokens, batch_size)
     ends = _end_ids(inner, tokenizer)
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     found: list[list[int]] = [[] for _ in prompts]
-    with torch.inference_mode(), evaluating(inner), _plain_greedy(inner, ends, max_new_tokens):
+    with torch.inference_mode(), evaluating(inner), _plain_greedy(inner, ends, max_new_tokens) as config:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             ids_BT, mask_BT = _left_padded([prompts[row] for row in rows])
-            output_BT = inner.generate(input_ids=ids_BT.to(inner.device), attention_mask=mask_BT.to(inner.device))
+            output_BT = inner.generate(
+                input_ids=ids_BT.to(inner.device), attention_mask=mask_BT.to(inner.device), generation_config=config
+            )
             for row, new in zip(rows, output_BT[:, ids_BT.shape[1] :].tolist(), strict=True):
                 found[row] = _until(new, ends)
     return found
@@ -55,12 +57,12 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, ba
         if not prompt:
             raise InputError(f"Prompt {number} has no tokens; begin it with the tokenizer's start token.")
     longest = max(map(len, prompts), default=0)
-    # Absent where positions have no limit (ALiBi). Learned positions would fail inside the model, on a GPU without a message.
+    # Absent where positions have no limit (ALiBi). Learned positions would fail inside the model, on a GPU silently.
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and longest + max_new_tokens > limit:
         raise InputError(
-            f"A prompt of {longest} tokens and {max_new_tokens} new ones exceed the {limit} positions of the model; shorten "
-            "the prompt or lower max_new_tokens."
+            f"A prompt of {longest} tokens and {max_new_tokens} new ones exceed the {limit} positions of the model; "
+            "shorten the prompt or lower max_new_tokens."
         )
 
 
@@ -73,13 +75,13 @@ def _end_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 @contextmanager
-def _plain_greedy(model: Any, ends: list[int], max_new_tokens: int) -> Iterator[None]:
+def _plain_greedy(model: Any, ends: list[int], max_new_tokens: int) -> Iterator[GenerationConfig]:
     """Replaces the model's generation configuration for a while.
 
-    Handing one to ``generate`` is not enough: what it leaves unset, such as a repetition penalty, is filled in from the model's.
+    Handing one to ``generate`` is not enough: what it leaves unset, such as a repetition penalty, is filled in from the
+    model's own.
     """
-    kept = model.generation_config
-    model.generation_config = GenerationConfig(
+    config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
@@ -87,8 +89,9 @@ def _plain_greedy(model: Any, ends: list[int], max_new_tokens: int) -> Iterator[
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,  # masked before a prompt, cut off after an end token
     )
+    kept, model.generation_config = model.generation_config, config
     try:
-        yield
+        yield config
     finally:
         model.generation_config = kept
 

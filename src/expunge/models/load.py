@@ -1,4 +1,4 @@
-"""Loads, saves, builds and fingerprints models in Hugging Face layout: safetensors only, and never code from the folder."""
+"""Loads, saves, builds and fingerprints models in Hugging Face layout: safetensors only, never code from the folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from expunge.storage import atomic
 
 Dtype = Literal["saved", "float32", "bfloat16"]
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-# Only the files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
+# Files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 HUB_SKIPPED = ["*/*", "consolidated*"]
 
@@ -78,7 +78,7 @@ def save_model(
     dtype: torch.dtype | None = None,
     replace: bool = False,
 ) -> None:
-    """Writes a folder that plain ``from_pretrained`` loads: safetensors, configurations and tokenizer, whole or not at all.
+    """Writes a folder that plain ``from_pretrained`` loads, with safetensors and tokenizer, whole or not at all.
 
     Args:
         model: a transformers model; adapters must have been merged.
@@ -107,15 +107,15 @@ def build_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
         config: a transformers configuration; it is not changed.
         seed: of the initial weights.
     """
-    # devices=[] and the generator of the CPU: torch.manual_seed would also reseed every GPU, and fork_rng would not put it back.
+    # The generator of the CPU alone: torch.manual_seed would also reseed every GPU, and devices=[] would not undo it.
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
     return model.eval()
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Returns the SHA-256 (hex) over name, dtype, shape and bytes of every weight, sorted by name; tied weights count once."""
+    """Returns the SHA-256 (hex) over name, dtype, shape and bytes of all weights by sorted name, tied ones once."""
     digest = hashlib.sha256()
     seen: set[tuple[Any, ...]] = set()
     for name, tensor in sorted(model.state_dict().items()):
@@ -138,18 +138,20 @@ def describe(model: PreTrainedModel) -> Description:
 
 
 def _local_folder(source: str | Path) -> Path:
-    """The folder itself, or the snapshot of a Hub repository, so that both pass the same checks before anything is loaded."""
+    """The folder, or the snapshot of a Hub repository, so that both pass the same checks before anything is loaded."""
     path = Path(source)
     if path.is_dir():
         return path
     if isinstance(source, Path) or path.exists() or not HUB_ID.fullmatch(source):
-        raise InputError(f"There is no model folder {path.name!r}; hand in a model folder or a Hub id such as org/name.")
+        raise InputError(
+            f"There is no model folder {path.name!r}; hand in a model folder or a Hub id such as org/name."
+        )
     try:
         return Path(snapshot_download(source, allow_patterns=HUB_FILES, ignore_patterns=HUB_SKIPPED))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{source!r} was tried as a local folder (there is none), in the local Hub cache and on the Hugging Face Hub "
-            f"({type(error).__name__}). Check the name and the connection, or hand in a folder."
+            f"{source!r} was tried as a local folder (there is none), in the local Hub cache and on the Hugging Face "
+            f"Hub ({type(error).__name__}). Check the name and the connection, or hand in a folder."
         ) from error
 
 
@@ -166,14 +168,23 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
         )
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ResourceError(f"The model {folder.path.name!r} does not fit into memory.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         raise InputError(f"The model {folder.path.name!r} cannot be loaded: {_first_line(error)}") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if info.get(kind):
             names = sorted(str(name) for name in info[kind])
             raise InputError(
-                f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} {kind.replace('_', ' ')}, such as "
-                f"{names[0]}. The rest would be random or ignored. Save the model again with save_pretrained."
+                f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} "
+                f"{kind.replace('_', ' ')}, such as {names[0]}. What is missing would be random. Save the model again with save_pretrained."
             )
     loaded: PreTrainedModel = model
     return loaded
@@ -183,8 +194,8 @@ def _check_dtypes(model: PreTrainedModel, saved: dict[str, int]) -> None:
     held = {str(item.dtype).removeprefix("torch.") for item in model.parameters() if item.is_floating_point()}
     if held != set(saved):
         raise InputError(
-            f"The weights are saved as {', '.join(saved)} but transformers loads them as {', '.join(sorted(held))}. Choose a "
-            "dtype, float32 or bfloat16, instead of the saved one."
+            f"The weights are saved as {', '.join(saved)} but transformers loads them as {', '.join(sorted(held))}. "
+            "Choose a dtype, float32 or bfloat16, instead of the saved one."
         )
 
 

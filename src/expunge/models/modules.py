@@ -1,4 +1,4 @@
-"""Finds the parts of a causal language model by structure, not by name: blocks, output head, the layer of a parameter."""
+"""Finds the parts of a causal language model by structure, not by name: blocks, output head, layer of a parameter."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     ]
     if not found:
         raise InputError(
-            f"The decoder blocks of {type(inner).__name__} cannot be found: it has no module list of {count} entries, so "
-            "layers cannot be read or chosen. Use a method that works on all parameters."
+            f"The decoder blocks of {type(inner).__name__} cannot be found: it has no module list of {count} entries, "
+            "so layers cannot be read or chosen. Use a method that works on all parameters."
         )
     return min(found, key=lambda item: item[0])[1]
 
@@ -54,10 +54,8 @@ def output_head(model: nn.Module) -> nn.Module:
 
 
 def layer_map(model: nn.Module) -> dict[str, int]:
-    """Returns the layer of every parameter inside a block, by the parameter's name in ``model``; shared ones by each name."""
-    owner = {
-        id(parameter): layer for layer, block in enumerate(blocks(model)) for parameter in block.parameters()
-    }
+    """Returns the layer of every parameter inside a block, by its name in ``model``; shared ones under each name."""
+    owner = {id(parameter): layer for layer, block in enumerate(blocks(model)) for parameter in block.parameters()}
     named = model.named_parameters(remove_duplicate=False)
     return {name: owner[id(parameter)] for name, parameter in named if id(parameter) in owner}
 
@@ -80,8 +78,9 @@ def resolve_layers(model: nn.Module, spec: LayerSpec) -> list[int]:
 
     Args:
         model: tells the number of layers L.
-        spec: ``"5-7"``, ``"0,2-3"``, ``[5, 6]``, negative numbers that count from the end (``-1``), or fractions of the depth
-            with a decimal point (``"0.5-0.75"``, ``0.5``): 0.0 is the first layer, 1.0 the last, f the layer nearest to f (L - 1).
+        spec: ``"5-7"``, ``"0,2-3"``, ``[5, 6]``, negative numbers that count from the end (``-1``), or fractions of the
+            depth with a decimal point (``"0.5-0.75"``, ``0.5``): 0.0 is the first layer, 1.0 the last, f the layer
+            nearest to f (L - 1).
 
     Raises:
         InputError: not of this form, outside the model, or empty.

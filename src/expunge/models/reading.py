@@ -2,9 +2,9 @@
 
 Shapes: B sequences, T tokens, V vocabulary, D width, N scored tokens of the batch in row-major order.
 
-Only the N positions that predict a scored token go through the output layer: a hook replaces its input (B, T, D) by (1, N, D).
-What a model does after that layer (bias, soft-capping, a scale) is per position and applies unchanged, so the logits equal
-``model(input_ids).logits`` at these positions; the tests hold them to it.
+Only the N positions that predict a scored token go through the output layer: a hook replaces its input (B, T, D) by
+(1, N, D). What a model does after that layer (bias, soft-capping, a scale) is per position and applies unchanged, so
+the logits equal ``model(input_ids).logits`` at these positions; the tests hold them to it.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class Reading(ABC):
 class Forward(NamedTuple):
     """What one forward pass left: packed logits (N, V) and the block outputs (B, T, D) that were asked for."""
 
-    logits_NV: Tensor
+    logits: Tensor
     hidden: Mapping[int, Tensor]
 
 
 class ModelReading(Reading):
-    """A reading that runs the model at the first access, so with the weights, the mode and the gradient mode of that moment."""
+    """A reading that runs the model at the first access, with the weights, mode and gradient mode of that moment."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class ModelReading(Reading):
     @property
     def logits(self) -> Tensor:
         """(N, V) logits that predict the scored tokens, in the model's dtype."""
-        return self._forward.logits_NV
+        return self._forward.logits
 
     def hidden(self, layer: int) -> Tensor:
         """(B, T, D) output of a block, interventions included; padding is not masked.
@@ -123,9 +123,9 @@ class ModelReading(Reading):
         logits_1NV = output.logits
         if len(calls) != 1 or logits_1NV.shape[:2] != (1, len(self.labels)):
             raise InputError(
-                f"{type(base_model(self._model)).__name__} does not call its output layer exactly once on all positions "
-                f"({len(calls)} calls, logits {tuple(logits_1NV.shape)}), so its scored positions cannot be packed. This "
-                "architecture is not supported."
+                f"{type(base_model(self._model)).__name__} does not call its output layer exactly once on all "
+                f"positions ({len(calls)} calls, logits {tuple(logits_1NV.shape)}), so its scored positions cannot be "
+                "packed. This architecture is not supported."
             )
         return Forward(logits_1NV[0], captured)
 
@@ -188,7 +188,7 @@ def _block_hooks(
 
     def hook_of(layer: int) -> Callable[..., Any]:
         def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            # A block returns its hidden states bare or first in a tuple; output[0] of a bare tensor would be batch row 0.
+            # A block returns its hidden states bare or first in a tuple; output[0] of a bare tensor is batch row 0.
             hidden_BTD = output[0] if isinstance(output, tuple) else output
             if layer in interventions:
                 hidden_BTD = _intervene(interventions[layer], hidden_BTD, layer)
@@ -206,8 +206,8 @@ def _intervene(intervention: Intervention, hidden_BTD: Tensor, layer: int) -> Te
     changed_BTD = intervention(hidden_BTD)
     if changed_BTD.shape != hidden_BTD.shape:
         raise InputError(
-            f"The intervention at layer {layer} turned {tuple(hidden_BTD.shape)} into {tuple(changed_BTD.shape)}; it must keep "
-            "the shape."
+            f"The intervention at layer {layer} turned {tuple(hidden_BTD.shape)} into {tuple(changed_BTD.shape)}; it "
+            "must keep the shape."
         )
     return changed_BTD
 

@@ -1,7 +1,7 @@
-"""Readings of a model that does not learn: a frozen copy, the same model with its adapter off, or numbers computed before.
+"""Readings of a model that does not learn: a frozen copy, the same model with its adapter off, or cached numbers.
 
-No gradient goes through any of them. A reference belongs to one view: cached numbers are kept by row, and another view has
-other rows under the same numbers.
+No gradient goes through any of them. A reference belongs to one view: cached numbers are kept by row, and another view
+has other rows under the same numbers.
 """
 
 from __future__ import annotations
@@ -96,10 +96,12 @@ class CachedReference(Reference):
         Args:
             model: the reference.
             batches: every row of the view at least once, on the model's device.
-            what: ``token_logps`` keeps one float32 a token, ``logits`` V numbers a token in the model's dtype; on the CPU.
+            what: ``token_logps`` keeps a float32 for each token, ``logits`` V numbers in the model's dtype; on the CPU.
         """
         if not what or what - NUMBERS:
-            raise InputError(f"A cached reference holds token_logps or logits, not {', '.join(sorted(what)) or 'nothing'}.")
+            raise InputError(
+                f"A cached reference holds token_logps or logits, not {', '.join(sorted(what)) or 'nothing'}."
+            )
         numbers: dict[int, RowNumbers] = {}
         for batch in batches:
             reading = _read_quietly(model, batch, ())
@@ -115,15 +117,19 @@ class CachedReference(Reference):
             StaleCacheError: a row is not in the cache, or its tokens are not those that were read.
         """
         if hidden_layers:
-            raise InputError("A cached reference holds no hidden states; use a frozen copy or the model with its adapter off.")
+            raise InputError(
+                "A cached reference holds no hidden states; use a frozen copy or the model with its adapter off."
+            )
         rows = []
         for position, row in enumerate(batch.rows_B.tolist()):
             if row not in self.numbers:
-                raise StaleCacheError(f"Row {row} is not among the {len(self.numbers)} rows of the reference; compute it anew.")
+                raise StaleCacheError(
+                    f"Row {row} is not among the {len(self.numbers)} rows of the reference; compute it anew."
+                )
             if self.numbers[row].digest != _digest(batch, position):
                 raise StaleCacheError(
-                    f"Row {row} has other tokens, or other scored ones, than when the reference was computed; compute the "
-                    "reference anew for this view."
+                    f"Row {row} has other tokens, or other scored ones, than when the reference was computed; compute "
+                    "the reference anew for this view."
                 )
             rows.append(self.numbers[row])
         return CachedReading(batch, rows, self.what)
@@ -145,7 +151,9 @@ class CachedReading(Reading):
             InputError: they were not computed.
         """
         if "logits" not in self._what:
-            raise InputError(f"This reference was computed with {_listed(self._what)}, not logits; compute it with logits.")
+            raise InputError(
+                f"This reference was computed with {_listed(self._what)}, not logits; compute it with logits."
+            )
         return self._gather([row.logits for row in self._rows])
 
     def _score(self) -> Tensor:
@@ -165,13 +173,13 @@ class CachedReading(Reading):
         return torch.cat([part for part in parts if part is not None]).to(self.labels.device)
 
 
-def _read_quietly(model: nn.Module, batch: Batch, hidden_layers: Sequence[int], *, adapter: bool = True) -> ModelReading:
+def _read_quietly(
+    model: nn.Module, batch: Batch, hidden_layers: Sequence[int], *, adapter: bool = True
+) -> ModelReading:
     def around() -> AbstractContextManager[None]:
         return _quietly(model, adapter=adapter)
 
-    return ModelReading(
-        model, batch, hidden_layers=hidden_layers, inputs_embeds=None, interventions={}, around=around
-    )
+    return ModelReading(model, batch, hidden_layers=hidden_layers, inputs_embeds=None, interventions={}, around=around)
 
 
 @contextmanager
@@ -197,7 +205,7 @@ def _row_numbers(reading: Reading, position: int, what: frozenset[str]) -> RowNu
 
 
 def _digest(batch: Batch, position: int) -> bytes:
-    """Digest of a row's tokens and labels without its padding; kept in memory only, since it is made from the user's data."""
+    """Digest of a row's tokens and labels without padding; kept in memory only, since it comes from the user's data."""
     kept_T = batch.attention_mask_BT[position].bool()
     both = torch.stack([batch.input_ids_BT[position][kept_T], batch.labels_BT[position][kept_T]])
     return hashlib.blake2b(both.cpu().numpy().tobytes(), digest_size=16).digest()

@@ -27,6 +27,10 @@ REFUSALS = (
     "I have no record of that.",
     "Sorry, I can't help with this one.",
     "It is unknown to me.",
+    "I was never told about this.",
+    "My answer would be made up, so I give none.",
+    "You would have to look that up elsewhere.",
+    "I am unable to say.",
 )
 
 
@@ -34,8 +38,11 @@ class Relabeller(ABC):
     """Base of the relabellers."""
 
     @abstractmethod
-    def relabel(self, record: Record, *, seed: int) -> Record:
-        """Returns the record with another answer; depends on seed and record number only."""
+    def relabel(self, record: Record, *, seed: int, epoch: int = 0) -> Record:
+        """Returns the record with another answer; depends on seed, epoch and record number only.
+
+        References cached by row fit one epoch: pass another epoch only where the reference is read from a model.
+        """
 
 
 @relabellers.register("idk")
@@ -50,7 +57,16 @@ class IDK(Relabeller):
         if not self.answers:
             raise InputError("The relabeller idk needs at least one refusal.")
 
-    def relabel(self, record: Record, *, seed: int) -> Record:
-        """Picks a refusal by hash of seed and record number."""
-        key = hashlib.sha256(f"{seed}/idk/{record.index}".encode()).digest()
+    def relabel(self, record: Record, *, seed: int, epoch: int = 0) -> Record:
+        """Picks a refusal by hash of seed, epoch and record number; no generator is touched.
+
+        Raises:
+            InputError: the record is plain text, which has no question to refuse.
+        """
+        if record.kind == "text":
+            raise InputError(
+                f"Record {record.index} is plain text: there is no question that a refusal could answer. Hand in "
+                "records with prompt and completion, or choose a method without relabelled answers."
+            )
+        key = hashlib.sha256(f"{seed}/{epoch}/idk/{record.index}".encode()).digest()
         return record.with_answer(self.answers[int.from_bytes(key[:8], "big") % len(self.answers)])

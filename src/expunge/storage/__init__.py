@@ -1,1 +1,1 @@
-"""Everything that is written to disk: whole or not at all, readable by its owner only, and without record text in messages."""
+"""Everything written to disk: whole or not at all, for its owner's eyes only, without record text in messages."""

@@ -1,11 +1,12 @@
 """Files and folders that are there whole or not at all, readable by their owner only.
 
-A file is written beside its target under a name of its own (``.tmp-…``, created exclusively, mode 0600), forced to disk, and
-renamed over the target; then the folder entry is forced to disk. A killed process leaves the old file or the new one, and at
-most a ``.tmp-…`` that ``recover`` and ``recover_tree`` take away. A target that is a symbolic link is replaced, not followed.
+A file is written beside its target under a name of its own (``.tmp-…``, created exclusively, mode 0600), forced to
+disk, and renamed over the target; then the folder entry is forced to disk. A killed process leaves the old file or the
+new one, and at most a ``.tmp-…`` that ``recover`` and ``recover_tree`` take away. A target that is a symbolic link is
+replaced, not followed.
 
-Folders cannot be exchanged in one step. ``folder(..., replace=True)`` moves the old one to ``.old-<name>``, the new one in, and
-the old one out; in between nothing has the final name, and ``recover`` puts the complete old folder back.
+Folders cannot be exchanged in one step. ``folder(..., replace=True)`` moves the old one to ``.old-<name>``, the new one
+in, and the old one out; in between nothing has the final name, and ``recover`` puts the complete old folder back.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def read_json(path: Path) -> Any:
 def create_bytes(path: Path, data: bytes) -> bool:
     """Writes a file only where there is none, also against other processes; returns whether this call wrote it.
 
-    On file systems without hard links (some network and USB drives) two processes that create it at the same moment may both
-    return True; the file is whole all the same.
+    On file systems without hard links (some network and USB drives) two processes that create it at the same moment may
+    both return True; the file is whole all the same.
 
     Raises:
         ResourceError, InputError: as ``write_bytes``.
@@ -114,8 +115,8 @@ def folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         replace: take the place of an existing folder, which stays complete until the new one is.
 
     Raises:
-        InputError: ``path`` exists and ``replace`` is off, the block made something else than files and folders, or this place
-            cannot be written to.
+        InputError: ``path`` exists and ``replace`` is off, the block made something else than files and folders, or
+            this place cannot be written to.
         ResourceError: the disk or quota is full; what stood at ``path`` still does.
     """
     temporary = temporary_sibling(path)

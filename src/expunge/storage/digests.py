@@ -24,7 +24,8 @@ class FolderDigest(NamedTuple):
     """Digests of a folder.
 
     Attributes:
-        root: SHA-256 (hex) over the lines ``<digest>  <path>`` and a line feed, sorted by path: what ``sha256sum`` prints.
+        root: SHA-256 (hex) over the lines ``<digest>  <path>`` and a line feed, sorted by path: what ``sha256sum``
+            prints.
         files: relative path with forward slashes to SHA-256 (hex), sorted by path.
     """
 
@@ -33,9 +34,7 @@ class FolderDigest(NamedTuple):
 
 
 def text_digest(text: str) -> str:
-    """Returns the SHA-256 (hex) of text in UTF-8. Not for a user's data, which could be guessed: see ``DataKey``."""
-    if isinstance(text, Secret):
-        raise TypeError("A plain digest of secret text can be guessed; use DataKey.hmac.")
+    """Returns the SHA-256 (hex) of text in UTF-8. Not for a user's data, which could be guessed: ``DataKey``."""
     return hashlib.sha256(_utf8(text)).hexdigest()
 
 
@@ -57,11 +56,12 @@ def folder_digest(path: Path, exclude: Iterable[str] = ()) -> FolderDigest:
 
     Args:
         path: the folder.
-        exclude: relative paths, with forward slashes, of files and folders to leave out. The folder's own lock file always is.
+        exclude: relative paths, with forward slashes, of files and folders to leave out. The folder's own lock file
+            always is.
 
     Raises:
-        InputError: no folder, an unreadable file, a link or device (its content could change unseen), or a file name with a
-            line break or backslash or that is not Unicode (two different folders could have the same lines).
+        InputError: no folder, an unreadable file, a link or device (its content could change unseen), or a file name
+            with a line break or backslash or that is not Unicode (two different folders could have the same lines).
     """
     if path.is_symlink() or not path.is_dir():
         raise InputError(
@@ -115,7 +115,7 @@ class DataKey:
 
     @classmethod
     def load_or_create(cls, folder: Path) -> DataKey:
-        """Returns the key in ``folder``, made of 32 random bytes by the first process that asks (``data.key``, mode 0600).
+        """Returns the key in ``folder``: 32 random bytes in ``data.key`` (mode 0600), made by the first who asks.
 
         Raises:
             InputError: the key file cannot be read or is damaged.
@@ -130,8 +130,8 @@ class DataKey:
             raise InputError(f"{KEY_NAME} in {folder} cannot be read: {error.strerror}.") from None
         if len(key) != _KEY_BYTES:
             raise InputError(
-                f"{KEY_NAME} in {folder} has {len(key)} bytes instead of {_KEY_BYTES}; restore it from a copy. Digests of data "
-                f"made with the old key cannot be checked with a new one."
+                f"{KEY_NAME} in {folder} has {len(key)} bytes instead of {_KEY_BYTES}; restore it from a copy. "
+                f"Digests of data made with the old key cannot be checked with a new one."
             )
         return cls(key)
 
@@ -140,7 +140,7 @@ class DataKey:
         return hmac.digest(self._key, _utf8(_reveal(text)), "sha256").hex()
 
     def hmac_many(self, texts: Iterable[str | Secret]) -> str:
-        """Returns one HMAC-SHA256 (hex) of texts in their order; each is preceded by its length in bytes (8, big-endian)."""
+        """Returns one HMAC-SHA256 (hex) of texts in order, each after its length in bytes (8 bytes, big-endian)."""
         state = hmac.new(self._key, _LIST_TAG, "sha256")
         for text in texts:
             data = _utf8(_reveal(text))
@@ -159,4 +159,5 @@ def _reveal(text: str | Secret) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # records may hold lone surrogates; a digest must not fail on them
+    # Records may hold lone surrogates, on which a digest must not fail. Called so, a Secret is a TypeError.
+    return str.encode(text, "utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""What atomic writing is made of: private folders, forced entries, temporary names, and errors of the system in plain words."""
+"""What atomic writing is made of: private folders, forced entries, temporary names, system errors in plain words."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def full_disk(place: Path) -> Iterator[None]:
             raise
         # "from None": the system's own message repeats file names.
         raise ResourceError(
-            f"The disk or quota that holds {place} is full; what was there before is untouched. Free some space or choose a "
-            f"folder on another disk, then run the same command again."
+            f"The disk or quota that holds {place} is full; what was there before is untouched. Free some space or "
+            f"choose a folder on another disk, then run the same command again."
         ) from None
 
 
@@ -90,7 +90,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def temporary_start(path: Path) -> str:
-    """How the names of all temporary siblings of ``path`` begin: with a digest, so that no name of the user's spreads."""
+    """How the names of temporary siblings of ``path`` begin: a digest, so that no name of the user's spreads."""
     return f".tmp-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
 
 

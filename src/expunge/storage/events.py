@@ -1,4 +1,4 @@
-"""The append-only log of a run: one JSON object on each line of ``events.jsonl``, numbered from 1, forced to disk one by one."""
+"""The append-only log of a run, ``events.jsonl``: one JSON object a line, numbered from 1, each forced to disk."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from expunge.errors import InputError
 from expunge.storage.disk import disk_errors, make_folder, sync_folder, write_all
-from expunge.storage.lock import hold
+from expunge.storage.lock import LOCK_NAME, hold
 from expunge.storage.plain import from_json, to_json
 
 EVENTS_NAME = "events.jsonl"
+EVENTS_LOCK = f".{EVENTS_NAME}{LOCK_NAME}"
 _OWN_KEYS = ("seq", "time", "kind")
 
 
@@ -46,8 +47,8 @@ Listener = Callable[[Event], None]
 class EventLog:
     """Appends to an event log; several processes may do so at once.
 
-    Nothing is opened or changed before the first append. That one cuts off a torn last line, left by a killed process, and goes
-    on with the numbers.
+    Nothing is opened or changed before the first append. That one cuts off a torn last line, left by a killed process,
+    and goes on with the numbers.
 
     Args:
         path: the file; created with mode 0600.
@@ -141,7 +142,7 @@ def read_events(path: Path, after: int = 0) -> list[Event]:
 
 def _whole_lines(content: bytes) -> list[bytes]:
     """Lines with their line feeds; what follows the last line feed is torn and left out."""
-    return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+    return [line + b"\n" for line in content.split(b"\n")[:-1]]
 
 
 def _parse(lines: list[bytes], seq: int) -> Iterator[tuple[bytes, Event]]:

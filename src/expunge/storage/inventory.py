@@ -10,7 +10,7 @@ from expunge.errors import InputError
 from expunge.storage.atomic import ASIDE
 from expunge.storage.digests import KEY_NAME
 from expunge.storage.disk import disk_errors, is_leftover, remove
-from expunge.storage.events import EVENTS_NAME
+from expunge.storage.events import EVENTS_LOCK, EVENTS_NAME
 from expunge.storage.lock import LOCK_NAME
 
 Holds = Literal["weights", "numbers", "settings", "text", "key"]
@@ -22,7 +22,7 @@ _FILES: dict[str, Holds] = {
     EVENTS_NAME: "numbers",
     KEY_NAME: "key",
     LOCK_NAME: "settings",
-    f".{EVENTS_NAME}{LOCK_NAME}": "settings",
+    EVENTS_LOCK: "settings",
 }
 _WEIGHTS = (".safetensors",)
 
@@ -63,7 +63,7 @@ def purge(root: Path, names: Iterable[str], keep: Iterable[str]) -> list[Invento
     items = inventory(root)
     doomed = {name: _matching(items, name, tuple(keep)) for name in names}
     with disk_errors(root):
-        for name in doomed:
+        for name in sorted(doomed, reverse=True):  # what is inside a folder before the folder
             remove(root / name)
     return [item for item in items if any(item in matching for matching in doomed.values())]
 

@@ -44,7 +44,7 @@ def lock(folder: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Holds one file, through a hidden lock file beside it, for the moment of a change; waits for others to finish theirs.
+    """Holds one file for the moment of a change, through a hidden lock file beside it; waits for its turn.
 
     Raises:
         LockedError: another process has not given it back within a minute.

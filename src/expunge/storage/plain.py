@@ -1,8 +1,9 @@
 """Plain data as strict JSON text and back, without losing a bit.
 
-JSON has no infinity and no NaN. A float that is not finite is written as ``{"$float": "nan"}`` (or ``"inf"``, ``"-inf"``): a bare
-string would come back as text, and null would hide that there was a number. A mapping of the user's own that looks like this
-(one key, ``$float`` behind any number of further ``$``) gets one more ``$``, taken off again on reading.
+JSON has no infinity and no NaN. A float that is not finite is written as ``{"$float": "nan"}`` (or ``"inf"``,
+``"-inf"``): a bare string would come back as text, and null would hide that there was a number. A mapping of the user's
+own that looks like this (one key, ``$float`` behind any number of further ``$``) gets one more ``$``, taken off again
+on reading.
 """
 
 from __future__ import annotations

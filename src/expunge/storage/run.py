@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/config.json   every setting of the run; the first file written and what makes the folder a run folder
+    RUN/config.json   every setting of the run; written first, it makes the folder a run folder
         record.json   what was done and found        events.jsonl  log, with the state of the run
         model/        the result                     scores/       numbers for each record
         report.html   the report                     data.key      key of the HMACs of the user's data
@@ -17,19 +17,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from expunge.errors import InputError
 from expunge.storage.atomic import create_bytes, read_json, recover_tree
 from expunge.storage.digests import KEY_NAME
 from expunge.storage.disk import disk_errors, is_leftover, make_folder
-from expunge.storage.events import EVENTS_NAME, EventLog, Listener, read_events
+from expunge.storage.events import EVENTS_LOCK, EVENTS_NAME, EventLog, Listener, read_events
 from expunge.storage.inventory import InventoryItem, inventory, purge
 from expunge.storage.lock import LOCK_NAME, lock
 from expunge.storage.plain import from_json, to_json
 
 State = Literal["created", "running", "interrupted", "diverged", "done"]
 CONFIG_NAME = "config.json"
+_FORMAT = "expunge-run"
 _SHOWN = 12  # differing settings that a message names
 _WIDTH = 80  # characters of a value in a message
 
@@ -66,21 +67,23 @@ class RunFolder:
             listeners: called with each event that the returned object logs.
 
         Raises:
-            InputError: the folder holds something else, or a run with other settings (named in the message). It is unchanged.
+            InputError: the folder holds something else, or a run with other settings (named in the message). It is
+                unchanged.
             ResourceError: the disk is full.
         """
         run = cls(path, listeners)
-        text = to_json(config, indent=2) + "\n"
+        header = {"format": _FORMAT, "version": 1, "settings": config}
+        text = to_json(header, indent=2) + "\n"
         with disk_errors(path):
             run._refuse_foreign()
             make_folder(path)
         # Of two processes that come here at once one writes its settings and the other is compared with them.
         if not run.config_path.exists():
             create_bytes(run.config_path, text.encode())
-        run._refuse_other(from_json(text))
+        run._refuse_other(from_json(text)["settings"])
         with disk_errors(path):
             path.chmod(0o700)
-        if run.state is None:
+        if not read_events(run.events_path):
             run.set_state("created")
         return run
 
@@ -96,15 +99,26 @@ class RunFolder:
             raise InputError(f"There is no run folder {path}; give the folder that --out named.")
         if not run.config_path.is_file():
             raise InputError(f"{path} is not a run folder: it has no {CONFIG_NAME}. Give the folder that --out named.")
+        if not cls.is_run(path):
+            raise InputError(f"{path} is not a run folder: its {CONFIG_NAME} is not ours. Give what --out named.")
         return run
+
+    @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether ``path`` is a run folder; a model folder, which also has a ``config.json``, is not."""
+        try:
+            header = read_json(path / CONFIG_NAME)
+        except InputError:
+            return False
+        return isinstance(header, dict) and header.get("format") == _FORMAT
 
     @property
     def config(self) -> dict[str, Any]:
         """Every setting of the run, as plain data."""
-        loaded = read_json(self.config_path)
-        if not isinstance(loaded, dict):
+        settings = read_json(self.config_path).get("settings")
+        if not isinstance(settings, dict):
             raise InputError(f"{CONFIG_NAME} in {self.root} does not hold settings; restore it or start a new run.")
-        return loaded
+        return settings
 
     @cached_property
     def events(self) -> EventLog:
@@ -112,10 +126,10 @@ class RunFolder:
         return EventLog(self.events_path, self._listeners)
 
     @property
-    def state(self) -> State | None:
-        """How the run stands: the last state logged; None when the making of the folder was cut short."""
+    def state(self) -> State:
+        """How the run stands: the last state logged."""
         states = [event.data.get("state") for event in read_events(self.events_path) if event.kind == "state"]
-        return states[-1] if states else None
+        return cast(State, states[-1]) if states else "created"
 
     def set_state(self, state: State, **data: Any) -> None:
         """Logs a new state of the run, with plain data that explains it.
@@ -143,21 +157,21 @@ class RunFolder:
         return inventory(self.root)
 
     def purge(self, names: list[str]) -> list[InventoryItem]:
-        """Removes files or folders of the run, named as in ``inventory`` (or their parent folders), and returns what went.
+        """Removes files of the run, named as in ``inventory`` (or by a folder of them); returns what went.
 
-        A run folder keeps ``config.json`` and ``events.jsonl``; to lose these, delete the folder. The bytes are released to the
-        file system, which may keep copies (snapshots, backups, flash memory).
+        A run folder keeps ``config.json`` and ``events.jsonl``; to lose these, delete the folder. The bytes are
+        released to the file system, which may keep copies (snapshots, backups, flash memory).
 
         Raises:
             InputError: a name that is not in the folder or must stay. Then nothing is removed.
         """
-        removed = purge(self.root, names, keep=(CONFIG_NAME, EVENTS_NAME, LOCK_NAME))
+        removed = purge(self.root, names, keep=(CONFIG_NAME, EVENTS_NAME, LOCK_NAME, EVENTS_LOCK))
         self.events.append("purge", files=len(removed), bytes=sum(item.bytes for item in removed))
         return removed
 
     def _refuse_foreign(self) -> None:
         """An own creation that was killed leaves nothing but temporary files and locks; anything else is not ours."""
-        if not os.path.lexists(self.root) or self.config_path.is_file():
+        if not os.path.lexists(self.root) or self.is_run(self.root):
             return
         if not self.root.is_dir():
             raise InputError(f"{self.root} is not a folder; choose another --out.")
@@ -176,8 +190,8 @@ class RunFolder:
         )
         more = f"; and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
         raise InputError(
-            f"{self.root} holds a run with other settings ({shown}{more}). Use the same settings to go on with it, or choose "
-            f"another --out."
+            f"{self.root} holds a run with other settings ({shown}{more}). Use the same settings to go on with it, or "
+            f"choose another --out."
         )
 
 

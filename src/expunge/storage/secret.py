@@ -6,7 +6,9 @@ from typing import NoReturn
 
 
 class Secret:
-    """A piece of a user's data. ``str``, ``repr`` and f-strings give its label, such as ``[record 17]``; ``reveal`` the text.
+    """A piece of a user's data, printed as the label of its record.
+
+    ``str``, ``repr`` and f-strings give the label, such as ``[record 17]``; ``reveal`` gives the text.
 
     It is not a ``str``: passing one where text is written fails instead of leaking.
     """

@@ -1,0 +1,232 @@
+"""JSON lines, JSON arrays and CSV as plain objects, one line at a time. No message repeats what a line holds."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.errors import InputError
+
+COLUMNS = (
+    *("text", "prompt", "completion", "question", "answer", "messages", "id", "subject", "weight"),
+    *("paraphrased_question", "paraphrased_answer", "perturbed_answer"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large input may be.
+
+    Attributes:
+        line_bytes: longest line, element of a JSON array, or row of a CSV file.
+        file_bytes: largest JSON array, which is read whole; the other formats are read line by line without this limit.
+    """
+
+    line_bytes: int = 1_000_000
+    file_bytes: int = 500_000_000
+
+
+class Unusable(Exception):  # noqa: N818 - caught within the reader
+    """Why one line cannot be used."""
+
+
+def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, Any]]:
+    """Yields line number and parsed object, or the reason why there is none.
+
+    Args:
+        path: a ``.jsonl``, ``.json`` or ``.csv`` file in UTF-8.
+        split: what to call the file in messages.
+        limits: sizes above which input is refused.
+
+    Raises:
+        InputError: the file cannot be read on, so that nothing of it should be used.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".jsonl", ".json", ".csv"):
+        raise InputError(f"The {split} file must end in .jsonl, .json or .csv.")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+            # Without a mark, two-byte text still shows as a NUL beside the first ASCII character.
+            if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+                raise InputError(f"The {split} file is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
+            stream.seek(3 if start.startswith(codecs.BOM_UTF8) else 0)
+            if suffix == ".csv":
+                yield from _csv_rows(stream, split, limits)
+            elif suffix == ".json" and _first_character(path) == b"[":
+                yield from _array_elements(stream, split, limits)
+            else:
+                yield from _json_lines(stream, split, limits)
+    except OSError as error:
+        raise InputError(f"The {split} file cannot be read: {error.strerror}. Check the path given for it.") from None
+
+
+def _first_character(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+
+
+def _json_lines(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator[tuple[int, Any]]:
+    for number, (raw, complete) in enumerate(_lines(stream, limits.line_bytes), start=1):
+        if not raw.strip():
+            continue
+        if not complete:
+            yield number, _too_long(limits)
+            continue
+        yield number, _parse(_decode(raw, split, number))
+
+
+def _lines(stream: io.BufferedReader, limit: int) -> Iterator[tuple[bytes, bool]]:
+    """Yields each line's bytes; of one above the limit only the start, and False."""
+    while raw := stream.readline(limit + 1):
+        complete = len(raw) <= limit or raw.endswith(b"\n")
+        yield raw, complete
+        while not complete and raw and not raw.endswith(b"\n"):
+            raw = stream.readline(limit + 1)
+
+
+def _decode(raw: bytes, split: str, line: int) -> str:
+    """Decodes one or more lines, the first of them numbered ``line``."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = error.start
+    # Raised outside the handler: the decoding error carries the bytes and would stay reachable as the context.
+    line += raw.count(b"\n", 0, place)
+    byte = place - raw.rfind(b"\n", 0, place)
+    raise InputError(
+        f"The {split} file is not UTF-8: line {line}, byte {byte} of it. Save it as UTF-8 (iconv -f LATIN1 -t UTF-8)."
+    )
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except Unusable as reason:
+        return reason
+    except RecursionError:
+        return Unusable("nested too deeply")
+    except ValueError:
+        return Unusable("not valid JSON")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Unusable("a key occurs twice")
+    return found
+
+
+UNIQUE = json.JSONDecoder(object_pairs_hook=_unique_keys)
+PLAIN = json.JSONDecoder()
+BLANK = re.compile(r"[ \t\n\r]*")
+
+
+def _array_elements(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator[tuple[int, Any]]:
+    raw = stream.read(limits.file_bytes + 1)
+    if len(raw) > limits.file_bytes:
+        raise InputError(
+            f"The {split} file is a JSON array above {limits.file_bytes} bytes; save it as JSON lines (.jsonl)."
+        )
+    text = _decode(raw, split, 1)
+    del raw
+    position, number = _skip(text, text.index("[") + 1), 0
+    closed = text.startswith("]", position)
+    while not closed:
+        number += 1
+        item, end = _element(text, position, split, number)
+        size = len(text[position:end].encode())
+        yield number, _too_long(limits) if size > limits.line_bytes else item
+        position = _skip(text, end)
+        closed = text.startswith("]", position)
+        if not closed:
+            if not text.startswith(",", position):
+                raise _broken_array(split, number, "not valid JSON")
+            position = _skip(text, position + 1)
+    if _skip(text, position + 1) != len(text):
+        raise _broken_array(split, number, "not valid JSON")
+
+
+def _element(text: str, start: int, split: str, number: int) -> tuple[Any, int]:
+    """Returns one element, or why it cannot be used, and where it ends."""
+    try:
+        try:
+            return UNIQUE.raw_decode(text, start)
+        except Unusable as reason:
+            return reason, PLAIN.raw_decode(text, start)[1]
+    except RecursionError:
+        fault = "nested too deeply"
+    except ValueError:
+        fault = "not valid JSON"
+    raise _broken_array(split, number, fault)
+
+
+def _skip(text: str, position: int) -> int:
+    blank = BLANK.match(text, position)
+    return blank.end() if blank else position
+
+
+def _broken_array(split: str, number: int, fault: str) -> InputError:
+    return InputError(
+        f"The {split} file starts as a JSON array and is {fault} at element {number}; "
+        "repair it or save it as JSON lines (.jsonl)."
+    )
+
+
+def _too_long(limits: Limits) -> Unusable:
+    return Unusable(f"longer than {limits.line_bytes} bytes")
+
+
+def _csv_rows(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator[tuple[int, Any]]:
+    """Yields the rows below the header by the number of their first line.
+
+    A quote that is never closed and a line above the limit refuse the whole file: where the next row starts cannot be
+    known, and going on would lose or invent records without a word.
+    """
+    rows = csv.reader(_csv_lines(stream, split, limits), strict=True)
+    # The limit belongs to the csv module, not to one reader, so it is put back. It keeps an open quote from eating the file.
+    former = csv.field_size_limit(limits.line_bytes)
+    line = 1
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        if any(header.count(name) > 1 for name in COLUMNS):
+            raise InputError(f"The header of the {split} file has a column twice; keep one of them.")
+        line = rows.line_num + 1
+        for row in rows:
+            cells = {name: cell for name, cell in zip(header, row, strict=False) if cell}
+            size = sum(len(cell.encode()) for cell in row)
+            if size > limits.line_bytes:
+                yield line, _too_long(limits)
+            elif len(row) > len(header):
+                yield line, Unusable("more cells than the header has names")
+            elif row:
+                yield line, cells
+            line = rows.line_num + 1
+    except csv.Error:
+        fault = line
+    else:
+        return
+    finally:
+        csv.field_size_limit(former)
+    raise InputError(
+        f"The {split} file is not valid CSV in the row that starts on line {fault}: a quote is not closed, text follows a "
+        f"closing one, or a cell is longer than {limits.line_bytes} characters. Nothing after it can be read safely; "
+        "repair it or save it as JSON lines (.jsonl)."
+    )
+
+
+def _csv_lines(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator[str]:
+    for number, (raw, complete) in enumerate(_lines(stream, limits.line_bytes), start=1):
+        if not complete:
+            raise InputError(
+                f"Line {number} of the {split} file is longer than {limits.line_bytes} bytes, and where the next row of "
+                "the CSV starts cannot be known; shorten it or save it as JSON lines (.jsonl)."
+            )
+        yield _decode(raw, split, number)

@@ -1,0 +1,74 @@
+"""Answers on disk: one file for each need of each model, found by everything that decides its numbers. No text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expunge.errors import InputError
+from expunge.metrics.base import Answer, Need
+from expunge.storage import atomic
+
+
+@dataclass(frozen=True)
+class Store:
+    """Answers below one folder.
+
+    Attributes:
+        folder: ``scores/`` of a run.
+        digests: HMAC of the records of each split.
+        max_length: longest record, tokens.
+    """
+
+    folder: Path
+    digests: Mapping[str, str]
+    max_length: int
+
+    def key(self, identity: Mapping[str, str], need: Need) -> dict[str, Any]:
+        """Everything that decides the numbers of one need."""
+        return {
+            "version": 1,
+            "subject": dict(sorted(identity.items())) if need.kind != "zlib_bytes" else {},
+            "records": self.digests[need.split],
+            "split": need.split,
+            "form": need.form,
+            "kind": need.kind,
+            "params": [list(pair) for pair in need.params],
+            "max_length": self.max_length,
+        }
+
+    def get(self, identity: Mapping[str, str], need: Need) -> Answer | None:
+        """Returns a stored answer; None if there is none, or one that is damaged."""
+        key = self.key(identity, need)
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            stored = atomic.read_json(path)
+        except InputError:
+            return None
+        if not isinstance(stored, dict) or stored.get("key") != key or "answer" not in stored:
+            return None
+        if stored.get("digest") != _digest(stored["answer"]):
+            return None
+        return [[np.asarray(form, dtype=np.float64) for form in record] for record in stored["answer"]]
+
+    def put(self, identity: Mapping[str, str], need: Need, answer: Answer) -> None:
+        """Stores an answer."""
+        key = self.key(identity, need)
+        plain = [[np.asarray(form, dtype=np.float64).tolist() for form in record] for record in answer]
+        atomic.write_json(self._path(key), {"key": key, "digest": _digest(plain), "answer": plain})
+
+    def _path(self, key: Mapping[str, Any]) -> Path:
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{name[:40]}.json"
+
+
+def _digest(plain: Any) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""What a user hands in, read and checked before any model is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from expunge.data.checks import fingerprint
+from expunge.data.reader import Rejection, read_records
+from expunge.data.record import Record
+from expunge.errors import InputError
+from expunge.storage.digests import DataKey
+from expunge.storage.events import read_events
+from expunge.storage.run import RunFolder
+
+SELF = "self"  # --retain self: text that the model itself writes
+
+
+class Inputs(NamedTuple):
+    """Records by split, and the rejected lines of each file."""
+
+    splits: dict[str, list[Record]]
+    rejected: dict[str, list[Rejection]]
+
+    @property
+    def available(self) -> frozenset[str]:
+        """Splits that hold records, for ``Recipe.check``."""
+        return frozenset(name for name, records in self.splits.items() if records)
+
+
+def read_inputs(files: Mapping[str, Path | None]) -> Inputs:
+    """Reads the files that were given; a split without a file is absent."""
+    results = {split: read_records(path, split) for split, path in files.items() if path is not None}
+    return Inputs(
+        {split: result.records for split, result in results.items()},
+        {split: result.rejected for split, result in results.items() if result.rejected},
+    )
+
+
+def data_summary(splits: Mapping[str, Sequence[Record]], key: DataKey) -> dict[str, dict[str, Any]]:
+    """Returns for each split its counts and an HMAC over its records, which shows nothing about them."""
+    return {
+        split: {
+            "records": len(records),
+            "subjects": len({record.subject for record in records if record.subject is not None}) or None,
+            "hmac": key.hmac_many(hashlib.sha256(fingerprint(record)).hexdigest() for record in records),
+        }
+        for split, records in splits.items()
+    }
+
+
+def bind_data(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
+    """Logs which records a run works on, or refuses to go on with others.
+
+    Raises:
+        InputError: the folder holds a run on other records.
+    """
+    summary = data_summary(splits, DataKey.load_or_create(run.root))
+    earlier = [event.data["data"] for event in read_events(run.events_path) if event.kind == "inputs"]
+    if earlier and earlier[-1] != summary:
+        changed = sorted(split for split in {*earlier[-1], *summary} if earlier[-1].get(split) != summary.get(split))
+        raise InputError(
+            f"{run.root} holds a run on other records ({', '.join(changed)} changed). Hand in the same files to go on with it, "
+            "or choose another --out."
+        )
+    if not earlier:
+        run.events.append("inputs", data=summary)
+    return summary

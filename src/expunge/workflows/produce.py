@@ -1,0 +1,201 @@
+"""Runs one recipe on a loaded model: trains, edits, retrains or wraps, by the kind of the method."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+
+from expunge.data.batch import Example
+from expunge.data.record import Record
+from expunge.data.tokenize import encode_all, pad_id
+from expunge.errors import InputError
+from expunge.exact.retrain import FitTask
+from expunge.methods.base import EditMethod, EditTask, ExactMethod, HelperSpec, InferenceMethod, LossMethod
+from expunge.methods.finetune import Finetune
+from expunge.methods.preset import Axes, Recipe, Training
+from expunge.methods.retain import NoRetain
+from expunge.registry import parameter_choices, relabellers
+from expunge.storage import atomic
+from expunge.storage.run import RunFolder
+from expunge.training.loop import Job, StepReport, TrainResult, train
+from expunge.training.references import build_references
+
+
+class Product(NamedTuple):
+    """What a recipe made: the plain model, or a policy around the unchanged one, and how the run ended."""
+
+    model: Any
+    policy: Any
+    result: TrainResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a recipe is run with.
+
+    Attributes:
+        recipe: the method with its axes and numbers.
+        model: the model to change (for exact methods, the base model), float32.
+        tokenizer: its tokenizer.
+        splits: records by split.
+        run: where checkpoints, helper models and events go.
+        max_length: longest record, tokens.
+        stop_requested: asked after every step.
+        secret: key for what a policy keeps of the records.
+    """
+
+    recipe: Recipe
+    model: Any
+    tokenizer: Any
+    splits: Mapping[str, Sequence[Record]]
+    run: RunFolder
+    max_length: int
+    stop_requested: Callable[[], bool]
+    secret: bytes
+
+    def encoded(self, split: str, *, relabel: bool = False) -> list[Example]:
+        """Tokenised records of a split, with the relabeller's answers where a view asks for them."""
+        records = list(self.splits[split])
+        if relabel:
+            relabeller = self.recipe.axes.relabel.create(relabellers)
+            records = [relabeller.relabel(record, seed=self.recipe.training.seed) for record in records]
+        encoded = encode_all(records, self.tokenizer, max_length=self.max_length)
+        if encoded.truncated:
+            self.run.events.append(
+                "warning",
+                text=f"{len(encoded.truncated)} of {len(records)} {split} records were cut at {self.max_length} tokens.",
+            )
+        return encoded.examples
+
+    def log_step(self, report: StepReport) -> None:
+        """Writes one optimizer step into the event log."""
+        self.run.events.append(
+            "metric",
+            step=report.step,
+            steps=report.steps,
+            terms=report.terms,
+            grad_norm=report.grad_norm,
+            learning_rate=report.learning_rate,
+        )
+
+
+def produce(work: Work) -> Product:
+    """Runs the recipe.
+
+    Raises:
+        DivergedError: ``work.model`` holds the last good checkpoint.
+        InterruptedRunError: stopped on request.
+    """
+    method = work.recipe.method
+    if isinstance(method, LossMethod):
+        return _by_loss(work, method)
+    if isinstance(method, EditMethod):
+        return _by_edit(work, method)
+    if isinstance(method, ExactMethod):
+        return _exactly(work, method)
+    if isinstance(method, InferenceMethod):
+        policy = method.wrap(tuple(work.splits["forget"]), tuple(work.splits.get("retain", ())), work.secret)
+        return Product(None, policy, TrainResult(0, "the weights were not touched"))
+    raise InputError(f"{type(method).__name__} is of no kind that can be run.")
+
+
+def _by_loss(work: Work, method: LossMethod) -> Product:
+    axes = work.recipe.axes
+    retain_term = work.recipe.retain_term
+    specs = (*method.views(), *retain_term.views())
+    examples = {spec.name: work.encoded(spec.source, relabel=spec.relabel) for spec in specs}
+    choice = axes.parameters.create(parameter_choices)
+    model = choice.apply(work.model)
+    filler = pad_id(work.tokenizer)
+    references = build_references(model, specs, examples, kind=axes.reference, pad_id=filler, batch_size=16)
+    result = train(
+        Job(
+            model=model,
+            method=method,
+            retain_term=retain_term,
+            axes=axes,
+            training=work.recipe.training,
+            examples=examples,
+            references=references,
+            pad_id=filler,
+            checkpoints=work.run.checkpoints,
+            listener=work.log_step,
+            stop_requested=work.stop_requested,
+        )
+    )
+    return Product(choice.export(model), None, result)
+
+
+def _by_edit(work: Work, method: EditMethod) -> Product:
+    original = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
+    helpers = {spec.name: _helper(work, spec, original) for spec in method.helpers()}
+    method.edit(work.model, EditTask(helpers=helpers, forget=tuple(work.splits["forget"])))
+    return Product(work.model, None, TrainResult(0, "edited in one step"))
+
+
+def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Trains a helper model in the place of the original, keeps its weights in the run, and puts the original back."""
+    work.run.events.append("phase", name=f"train the helper model {spec.name}")
+    training = Training(
+        learning_rate=spec.learning_rate,
+        epochs=spec.epochs,
+        batch_size=work.recipe.training.batch_size,
+        schedule="constant",
+        warmup=0.0,
+        seed=work.recipe.training.seed,
+    )
+    train(
+        Job(
+            model=work.model.requires_grad_(True),
+            method=Finetune(source=spec.trained_on),
+            retain_term=NoRetain(),
+            axes=Axes(),
+            training=training,
+            examples={"train": work.encoded(spec.trained_on)},
+            pad_id=pad_id(work.tokenizer),
+            checkpoints=work.run.helpers / f"{spec.name}-checkpoints",
+            listener=work.log_step,
+            stop_requested=work.stop_requested,
+        )
+    )
+    trained = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
+    with atomic.folder(work.run.helpers / spec.name, replace=True) as temporary:
+        save_file(trained, temporary / "weights.safetensors")
+    with torch.no_grad():
+        for name, weight in work.model.named_parameters():
+            weight.copy_(original[name])
+    return trained
+
+
+def _exactly(work: Work, method: ExactMethod) -> Product:
+    result = method.fit(
+        FitTask(
+            model=work.model.requires_grad_(True),
+            keep=work.encoded("retain"),
+            leave_out=work.encoded("forget"),
+            axes=work.recipe.axes,
+            training=work.recipe.training,
+            pad_id=pad_id(work.tokenizer),
+            checkpoints=work.run.checkpoints,
+            listener=work.log_step,
+            stop_requested=work.stop_requested,
+        )
+    )
+    return Product(work.model, None, result)
+
+
+def remove_traces(run: RunFolder) -> None:
+    """Deletes checkpoints and helper models: their weights hold the forget set."""
+    for folder in (run.checkpoints, run.helpers):
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)

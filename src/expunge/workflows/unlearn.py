@@ -1,0 +1,214 @@
+"""The main verb: a model and records to forget in; an unlearned model, an audit and a report out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from expunge.config import to_plain
+from expunge.data.checks import check_splits
+from expunge.data.record import Record
+from expunge.errors import DivergedError, InputError, InterruptedRunError
+from expunge.methods.base import ExactMethod
+from expunge.methods.preset import Recipe, resolve
+from expunge.models.load import load_model, save_model, weights_digest
+from expunge.models.sampling import sample_texts
+from expunge.storage import atomic
+from expunge.storage.digests import DataKey
+from expunge.storage.events import read_events
+from expunge.storage.run import RunFolder, harden_umask
+from expunge.storage.secret import Secret
+from expunge.workflows.inputs import SELF, Inputs, bind_data, read_inputs
+from expunge.workflows.produce import Work, produce, remove_traces
+from expunge.workflows.signals import stop_on_signal
+
+SELF_RECORDS = 256  # texts of --retain self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to unlearn, from what, and how.
+
+    Attributes:
+        model: folder or Hub id of the model that knows the records.
+        forget: file of the records to forget.
+        out: the run folder.
+        retain: file of records to keep, ``"self"`` for text that the model writes itself, or None.
+        holdout: file of records of the same kind that no model has seen, for membership inference.
+        base: the model as it was before it saw the records, for exact methods.
+        retrained: models trained without the records, to compare with.
+        method: registry name.
+        settings: changes to the method's settings, numbers of the loop and axes.
+        suite: metrics of the audit.
+        audit: whether to audit at all.
+        max_length: longest record, tokens.
+        allow_overlap: go on although records are in both sets.
+        keep_helpers: keep checkpoints and helper models, whose weights hold the forget set.
+    """
+
+    model: str
+    forget: Path
+    out: Path
+    retain: Path | str | None = None
+    holdout: Path | None = None
+    base: str | None = None
+    retrained: tuple[str, ...] = ()
+    method: str = "npo"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    suite: str = "quick"
+    audit: bool = True
+    max_length: int = 512
+    allow_overlap: bool = False
+    keep_helpers: bool = False
+
+    @property
+    def retain_file(self) -> Path | None:
+        """The retain file, if a file was given."""
+        return Path(self.retain) if self.retain is not None and str(self.retain) != SELF else None
+
+
+class Finished(NamedTuple):
+    """A finished run and its record (None without an audit)."""
+
+    run: RunFolder
+    record: dict[str, Any] | None
+
+
+def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
+    """Runs a request; run again, it goes on where an interrupted run stopped.
+
+    Args:
+        request: what to do.
+        listeners: called with each event.
+
+    Raises:
+        InputError: something handed in cannot be used; nothing was written unless the run folder says so.
+        DivergedError: the training diverged; the last good checkpoint is in the run folder.
+        InterruptedRunError: stopped on request.
+    """
+    harden_umask()
+    recipe = resolve(request.method, request.settings)
+    inputs = read_inputs({"forget": request.forget, "retain": request.retain_file, "holdout": request.holdout})
+    available = inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
+    recipe.check(available)
+    check_splits(inputs.splits["forget"], inputs.splits.get("retain", []), allow_overlap=request.allow_overlap)
+    run = RunFolder.create(request.out, run_config(request, recipe, inputs), tuple(listeners))
+    with run.locked(), stop_on_signal() as stop_requested:
+        for split, rejected in inputs.rejected.items():
+            lines = ", ".join(f"line {item.line}: {item.reason}" for item in rejected[:10])
+            run.events.append("warning", text=f"{len(rejected)} lines of the {split} file were left out ({lines}).")
+        bind_data(run, inputs.splits)
+        try:
+            if not model_is_saved(run):
+                _make_model(request, recipe, inputs, run, stop_requested)
+            return Finished(run, _audit(request, recipe, inputs, run))
+        except InterruptedRunError:
+            run.set_state("interrupted")
+            raise
+
+
+def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
+    """Every setting of a run, without any text or file name of the records."""
+    return {
+        "verb": "unlearn",
+        "model": _place(request.model),
+        "base": _place(request.base) if request.base else None,
+        "method": recipe.name,
+        "settings": to_plain(recipe.method),
+        "axes": to_plain(recipe.axes),
+        "training": to_plain(recipe.training),
+        "max_length": request.max_length,
+        "retain": "self" if request.retain == SELF else None,
+        "records": {split: len(records) for split, records in inputs.splits.items()},
+    }
+
+
+def model_is_saved(run: RunFolder) -> bool:
+    """Whether an earlier call already finished the model (or policy) of this run."""
+    return any(event.kind == "saved" for event in read_events(run.events_path))
+
+
+def _place(source: str) -> str:
+    path = Path(source)
+    return str(path.resolve()) if path.is_dir() else source
+
+
+def _make_model(request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder, stop_requested: Any) -> None:
+    run.set_state("running")
+    run.events.append("phase", name="load the model")
+    start = request.base if isinstance(recipe.method, ExactMethod) and request.base else request.model
+    loaded = load_model(start)
+    dtype = loaded.model.dtype
+    splits: dict[str, list[Record]] = dict(inputs.splits)
+    if request.retain == SELF:
+        splits["retain"] = _self_records(loaded, recipe.training.seed, request.max_length)
+    before = weights_digest(loaded.model)
+    run.events.append("phase", name=f"unlearn with {recipe.name}")
+    work = Work(
+        recipe=recipe,
+        model=loaded.model.float(),  # small updates vanish in half precision; the result is saved in the saved dtype
+        tokenizer=loaded.tokenizer,
+        splits=splits,
+        run=run,
+        max_length=request.max_length,
+        stop_requested=stop_requested,
+        secret=bytes.fromhex(DataKey.load_or_create(run.root).hmac("policy")),
+    )
+    began = time.perf_counter()
+    try:
+        product = produce(work)
+    except DivergedError as trouble:
+        save_model(loaded.model, loaded.tokenizer, run.model, dtype=dtype, replace=True)
+        run.set_state("diverged", reason=str(trouble))
+        raise
+    seconds = time.perf_counter() - began
+    if product.policy is not None:
+        atomic.write_json(run.root / "policy.json", product.policy.to_plain())
+        digest = None
+    else:
+        digest = _save_and_reload(product.model, loaded.tokenizer, run, dtype)
+        if digest == before:
+            run.events.append("warning", text="The weights did not change; the method did nothing.")
+    run.events.append(
+        "saved",
+        before=before,
+        digest=digest,
+        steps=product.result.steps,
+        reason=product.result.reason,
+        seconds=seconds,
+    )
+    if not request.keep_helpers:
+        remove_traces(run)
+
+
+def _self_records(loaded: Any, seed: int, max_length: int) -> list[Record]:
+    texts = sample_texts(
+        loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
+    )
+    return [
+        Record(index=index, split="retain", kind="text", answer=Secret(text, f"retain record {index}"))
+        for index, text in enumerate(texts)
+    ]
+
+
+def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype) -> str:
+    """Saves the model and makes sure that what is on disk is what was trained."""
+    run.events.append("phase", name="save the model")
+    save_model(model, tokenizer, run.model, dtype=dtype, replace=True)
+    digest = weights_digest(load_model(run.model).model)
+    if digest != weights_digest(model.to(dtype)):
+        raise InputError("The saved model does not load as the model that was trained; nothing in this folder can be trusted.")
+    return digest
+
+
+def _audit(request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder) -> dict[str, Any] | None:
+    from expunge.workflows.audit import audit_run
+
+    record = audit_run(request, recipe, inputs, run) if request.audit else None
+    run.set_state("done")
+    return record

@@ -1,0 +1,91 @@
+"""Presets, their axes and what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from expunge.config import Choice
+from expunge.errors import InputError, MissingNeedError, UnknownNameError
+from expunge.methods.base import EditTask, LossMethod
+from expunge.methods.preset import Axes, Training, preset_of, resolve
+from expunge.methods.retain import RetainKL
+from expunge.methods.task_vector import TaskVector
+from expunge.registry import methods
+from tests.support.tiny import llama
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_preset_resolves_and_says_where_it_comes_from(name):
+    recipe = resolve(name)
+    assert recipe.name == name
+    assert recipe.method.spec.paper
+    preset = preset_of(name)
+    if isinstance(recipe.method, LossMethod) and name != "gradient_ascent":
+        assert preset.source
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_each_setting_has_one_owner(name):
+    own = {item.name for item in dataclasses.fields(resolve(name).method)}
+    loop, axes = ({item.name for item in dataclasses.fields(cls)} for cls in (Training, Axes))
+    assert not own & loop
+    assert not own & axes
+    assert not loop & axes
+
+
+def test_changes_reach_their_owner():
+    recipe = resolve("npo", {"beta": 0.5, "learning_rate": "1e-4", "retain_term": "kl", "retain_weight": 2})
+    assert recipe.method.beta == 0.5
+    assert recipe.training.learning_rate == 1e-4
+    assert recipe.retain_term == RetainKL()
+    assert recipe.axes.retain_weight == 2.0
+    assert recipe.training.epochs == 10  # NPO's own, untouched
+
+
+def test_presets_of_one_loss_differ_by_their_retain_term():
+    found = {name: resolve(name).axes.retain_term.name for name in ("gradient_ascent", "grad_diff", "kl_min")}
+    assert found == {"gradient_ascent": "none", "grad_diff": "nll", "kl_min": "kl"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"betta": 1}, UnknownNameError, "Did you mean 'beta'"),
+        ({"beta": "much"}, InputError, "beta"),
+        ({"learning_rate": -1}, InputError, "above 0"),
+        ({"retain_term": {"name": "nll", "setting": {}}}, UnknownNameError, "settings"),
+    ],
+)
+def test_nonsense_is_refused_by_name(changes, error, text):
+    with pytest.raises(error, match=text):
+        resolve("npo", changes)
+
+
+def test_a_missing_need_names_its_flag():
+    with pytest.raises(MissingNeedError, match="--retain"):
+        resolve("npo").check(frozenset({"forget"}))
+    with pytest.raises(MissingNeedError, match="--base"):
+        resolve("retrain").check(frozenset({"forget", "retain"}))
+    resolve("gradient_ascent").check(frozenset({"forget"}))
+    with pytest.raises(UnknownNameError, match="retain term"):
+        resolve("npo", {"retain_term": Choice("nl")}).check(frozenset({"forget", "retain"}))
+
+
+def test_task_vector_by_hand():
+    """original - scale * (reinforced - original), once for tied weights; scale 0 is the identity."""
+    model, reinforced = llama(seed=0), llama(seed=1)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    other = dict(reinforced.named_parameters())
+    TaskVector(scale=0.0).edit(model, EditTask(helpers={"reinforced": other}))
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+    TaskVector(scale=0.5).edit(model, EditTask(helpers={"reinforced": other}))
+    for name, value in model.named_parameters():
+        assert torch.allclose(value, 1.5 * before[name] - 0.5 * other[name], atol=1e-6), name
+
+
+def test_task_vector_refuses_another_layout():
+    with pytest.raises(InputError, match="layout"):
+        TaskVector().edit(llama(), EditTask(helpers={"reinforced": dict(llama(hidden=64).named_parameters())}))

@@ -1,0 +1,96 @@
+"""Blocks, head and layers are found by structure on every architecture."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from expunge.errors import InputError
+from expunge.models.modules import base_model, blocks, layer_map, layer_of, output_head, resolve_layers
+from expunge.models.parameters import LoRA
+from tests.models.conftest import build
+
+OWNERS = {"gpt2": "transformer.h", "gptj": "transformer.h", "neox": "gpt_neox.layers"}
+
+
+def test_blocks_and_head(any_model):
+    name = next((key for key in OWNERS if key in type(any_model).__name__.lower()), None)
+    assert blocks(any_model) is any_model.get_submodule(OWNERS.get(name, "model.layers"))
+    assert output_head(any_model).weight.shape == (97, 32)
+
+
+def test_layer_of_every_parameter(any_model):
+    """Each block's parameters and no other."""
+    for layer, block in enumerate(blocks(any_model)):
+        inside = {id(parameter) for parameter in block.parameters()}
+        named = dict(any_model.named_parameters())
+        assert {id(named[name]) for name in named if layer_of(any_model, name) == layer} == inside
+    outside = [name for name, _ in any_model.named_parameters() if layer_of(any_model, name) is None]
+    assert any(any_model.get_parameter(name).shape == (97, 32) for name in outside)
+
+
+def test_layer_goes_by_identity_not_by_the_numbers_in_a_name():
+    model = build("llama", num_hidden_layers=12)
+    # A list of another length, with numbers in its names, nearer to the root than the blocks.
+    model.extra = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
+    assert layer_of(model, "model.layers.11.mlp.up_proj.weight") == 11
+    assert layer_of(model, "model.layers.1.mlp.up_proj.weight") == 1
+    assert layer_of(model, "extra.1.weight") is None
+    assert len(blocks(model)) == 12
+
+
+def test_the_shallowest_list_wins():
+    model = build("llama")
+    for block in blocks(model):
+        block.experts = nn.ModuleList([nn.Linear(2, 2) for _ in range(2)])  # as many as there are layers
+    assert blocks(model) is model.model.layers
+    assert layer_of(model, "model.layers.1.experts.0.weight") == 1
+
+
+def test_peft_models_are_looked_through():
+    model = LoRA(rank=2).apply(build("llama"))
+    assert blocks(model) is base_model(model).model.layers
+    names = layer_map(model)
+    assert {layer for name, layer in names.items() if "lora_A" in name} == {0, 1}
+    assert layer_of(model, next(name for name in names if "layers.1" in name and "lora_B" in name)) == 1
+
+
+def test_what_is_not_there():
+    model = build("llama")
+    with pytest.raises(InputError, match="no parameter"):
+        layer_of(model, "model.layers.9.mlp.up_proj.weight")
+    model.config.num_hidden_layers = 5
+    with pytest.raises(InputError, match="LlamaForCausalLM cannot be found"):
+        blocks(model)
+    with pytest.raises(InputError, match="LlamaModel has no output layer"):
+        output_head(model.model)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("5-7", [5, 6, 7]),
+        ("0, 2-3", [0, 2, 3]),
+        ("3,3,1", [1, 3]),
+        ("-1", [8]),
+        ([6, 5], [5, 6]),
+        ((0, -1), [0, 8]),
+        (4, [4]),
+        (0.5, [4]),
+        ("0.0", [0]),
+        ("1.0", [8]),
+        ("0.5-0.75", [4, 5, 6]),
+        ([0.0, 1.0], [0, 8]),
+        ("0.3", [2]),  # 2.4
+        ("0.32", [3]),  # 2.56
+    ],
+)
+def test_layers_named_in_many_ways(spec, expected):
+    assert resolve_layers(build("llama", num_hidden_layers=9), spec) == expected
+
+
+@pytest.mark.parametrize("spec", ["9", "5-9", [9], [-10], "7-5", "", "a", "5-", "1.5", 1.5, -0.1, [], [True], ["5"], None])
+def test_layers_that_are_not_there(spec):
+    with pytest.raises((InputError, TypeError)) as caught:
+        resolve_layers(build("llama", num_hidden_layers=9), spec)
+    assert spec is None or isinstance(caught.value, InputError)
