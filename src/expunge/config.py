@@ -1,4 +1,4 @@
-"""Settings: frozen dataclass to and from JSON, YAML and ``--set key=value``. Each option is said once, as a dataclass field."""
+"""Settings: frozen dataclass to and from JSON, YAML and ``--set key=value``. An option is said once, as a field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -81,7 +81,7 @@ def build(cls: type[Settings], values: Mapping[str, Any], *, where: str) -> Sett
 
 
 def _check_names(cls: Any, values: Any, where: str) -> None:
-    """Refuses names that a dataclass does not have, at any depth; pydantic would drop those below the top in silence."""
+    """Refuses names that a dataclass does not have, at any depth; pydantic drops those below the top in silence."""
     if not isinstance(values, Mapping):
         raise InputError(f"{where} takes settings by name, not {type(values).__name__}.")
     known = field_names(cls)
@@ -110,9 +110,8 @@ def to_plain(value: Any) -> Any:
 class _Loader(yaml.SafeLoader):
     """YAML with the plain values of version 1.2: ``no`` and ``1:30`` stay text, ``1e-5`` is a number, no dates."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
-
+_Loader.yaml_implicit_resolvers = {}  # those of version 1.1
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:[tT]rue|TRUE|[fF]alse|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
@@ -144,7 +143,7 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     Values are read as YAML; hyphens in keys count as underscores; of two values for one key the later counts.
 
     Raises:
-        InputError: not ``key=value``, a value that is not YAML, or a key that is given both a value and settings of its own.
+        InputError: not ``key=value``, a value that is not YAML, or a key given both a value and settings of its own.
     """
     result: dict[str, Any] = {}
     for pair in pairs:
@@ -152,23 +151,28 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
         parts = key.strip().replace("-", "_").split(".")
         if not separator or not all(parts):
             raise InputError(f"--set takes key=value, not {key!r}; for example --set beta=0.1")
-        try:
-            _assign(result, parts, parse_yaml(text))
-        except ValueError as error:
-            raise InputError(f"--set {key.strip()} cannot be read: {error}.") from None
+        _assign(result, parts, _value(key, text))
     return result
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return parse_yaml(text)
+    except ValueError:
+        raise InputError(f"The value of --set {key} is not valid YAML; put text with signs in it in quotes.") from None
 
 
 def _assign(result: dict[str, Any], parts: list[str], value: Any) -> None:
     """Sets ``result[a][b] = value`` for parts ``[a, b]``."""
+    *above, last = parts
     node = result
-    for part in parts[:-1]:
+    for part in above:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
-            raise ValueError(f"{part} was already given a value of its own")
-    if isinstance(node.get(parts[-1]), dict) and not isinstance(value, dict):
-        raise ValueError(f"settings of {parts[-1]} were already given")
-    node[parts[-1]] = value
+            raise InputError(f"--set {'.'.join(parts)}: {part!r} was already given a plain value.")
+    if isinstance(node.get(last), dict) and not isinstance(value, dict):
+        raise InputError(f"--set {'.'.join(parts)}: settings of {last!r} were already given.")
+    node[last] = value
 
 
 def read_settings_file(path: Path) -> dict[str, Any]:

@@ -118,7 +118,9 @@ def test_any_text_survives_and_no_bad_text_shows(tmp_path_factory, text, junk):
     assert result.records[0].answer.reveal() == text
     marked = CANARY + junk.replace("\n", "").replace("\r", "")
     try:
-        kept = read_records(write(folder, '{"text": "a"}\n' + marked.encode("utf-8", "replace").decode() + "\n"), "forget")
+        kept = read_records(
+            write(folder, '{"text": "a"}\n' + marked.encode("utf-8", "replace").decode() + "\n"), "forget"
+        )
         assert CANARY not in str(kept.rejected)
     except InputError as error:
         assert CANARY not in str(error)
@@ -146,7 +148,9 @@ def test_prompt_and_answer_are_not_run_together(tmp_path):
 
 def test_duplicate_ids_are_refused(tmp_path):
     with pytest.raises(InputError, match="records 0, 2"):
-        check_splits(records(tmp_path, "forget", [{"text": t, "id": i} for t, i in (("a", CANARY), ("b", 2), ("c", CANARY))]), [])
+        check_splits(
+            records(tmp_path, "forget", [{"text": t, "id": i} for t, i in (("a", CANARY), ("b", 2), ("c", CANARY))]), []
+        )
 
 
 def test_empty_forget_set_is_refused():

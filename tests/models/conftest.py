@@ -35,7 +35,9 @@ CONFIGS = {
     "gemma2": Gemma2Config(**IDS, **GROUPED, head_dim=8, final_logit_softcapping=0.5, attn_logit_softcapping=5.0),
     "cohere": CohereConfig(**IDS, **GROUPED, logit_scale=0.25),
     "phi": PhiConfig(**IDS, **LAYERS, intermediate_size=48),  # bias on the head
-    "gptj": GPTJConfig(**IDS, n_layer=2, n_head=4, n_embd=32, n_positions=64, rotary_dim=4),  # the same, blocks give tuples
+    "gptj": GPTJConfig(
+        **IDS, n_layer=2, n_head=4, n_embd=32, n_positions=64, rotary_dim=4
+    ),  # the same, blocks give tuples
     "qwen2": Qwen2Config(**IDS, **GROUPED),
     "neox": GPTNeoXConfig(**IDS, **LAYERS, intermediate_size=48),
 }

@@ -89,7 +89,9 @@ def test_layers_named_in_many_ways(spec, expected):
     assert resolve_layers(build("llama", num_hidden_layers=9), spec) == expected
 
 
-@pytest.mark.parametrize("spec", ["9", "5-9", [9], [-10], "7-5", "", "a", "5-", "1.5", 1.5, -0.1, [], [True], ["5"], None])
+@pytest.mark.parametrize(
+    "spec", ["9", "5-9", [9], [-10], "7-5", "", "a", "5-", "1.5", 1.5, -0.1, [], [True], ["5"], None]
+)
 def test_layers_that_are_not_there(spec):
     with pytest.raises((InputError, TypeError)) as caught:
         resolve_layers(build("llama", num_hidden_layers=9), spec)

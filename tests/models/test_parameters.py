@@ -89,7 +89,10 @@ def test_merged_by_hand():
     expected = layer.base_layer.weight.detach().clone() + 1.5 * b @ a
     merged = choice.export(model)
     torch.testing.assert_close(merged.model.layers[1].mlp.up_proj.weight, expected, rtol=1e-6, atol=1e-6)
-    assert torch.equal(merged.model.layers[1].mlp.down_proj.weight, build("llama", dtype=torch.float64).model.layers[1].mlp.down_proj.weight)
+    assert torch.equal(
+        merged.model.layers[1].mlp.down_proj.weight,
+        build("llama", dtype=torch.float64).model.layers[1].mlp.down_proj.weight,
+    )
 
 
 def test_merging_keeps_the_saved_dtype():

@@ -18,8 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from expunge.cli.job import readable, summarise
-from expunge.cli.output import clean
+from expunge.cli.output import clean, readable, summarise
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import typer
 
 import expunge
-from expunge.cli.output import complain, failure, reserved_stdout, table
+from expunge.cli.output import complain, failure, position, readable, reserved_stdout, summarise
 from expunge.config import to_plain
 from expunge.errors import ExpungeWarning
 from expunge.storage.events import Event
@@ -249,22 +249,3 @@ class Silent:
 
     def done(self, exit_code: int, summary: Mapping[str, Any]) -> None:
         """Nothing."""
-
-
-def position(step: int | None, total: int | None) -> str:
-    """Returns ``3/40`` or ``3`` and a blank, or nothing without a step."""
-    if step is None:
-        return ""
-    return f"{step} " if total is None else f"{step}/{total} "
-
-
-def readable(numbers: Mapping[str, float]) -> str:
-    """Returns numbers with four digits, such as ``loss 1.234  retain 0.5``."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-
-
-def summarise(summary: Mapping[str, Any]) -> None:
-    """Prints a summary on stdout, one name a line."""
-    table(
-        (name.replace("_", " "), value if isinstance(value, str) else to_json(value)) for name, value in summary.items()
-    )

@@ -24,7 +24,7 @@ import shutil
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -89,6 +89,25 @@ def table(rows: Iterable[tuple[str, str]]) -> None:
     for name, text in pairs:
         first, *rest = textwrap.wrap(text, width) or [""]
         _print("\n".join([f"{name:<{left}}{first}".rstrip(), *(" " * left + line for line in rest)]))
+
+
+def position(step: int | None, total: int | None) -> str:
+    """Returns ``3/40`` or ``3`` and a blank, or nothing without a step."""
+    if step is None:
+        return ""
+    return f"{step} " if total is None else f"{step}/{total} "
+
+
+def readable(numbers: Mapping[str, float]) -> str:
+    """Returns numbers with four digits, such as ``loss 1.234  retain 0.5``."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+
+
+def summarise(summary: Mapping[str, Any]) -> None:
+    """Prints a summary on stdout, one name a line."""
+    table(
+        (name.replace("_", " "), value if isinstance(value, str) else to_json(value)) for name, value in summary.items()
+    )
 
 
 def _print(text: str) -> None:

@@ -191,7 +191,8 @@ def _csv_rows(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator
     known, and going on would lose or invent records without a word.
     """
     rows = csv.reader(_csv_lines(stream, split, limits), strict=True)
-    # The limit belongs to the csv module, not to one reader, so it is put back. It keeps an open quote from eating the file.
+    # The limit belongs to the csv module, not to one reader, so it is put back;
+    # it stops an open quote from eating the file.
     former = csv.field_size_limit(limits.line_bytes)
     line = 1
     try:
@@ -216,8 +217,8 @@ def _csv_rows(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator
     finally:
         csv.field_size_limit(former)
     raise InputError(
-        f"The {split} file is not valid CSV in the row that starts on line {fault}: a quote is not closed, text follows a "
-        f"closing one, or a cell is longer than {limits.line_bytes} characters. Nothing after it can be read safely; "
+        f"The {split} file is not valid CSV in the row that starts on line {fault}: a quote is not closed, text "
+        f"follows a closing one, or a cell is longer than {limits.line_bytes} characters. Nothing after it can be read safely; "
         "repair it or save it as JSON lines (.jsonl)."
     )
 
@@ -226,7 +227,7 @@ def _csv_lines(stream: io.BufferedReader, split: str, limits: Limits) -> Iterato
     for number, (raw, complete) in enumerate(_lines(stream, limits.line_bytes), start=1):
         if not complete:
             raise InputError(
-                f"Line {number} of the {split} file is longer than {limits.line_bytes} bytes, and where the next row of "
-                "the CSV starts cannot be known; shorten it or save it as JSON lines (.jsonl)."
+                f"Line {number} of the {split} file is longer than {limits.line_bytes} bytes, and where the next row "
+                "of the CSV starts cannot be known; shorten it or save it as JSON lines (.jsonl)."
             )
         yield _decode(raw, split, number)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from expunge.data.files import Limits as Limits
 from expunge.data.files import Unusable, read_items
-from expunge.data.record import Message, Record
+from expunge.data.record import Kind, Message, Record
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -64,31 +64,51 @@ def read_records(path: Path, split: str, *, limits: Limits | None = None) -> Rea
     return ReadResult(records, rejected)
 
 
+class _Body(NamedTuple):
+    """What the shape of a record decides."""
+
+    kind: Kind
+    answer: Secret
+    prompt: Secret | None = None
+    messages: tuple[Message, ...] = ()
+
+
 def _record(item: Any, split: str, index: int) -> Record:
     if isinstance(item, str):
         item = {"text": item}
     if not isinstance(item, Mapping):
         raise Unusable("not an object")
     label = f"{split} record {index}"
-    common = {
-        "index": index,
-        "split": split,
-        "id": _optional(item, "id", label),
-        "subject": _optional(item, "subject", label),
-        "weight": _weight(item),
-        "paraphrased_question": _optional(item, "paraphrased_question", label),
-        "paraphrased_answer": _optional(item, "paraphrased_answer", label),
-        "perturbed_answers": _texts(item, "perturbed_answer", label),
-    }
+    body = _body(item, label)
+    return Record(
+        index=index,
+        split=split,
+        kind=body.kind,
+        answer=body.answer,
+        prompt=body.prompt,
+        messages=body.messages,
+        id=_optional(item, "id", label),
+        subject=_optional(item, "subject", label),
+        weight=_weight(item),
+        paraphrased_question=_optional(item, "paraphrased_question", label),
+        paraphrased_answer=_optional(item, "paraphrased_answer", label),
+        perturbed_answers=_texts(item, "perturbed_answer", label),
+    )
+
+
+def _body(item: Mapping[str, Any], label: str) -> _Body:
+    def text(key: str) -> Secret:
+        return _text(item[key], key, label)
+
     if "text" in item:
-        return Record(kind="text", answer=_text(item["text"], "text", label), **common)
-    for kind, ask, reply in (("completion", "prompt", "completion"), ("qa", "question", "answer")):
-        if ask in item and reply in item:
-            prompt, answer = (_text(item[key], key, label) for key in (ask, reply))
-            return Record(kind=kind, prompt=prompt, answer=answer, **common)  # type: ignore[arg-type]
+        return _Body("text", text("text"))
+    if "prompt" in item and "completion" in item:
+        return _Body("completion", text("completion"), text("prompt"))
+    if "question" in item and "answer" in item:
+        return _Body("qa", text("answer"), text("question"))
     if "messages" in item:
         turns = _messages(item["messages"], label)
-        return Record(kind="messages", messages=turns[:-1], answer=turns[-1].content, **common)
+        return _Body("messages", turns[-1].content, messages=turns[:-1])
     raise Unusable(f"none of the shapes {SHAPES}")
 
 

@@ -72,16 +72,16 @@ def _render_chat(record: Record, prompt: str, answer: str, tokenizer: Any) -> Re
     if start < stop and text.startswith(before) and text.endswith(after):
         return Rendered(text, start, stop, True)
     raise InputError(
-        f"The answer of {record.answer} cannot be found in what the tokenizer's chat template makes of the conversation; the "
-        "template may refuse these roles or rewrite answers. Use prompt and completion instead."
+        f"The answer of {record.answer} cannot be found in what the tokenizer's chat template makes of the "
+        "conversation; the template may refuse these roles or rewrite answers. Use prompt and completion instead."
     )
 
 
 def encode(record: Record, tokenizer: Any, *, row: int, max_length: int, mask: Mask = "answer") -> Example:
     """Tokenises one record and keeps its first ``max_length`` tokens.
 
-    Every token from the first to the last that overlaps the answer is scored, also one that begins in the space before it.
-    The end-of-sequence token is scored too, and added where it is missing, unless the record is plain text.
+    Every token from the first to the last that overlaps the answer is scored, also one that begins in the space before
+    it. The end-of-sequence token is scored too, and added where it is missing, unless the record is plain text.
 
     Args:
         record: what to tokenise.
@@ -109,7 +109,7 @@ def _encode(record: Record, tokenizer: Any, row: int, mask: Mask) -> _Whole:
     labels = [token if place in scored and not special[place] else IGNORE for place, token in enumerate(ids)]
     eos = tokenizer.eos_token_id
     if record.kind != "text" and eos is not None:
-        # A template ends a turn with the token and a line break: that token is the end, a second one would be an invention.
+        # A template may end a turn with the token and a line break: that token is the end, and no second one is added.
         end = next((place for place in range(answer.stop, len(ids)) if ids[place] == eos), len(ids))
         ids, labels = [*ids[:end], eos, *ids[end + 1 :]], [*labels[:end], eos, *labels[end + 1 :]]
     return _Whole(Example(tuple(ids), tuple(labels), row, record.weight), answer)

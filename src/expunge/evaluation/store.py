@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expunge.errors import InputError
 from expunge.metrics.base import Answer, Need
@@ -31,7 +32,13 @@ class Store:
     max_length: int
 
     def key(self, identity: Mapping[str, str], need: Need) -> dict[str, Any]:
-        """Everything that decides the numbers of one need."""
+        """Everything that decides the numbers of one need.
+
+        Raises:
+            InputError: the split has no digest, so that its answers could not be told from those of other records.
+        """
+        if need.split not in self.digests:
+            raise InputError(f"The {need.split} records have no digest; bind them to the run before they are scored.")
         return {
             "version": 1,
             "subject": dict(sorted(identity.items())) if need.kind != "zlib_bytes" else {},
@@ -57,7 +64,7 @@ class Store:
             return None
         if stored.get("digest") != _digest(stored["answer"]):
             return None
-        return [[np.asarray(form, dtype=np.float64) for form in record] for record in stored["answer"]]
+        return [[_array(form, need) for form in record] for record in stored["answer"]]
 
     def put(self, identity: Mapping[str, str], need: Need, answer: Answer) -> None:
         """Stores an answer."""
@@ -67,7 +74,14 @@ class Store:
 
     def _path(self, key: Mapping[str, Any]) -> Path:
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{name[:40]}.json"
+        return self.folder / f"{name}.json"
+
+
+def _array(numbers: Any, need: Need) -> NDArray[np.float64]:
+    array = np.asarray(numbers, dtype=np.float64)
+    return (
+        array.reshape(-1, 2) if need.kind == "moments" else array
+    )  # a record without scored tokens is (0, 2), not (0,)
 
 
 def _digest(plain: Any) -> str:

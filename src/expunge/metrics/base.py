@@ -1,7 +1,7 @@
 """What a metric is: needs in, numbers out. A metric never sees a model.
 
-The runner (``expunge.evaluation``) collects the needs of all metrics, answers them with one forward pass for each model, split,
-form and batch, and hands the numbers to ``Metric.compute``.
+The runner (``expunge.evaluation``) collects the needs of all metrics, answers them with one forward pass for each
+model, split, form and batch, and hands the numbers to ``Metric.compute``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ class Need:
 
     Attributes:
         kind: ``token_logps``: log-probability (nats) of each scored token, float64 (T,).
-            ``moments``: mean and standard deviation of the log-probability over the vocabulary at each scored position, (T, 2).
-            ``ranks``: number of vocabulary entries that the model prefers to the true token, (T,), 0 where greedy is right.
+            ``moments``: mean and standard deviation of the log-probability over the vocabulary at each scored position,
+            (T, 2).
+            ``ranks``: number of vocabulary entries that the model prefers to the true token, (T,), 0 where greedy is
+            right.
             ``generation_score``: one number per record, from the greedy continuation of the prompt and the true answer;
             ``params`` has ``scorer`` (a function of ``expunge.functional.text``) and ``max_new_tokens``.
             ``zlib_bytes``: length of the zlib-compressed answer text; needs no model.
@@ -49,7 +51,8 @@ class Need:
         return self.kind in ("token_logps", "moments", "ranks")
 
 
-# For each record of the split, one array (or number) for each of its forms; several for ``perturbed_answer``, none where absent.
+# For each record of the split, one array (or number) for each of its forms: several for ``perturbed_answer``, none
+# where the form is absent.
 Answer = Sequence[Sequence[Any]]
 
 
@@ -121,7 +124,7 @@ class Metric(ABC):
 
     @property
     def aim(self) -> Direction:
-        """Direction on the split that is read: knowledge of the forget set aims elsewhere than knowledge of the retain set."""
+        """Direction on the split that is read: knowledge of the forget set aims elsewhere than of the retain set."""
         return self.direction
 
     @abstractmethod

@@ -1,7 +1,7 @@
-"""Forget quality: is the unlearned model's truth ratio distributed as the retrained model's? Maini et al., 2024, https://arxiv.org/abs/2401.06121.
+"""Forget quality: are the truth ratios of two models distributed alike? Maini et al., 2024, https://arxiv.org/abs/2401.06121.
 
-A large p-value does not show equality: with 40 records a shift of 0.3 standard deviations is found one time in seven. D and n
-stand beside p for that reason.
+A large p-value does not show equality: with 40 records a shift of 0.3 standard deviations is found one time in seven.
+D and n stand beside p for that reason.
 """
 
 from __future__ import annotations

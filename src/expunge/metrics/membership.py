@@ -1,7 +1,7 @@
 """Membership inference from one model's numbers: does the forget set look trained on, next to records never seen?
 
-Scores are oriented so that higher means member; the value is the area under the ROC curve of members against non-members. It is
-never flipped: below 0.5 the forget set stands out on the other side, which is a leak too.
+Scores are oriented so that higher means member; the value is the area under the ROC curve of members against
+non-members. It is never flipped: below 0.5 the forget set stands out on the other side, which is a leak too.
 
 Loss: Yeom et al., 2018, https://arxiv.org/abs/1709.01604. zlib: Carlini et al., 2021, https://arxiv.org/abs/2012.07805.
 Min-K%: Shi et al., 2024, https://arxiv.org/abs/2310.16789. Min-K%++: Zhang et al., 2025, https://arxiv.org/abs/2404.02936.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -71,10 +72,7 @@ class MembershipMetric(Metric):
     direction = "closer"
     unit = "area under the ROC curve, 0 to 1, 0.5 where nothing shows"
 
-    @property
-    @abstractmethod
-    def kinds(self) -> tuple[NeedKind, ...]:
-        """Kinds of numbers that ``score`` takes, in order."""
+    kinds: ClassVar[tuple[NeedKind, ...]]  # numbers that ``score`` takes, in order
 
     @abstractmethod
     def score(self, *numbers: Floats) -> float:
@@ -139,7 +137,7 @@ class MinKMetric(MembershipMetric):
 
     def __post_init__(self) -> None:
         if not 0 < self.k <= 1:
-            raise InputError(f"k={self.k} is not a share of the tokens; give a number above 0 and at most 1, such as 0.2.")
+            raise InputError(f"k={self.k} is no share of the tokens; give a number above 0 and at most 1, such as 0.2.")
 
 
 @metrics.register("mia_min_k")

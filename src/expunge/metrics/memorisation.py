@@ -1,7 +1,8 @@
-"""How much of an answer a model holds: exact memorisation, extraction strength, probability, ROUGE-L, truth ratio, perplexity.
+"""How much of an answer a model holds: memorisation, extraction, probability, ROUGE-L, truth ratio, perplexity.
 
 TOFU (probability, ROUGE-L recall, truth ratio): Maini et al., 2024, https://arxiv.org/abs/2401.06121.
-Extraction strength: Carlini et al., 2021, https://arxiv.org/abs/2012.07805, made exact by Wang et al., 2024, https://arxiv.org/abs/2406.09179.
+Extraction strength: Carlini et al., 2021, https://arxiv.org/abs/2012.07805; the form used here: Wang et al., 2024,
+https://arxiv.org/abs/2406.09179.
 Exact memorisation: Tirumala et al., 2022, https://arxiv.org/abs/2205.10770.
 
 Shapes: N records, F wrong answers, T scored tokens.
@@ -9,11 +10,13 @@ Shapes: N records, F wrong answers, T scored tokens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expunge.metrics.base import Answers, Direction, Floats, Metric, Need, Sample, Score, mean_score
 from expunge.metrics.records import NAN, all_forms, check_form, first_form, knowledge_aim, mean_logp, per_record
@@ -21,19 +24,20 @@ from expunge.registry import metrics
 
 Mean = Literal["geometric", "arithmetic"]
 Aggregate = Literal["closer_to_one", "truth_better"]
+Ranks = Sequence[int] | NDArray[Any]
 TOFU_PAPER = "Maini et al., 2024, https://arxiv.org/abs/2401.06121"
 
 
-def exact_memorisation(ranks_T: Sequence[int] | np.ndarray[Any, Any]) -> float:
-    """Returns the fraction of answer tokens that greedy decoding gets right given the true tokens before them; NaN without any."""
+def exact_memorisation(ranks_T: Ranks) -> float:
+    """Returns the fraction of answer tokens that are the first choice after the true ones before; NaN without any."""
     return float(np.mean(np.asarray(ranks_T) == 0)) if len(ranks_T) else NAN
 
 
-def extraction_strength(ranks_T: Sequence[int] | np.ndarray[Any, Any]) -> float:
-    """Returns 1 - k/T, where k is the least number of answer tokens that must be given for greedy decoding to say the rest.
+def extraction_strength(ranks_T: Ranks) -> float:
+    """Returns 1 - k/T, k being how many answer tokens must be given for greedy decoding to say the rest.
 
-    That is the length of the longest suffix of rank-0 tokens over T: 0 where the last token is wrong, 1 where all are right;
-    NaN without any token.
+    That is the length of the longest suffix of rank-0 tokens over T: 0 where the last token is wrong, 1 where all are
+    right; NaN without any token.
     """
     if not len(ranks_T):
         return NAN
@@ -43,31 +47,30 @@ def extraction_strength(ranks_T: Sequence[int] | np.ndarray[Any, Any]) -> float:
 
 
 def normalised_probability(logps_N: Floats, wrong_logps_N: Sequence[Floats]) -> Floats:
-    """Returns (N,): P(a) / (P(a) + sum of P(wrong answers)), each P the exponential of a mean log-probability per token.
+    """Returns (N,): P(a) / (P(a) + sum of P(wrong answers)), P the exponential of a mean log-probability per token.
 
     Args:
         logps_N: mean log-probability of the true answer, nats per token.
         wrong_logps_N: the same of each record's wrong answers, (F,) each; a record without any gives NaN.
     """
-    return np.array(
-        [_softmax_first(np.array([own, *wrong])) if len(wrong) else NAN for own, wrong in zip(logps_N, wrong_logps_N, strict=True)]
-    )
+    pairs = zip(logps_N, wrong_logps_N, strict=True)
+    return np.array([_softmax_first(np.array([own, *wrong])) if len(wrong) else NAN for own, wrong in pairs])
 
 
 def truth_ratio(truth_logps_N: Floats, wrong_logps_N: Sequence[Floats], mean: Mean = "geometric") -> Floats:
-    """Returns (N,): how probable the wrong answers are, relative to a true answer; 1 where the model cannot tell them apart.
+    """Returns (N,): how probable wrong answers are, relative to a true one; 1 where the model cannot tell them apart.
 
-    Geometric, as in the code that gave all published numbers: exp(mean of wrong log-probabilities - true log-probability).
-    Arithmetic, as in the paper: mean of wrong probabilities / true probability. The logarithms are means over tokens.
+    Geometric, as in the code that gave all published numbers: exp(mean of wrong log-probabilities - true
+    log-probability). Arithmetic, as in the paper: mean of wrong probabilities / true probability. The logarithms are
+    means over tokens.
 
     Args:
         truth_logps_N: mean log-probability of the (paraphrased) true answer, nats per token.
         wrong_logps_N: the same of each record's wrong answers, (F,) each; a record without any gives NaN.
         mean: which mean to take over the wrong answers.
     """
-    return np.array(
-        [_ratio(own, wrong, mean) if len(wrong) else NAN for own, wrong in zip(truth_logps_N, wrong_logps_N, strict=True)]
-    )
+    pairs = zip(truth_logps_N, wrong_logps_N, strict=True)
+    return np.array([_ratio(own, wrong, mean) if len(wrong) else NAN for own, wrong in pairs])
 
 
 def truth_scores(ratios_N: Floats, aggregate: Aggregate) -> Floats:
@@ -144,7 +147,7 @@ class ExtractionStrength(KnowledgeMetric):
     """Share of the answer that greedy decoding completes without help, mean over records."""
 
     unit = "fraction of answer tokens, 0 to 1"
-    paper = "Carlini et al., 2021, https://arxiv.org/abs/2012.07805; Wang et al., 2024, https://arxiv.org/abs/2406.09179"
+    paper = "Wang et al., 2024, https://arxiv.org/abs/2406.09179"
 
     def needs(self) -> tuple[Need, ...]:
         """Ranks of the answer tokens."""
@@ -161,7 +164,7 @@ class Probability(KnowledgeMetric):
     """Probability of the answer, per token (geometric mean), mean over records.
 
     Attributes:
-        normalised: divide by the sum over the answer and its wrong answers, as TOFU does for real authors and world facts.
+        normalised: divide by the sum over the answer and its wrong answers, as TOFU does where it gives options.
     """
 
     normalised: bool = False
@@ -181,7 +184,7 @@ class Probability(KnowledgeMetric):
         if wrong:
             values = normalised_probability(first_form(answers[own]), all_forms(answers[wrong[0]]))
         else:
-            values = per_record(answers[own], lambda logps_T: float(np.exp(mean_logp(logps_T))))
+            values = per_record(answers[own], lambda logps_T: math.exp(mean_logp(logps_T)))
         return mean_score(self.split, values)
 
 
@@ -221,8 +224,8 @@ class TruthRatio(Metric):
 
     Attributes:
         split: split to read.
-        form: the true answer; TOFU's real authors and world facts have no paraphrase and use ``trained``.
-        mean: mean over the wrong answers: ``geometric`` (all published numbers) or ``arithmetic`` (the paper's formula).
+        form: the true answer; TOFU's real authors and world facts have no paraphrase and read ``trained``.
+        mean: over the wrong answers: ``geometric`` (all published numbers) or ``arithmetic`` (the paper's formula).
         aggregate: ``closer_to_one`` for the forget set, ``truth_better`` for knowledge that should stay.
     """
 
@@ -256,7 +259,8 @@ class TruthRatio(Metric):
 
 def ratio_needs(split: str, form: str) -> tuple[Need, Need]:
     """Returns the needs of the truth ratio: the true answer in ``form``, and the wrong answers."""
-    return Need(kind="token_logps", split=split, form=form), Need(kind="token_logps", split=split, form="perturbed_answer")
+    truth = Need(kind="token_logps", split=split, form=form)
+    return truth, Need(kind="token_logps", split=split, form="perturbed_answer")
 
 
 @metrics.register("perplexity")

@@ -22,17 +22,17 @@ def per_record(answer: Answer, value: Callable[[Any], float]) -> Floats:
 
 
 def mean_logp(logps_T: Floats) -> float:
-    """Returns the mean log-probability of the scored tokens, nats per token; NaN without any (the answer was cut off)."""
+    """Returns the mean log-probability of the scored tokens, nats per token; NaN without any (answer cut off)."""
     return float(np.mean(logps_T)) if len(logps_T) else NAN
 
 
 def first_form(answer: Answer) -> Floats:
-    """Returns (N,): the mean log-probability, nats per token, of forms that occur once for each record; NaN where absent."""
+    """Returns (N,): the mean log-probability, nats per token, of a form that occurs once a record; NaN where absent."""
     return per_record(answer, mean_logp)
 
 
 def all_forms(answer: Answer) -> list[Floats]:
-    """Returns for each record the mean log-probabilities (F,), nats per token, of its forms that have scored tokens."""
+    """Returns for each record the mean log-probabilities (F,), nats per token, of its forms with scored tokens."""
     return [np.array([mean_logp(logps_T) for logps_T in forms if len(logps_T)], dtype=np.float64) for forms in answer]
 
 
@@ -47,7 +47,7 @@ def check_form(form: str, allowed: Collection[str] = FORMS) -> None:
 
 
 def knowledge_aim(split: str) -> Direction:
-    """Returns where a measure of knowledge should go: on the forget side to the retrained model's value, elsewhere up."""
+    """Returns where a measure of knowledge should go: to the retrained model's value on the forget side, else up."""
     return "closer" if split in FORGET_SIDE else "higher"
 
 

@@ -1,11 +1,12 @@
 """Model utility: one number for what should have stayed. Maini et al., 2024, https://arxiv.org/abs/2401.06121 (TOFU).
 
-The harmonic mean of nine means: probability, ROUGE-L recall and truth ratio, each on retain, real authors and world facts.
+The harmonic mean of nine means: probability, ROUGE-L recall and truth ratio, on retain, real authors and world facts.
 One zero makes it zero, and the smallest of the nine dominates it; the nine are therefore in its details.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,9 +34,9 @@ PARTS = ("probability", "rouge", "truth_ratio")
 class SplitUtility(NamedTuple):
     """The three numbers per record of one split, (N,) each."""
 
-    probability_N: Floats
-    rouge_N: Floats
-    truth_N: Floats
+    probability: Floats
+    rouge: Floats
+    truth: Floats
 
 
 def split_utility(
@@ -63,9 +64,9 @@ def split_utility(
 
 
 def model_utility(*values_N: Floats) -> float:
-    """Returns the harmonic mean of the means of the given per-record numbers; 0 if one mean is 0, NaN if one is empty."""
+    """Returns the harmonic mean of the means of per-record numbers; 0 if one mean is 0, NaN if one is empty."""
     means = [float(np.mean(values)) if len(values) else float("nan") for values in values_N]
-    return float(harmonic_mean(means))
+    return float("nan") if any(math.isnan(mean) for mean in means) else harmonic_mean(means)
 
 
 @metrics.register("model_utility")

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,10 +14,17 @@ import torch
 from huggingface_hub import snapshot_download
 from peft import PeftModel
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
-from expunge.errors import InputError, ResourceError
+from expunge.errors import ExpungeWarning, InputError, ResourceError
 from expunge.models.folder import ModelFolder, check_folder, saved_dtypes
 from expunge.storage import atomic
 
@@ -25,6 +33,7 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 HUB_SKIPPED = ["*/*", "consolidated*"]
+PROBE = "Anna, born 1984, lives at 7 Rue du Café; she writes."
 
 
 class LoadedModel(NamedTuple):
@@ -63,11 +72,7 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
     model = _load_weights(folder, getattr(torch, wanted))
     if dtype == "saved":
         _check_dtypes(model, saved)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise InputError(f"The tokenizer of {folder.path.name!r} cannot be loaded: {_first_line(error)}.") from error
-    return LoadedModel(model.to(device).eval(), tokenizer, str(source))
+    return LoadedModel(model.to(device).eval(), _load_tokenizer(folder.path), str(source))
 
 
 def save_model(
@@ -188,6 +193,41 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
             )
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _load_tokenizer(path: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        file = path / "tokenizer.json"
+        written = Tokenizer.from_file(str(file)) if file.is_file() else None
+    except Exception as error:  # tokenizers raises bare Exception
+        raise InputError(f"The tokenizer of {path.name!r} cannot be loaded: {_first_line(error)}.") from error
+    if written is not None and isinstance(tokenizer, PreTrainedTokenizerFast):
+        _check_tokenizer(tokenizer, written)
+    return tokenizer
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, written: Tokenizer) -> None:
+    """Refuses a tokenizer that is not the one of tokenizer.json.
+
+    For some model types transformers builds a class of its own from the vocabulary, whatever was saved: a word-level
+    tokenizer beside a qwen2 model comes back as a BPE that turns every text into no tokens, without a word.
+    """
+    loaded = tokenizer.backend_tokenizer
+    name = type(tokenizer).__name__
+    if type(loaded.model) is not type(written.model) or loaded.get_vocab() != written.get_vocab():
+        raise InputError(
+            f"transformers loads tokenizer.json as {name}, which is another tokenizer ({type(loaded.model).__name__} in "
+            f"place of {type(written.model).__name__}, or another vocabulary). Use the tokenizer of this model type, or "
+            "another model type."
+        )
+    if loaded.encode(PROBE, add_special_tokens=False).ids != written.encode(PROBE, add_special_tokens=False).ids:
+        warnings.warn(
+            f"transformers loads tokenizer.json as {name}, which splits text in another way than the file says. Compare "
+            "the tokens with those the model was trained on.",
+            ExpungeWarning,
+            stacklevel=4,
+        )
 
 
 def _check_dtypes(model: PreTrainedModel, saved: dict[str, int]) -> None:

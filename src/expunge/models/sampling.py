@@ -9,7 +9,9 @@ from transformers import GenerationConfig
 
 
 @torch.inference_mode()
-def sample_texts(model: Any, tokenizer: Any, *, count: int, max_new_tokens: int, seed: int, batch_size: int = 32) -> list[str]:
+def sample_texts(
+    model: Any, tokenizer: Any, *, count: int, max_new_tokens: int, seed: int, batch_size: int = 32
+) -> list[str]:
     """Samples texts at temperature 1 from the beginning-of-sequence token; the global random state is left as it was.
 
     Args:

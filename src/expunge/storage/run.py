@@ -185,14 +185,17 @@ class RunFolder:
         keys = [key for key in {**there, **now} if there.get(key) != now.get(key)]
         if not keys:
             return
-        shown = "; ".join(
-            f"{key}: {there.get(key, 'not set')} there, {now.get(key, 'not set')} now" for key in keys[:_SHOWN]
-        )
+        shown = "; ".join(f"{key}: {_short(there, key)} there, {_short(now, key)} now" for key in keys[:_SHOWN])
         more = f"; and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
         raise InputError(
             f"{self.root} holds a run with other settings ({shown}{more}). Use the same settings to go on with it, or "
             f"choose another --out."
         )
+
+
+def _short(flat: Mapping[str, str], key: str) -> str:
+    text = flat.get(key, "not set")
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
 
 
 def harden_umask() -> None:

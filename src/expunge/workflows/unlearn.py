@@ -23,6 +23,7 @@ from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.storage.secret import Secret
+from expunge.workflows.audit import audit_models, stored_policy
 from expunge.workflows.inputs import SELF, Inputs, bind_data, read_inputs
 from expunge.workflows.produce import Work, produce, remove_traces
 from expunge.workflows.signals import stop_on_signal
@@ -44,6 +45,7 @@ class Request:
         retrained: models trained without the records, to compare with.
         method: registry name.
         settings: changes to the method's settings, numbers of the loop and axes.
+        evaluation: further splits for the audit by name, such as world_facts.
         suite: metrics of the audit.
         audit: whether to audit at all.
         max_length: longest record, tokens.
@@ -60,6 +62,7 @@ class Request:
     retrained: tuple[str, ...] = ()
     method: str = "npo"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Path] = field(default_factory=dict)
     suite: str = "quick"
     audit: bool = True
     max_length: int = 512
@@ -106,7 +109,7 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         try:
             if not model_is_saved(run):
                 _make_model(request, recipe, inputs, run, stop_requested)
-            return Finished(run, _audit(request, recipe, inputs, run))
+            return Finished(run, _audit(request, inputs, run))
         except InterruptedRunError:
             run.set_state("interrupted")
             raise
@@ -206,9 +209,19 @@ def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dt
     return digest
 
 
-def _audit(request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder) -> dict[str, Any] | None:
-    from expunge.workflows.audit import audit_run
-
-    record = audit_run(request, recipe, inputs, run) if request.audit else None
+def _audit(request: Request, inputs: Inputs, run: RunFolder) -> dict[str, Any] | None:
+    record = None
+    if request.audit:
+        policy = stored_policy(run)
+        record = audit_models(
+            run,
+            {**inputs.splits, **read_inputs(request.evaluation).splits},
+            original=request.model,
+            retrained=request.retrained,
+            candidate=request.model if policy else str(run.model),
+            policy=policy,
+            suite=request.suite,
+            max_length=request.max_length,
+        )
     run.set_state("done")
     return record
