@@ -44,7 +44,7 @@ CONFIGS = {
 
 
 def build(name: str, *, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: object):
-    """A random model in evaluation mode; every weight is noise, biases and norms included, so that none can be forgotten."""
+    """A random model in evaluation mode; biases and norms are noise too, so that none can be forgotten."""
     config = CONFIGS[name].__class__.from_dict({**CONFIGS[name].to_dict(), **changes})
     generator = torch.Generator().manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)

@@ -41,7 +41,7 @@ def _module(path: Path, source: Path) -> Module:
 
 
 def imports(module: Module) -> Iterator[Import]:
-    """Everything a module imports, wherever it stands: at the top, in functions, for type checking, by name at run time."""
+    """Everything a module imports: at the top, in functions, for type checking, by name at run time."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)

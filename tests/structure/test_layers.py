@@ -28,7 +28,8 @@ FLOORS = [
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 SIDEWAYS = {("config", "registry")}  # two files of one floor, not packages: settings name registered things
-IMPORTS_BY_VARIABLE = {"expunge.registry"}  # resolves the names that a scan of source text found
+# The registry resolves names that a scan of source text found; the doctor tries to import other projects' libraries.
+IMPORTS_BY_VARIABLE = {"expunge.registry", "expunge.cli.doctor"}
 
 
 def floor_of(dotted: str) -> str:

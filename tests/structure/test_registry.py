@@ -162,7 +162,7 @@ def test_entry_points_of_other_packages_are_known_and_loaded_late(
     assert things.summaries() == {"elsewhere": "A method from elsewhere."}
 
 
-CALL = """
+CALL = f"""
 import sys
 if sys.argv[1:]:
     from expunge.cli import main
@@ -170,8 +170,8 @@ if sys.argv[1:]:
 else:
     import expunge
     code = 0
-print(code, *(name for name in %r if name in sys.modules), file=sys.stderr)
-""" % (HEAVY,)
+print(code, *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
+"""
 
 
 @pytest.mark.parametrize(

@@ -218,8 +218,8 @@ def _csv_rows(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator
         csv.field_size_limit(former)
     raise InputError(
         f"The {split} file is not valid CSV in the row that starts on line {fault}: a quote is not closed, text "
-        f"follows a closing one, or a cell is longer than {limits.line_bytes} characters. Nothing after it can be read safely; "
-        "repair it or save it as JSON lines (.jsonl)."
+        f"follows a closing one, or a cell is longer than {limits.line_bytes} characters. Nothing after it can be read "
+        "safely; repair it or save it as JSON lines (.jsonl)."
     )
 
 

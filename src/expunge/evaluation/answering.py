@@ -13,12 +13,14 @@ from expunge.data.batch import Batch, Example, collate
 from expunge.data.batching import length_buckets
 from expunge.data.record import Record
 from expunge.data.tokenize import answer_text, encode, pad_id, prompt_ids
+from expunge.errors import DivergedError
 from expunge.evaluation.subjects import Policy
 from expunge.functional.logprobs import moments, packed_logps, ranks
 from expunge.functional.text import SCORERS, zlib_bytes
 from expunge.metrics.base import Answer, Need, NeedKind
 from expunge.models.generate import greedy
 from expunge.models.load import LoadedModel
+from expunge.models.modes import evaluating
 from expunge.models.reading import read
 from expunge.storage.secret import Secret
 
@@ -69,7 +71,8 @@ def _forward(
     max_length: int,
     batch_size: int,
 ) -> dict[NeedKind, Answer]:
-    owners, examples = [], []
+    owners: list[int] = []
+    examples: list[Example] = []
     for owner, record in enumerate(records):
         for one in record.forms(form):
             owners.append(owner)
@@ -77,10 +80,24 @@ def _forward(
     rows: dict[NeedKind, list[Any]] = {kind: [None] * len(examples) for kind in kinds}
     for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
         batch = collate([examples[row] for row in bucket], pad_id(loaded.tokenizer)).to(loaded.model.device)
-        for kind, arrays in _reduce(loaded.model, batch, [examples[row] for row in bucket], kinds).items():
+        with evaluating(loaded.model):
+            reduced = _reduce(loaded.model, batch, [examples[row] for row in bucket], kinds)
+        for kind, arrays in reduced.items():
             for row, array in zip(bucket, arrays, strict=True):
                 rows[kind][row] = array
+    for arrays in rows.values():
+        _check_numbers(arrays, records[0].split if records else "", form)
     return {kind: _by_record(len(records), owners, arrays) for kind, arrays in rows.items()}
+
+
+def _check_numbers(arrays: Sequence[np.ndarray[Any, Any]], split: str, form: str) -> None:
+    """A record without a number is left out of every mean, so a broken model would be judged by what it did not break."""
+    broken = sum(bool(np.isnan(array).any()) for array in arrays)
+    if broken:
+        raise DivergedError(
+            f"The model's log-probabilities are not numbers for {broken} of {len(arrays)} sequences ({split}, {form}); "
+            "its weights or its dtype are broken, and it cannot be scored."
+        )
 
 
 @torch.inference_mode()
@@ -119,7 +136,7 @@ def _generate(
     batch_size: int,
     policy: Policy | None,
 ) -> Answer:
-    """Scores greedy continuations; their text goes no further than this function. Plain text has no prompt and no score."""
+    """Scores greedy continuations; their text goes no further than this. Plain text has no prompt and no score."""
     params = dict(need.params)
     owners = [owner for owner, record in enumerate(records) for _ in record.forms(need.form) if record.kind != "text"]
     asked = [one for record in records for one in record.forms(need.form) if record.kind != "text"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from expunge.metrics.base import Direction
 
@@ -18,8 +19,8 @@ class ScoreRecord:
         value: the number; NaN where nothing could be scored.
         low: lower bound of the 95 % interval, clustered by subject; None with fewer than 10 subjects.
         high: upper bound.
-        n: number of subjects (records without a subject count one each) in the first sample.
-        records: number of records scored in the first sample.
+        n: number of subjects (records without a subject count one each), of the smallest sample behind the value.
+        records: number of records scored, of the smallest sample behind the value.
         unit: unit and range.
         direction: lower, higher, or closer to the retrained model.
         details: further numbers, such as D, p and n of a test.
@@ -38,6 +39,35 @@ class ScoreRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gap:
+    """How far a model is from the retrained one in one metric.
+
+    Attributes:
+        label: recorded name of the metric.
+        role: the model that is compared.
+        value: its value minus the retrained model's.
+        low: lower bound of the 95 % interval, both models on the same draws of subjects; None with fewer than 10.
+        high: upper bound.
+        n: number of subjects, of the smallest sample.
+    """
+
+    label: str
+    role: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Traits(NamedTuple):
+    """What a metric's label stands for: its registry name, and the splits and forms it reads."""
+
+    name: str
+    splits: tuple[str, ...]
+    forms: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Omitted:
     """A metric that was not computed for a model, and why."""
 
@@ -48,14 +78,27 @@ class Omitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """All scores of one audit, in the order of the metrics."""
+    """All scores of one audit, in the order of the metrics.
+
+    Attributes:
+        scores: every number.
+        omitted: metrics that were not computed, and why.
+        gaps: distances from the retrained model of the metrics that should come close to it.
+        traits: what each label stands for.
+    """
 
     scores: tuple[ScoreRecord, ...]
     omitted: tuple[Omitted, ...]
+    gaps: tuple[Gap, ...] = ()
+    traits: Mapping[str, Traits] = field(default_factory=dict)
 
     def get(self, label: str, role: str) -> ScoreRecord | None:
         """Returns one score, or None where it was not computed."""
         return next((score for score in self.scores if (score.label, score.role) == (label, role)), None)
+
+    def gap(self, label: str, role: str) -> Gap | None:
+        """Returns the distance of one score from the retrained model's, or None where there is none."""
+        return next((found for found in self.gaps if (found.label, found.role) == (label, role)), None)
 
     @property
     def roles(self) -> list[str]:

@@ -26,7 +26,7 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
     """Minutes on a laptop: memorisation, membership inference and utility, one forward pass for all.
 
     Args:
-        splits: names of the splits at hand; the utility side reads ``retain`` and, where there are any, ``world_facts``.
+        splits: names of the splits at hand; the utility side reads ``retain`` and, where it is there, ``world_facts``.
     """
     kept = [split for split in ("retain", "world_facts") if split in splits]
     return (

@@ -174,16 +174,25 @@ def _within(
     within = f"Every forget metric is within {limits.margin} of the retrained model."
     blunt = [triple for triple in (*knowledge, *membership) if _half_width(triple.unlearned) > limits.margin]
     if recovery is not None and recovery.low > 0:
-        return Verdict("suppressed", (within, f"An attack brings back at least {recovery.low:.2f} of what was forgotten."))
+        return Verdict(
+            "suppressed", (within, f"An attack brings back at least {recovery.low:.2f} of what was forgotten.")
+        )
     if blunt:
         return Verdict(
             "not verifiable",
-            (within, f"At this size {len(blunt)} of these numbers are not known to within the margin; use more subjects."),
+            (
+                within,
+                f"At this size {len(blunt)} of these numbers are not known to within the margin; use more subjects.",
+            ),
         )
     if recovery is None:
-        return Verdict("not verifiable", (within, "Robustness was not tested, so removal cannot be told from suppression."))
+        return Verdict(
+            "not verifiable", (within, "Robustness was not tested, so removal cannot be told from suppression.")
+        )
     if utility is not None and utility >= limits.utility and recovery.high <= limits.recovery:
-        return Verdict("removed", (within, f"Utility is {utility:.2f}; no attack brings back more than {recovery.high:.2f}."))
+        return Verdict(
+            "removed", (within, f"Utility is {utility:.2f}; no attack brings back more than {recovery.high:.2f}.")
+        )
     known = "unknown" if utility is None else f"{utility:.2f}"
     return Verdict(
         "partly removed",

@@ -189,7 +189,8 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
             names = sorted(str(name) for name in info[kind])
             raise InputError(
                 f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} "
-                f"{kind.replace('_', ' ')}, such as {names[0]}. What is missing would be random. Save the model again with save_pretrained."
+                f"{kind.replace('_', ' ')}, such as {names[0]}. What is missing would be random. Save the model "
+                "again with save_pretrained."
             )
     loaded: PreTrainedModel = model
     return loaded
@@ -217,14 +218,14 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, written: Tokenizer) -> 
     name = type(tokenizer).__name__
     if type(loaded.model) is not type(written.model) or loaded.get_vocab() != written.get_vocab():
         raise InputError(
-            f"transformers loads tokenizer.json as {name}, which is another tokenizer ({type(loaded.model).__name__} in "
-            f"place of {type(written.model).__name__}, or another vocabulary). Use the tokenizer of this model type, or "
-            "another model type."
+            f"transformers loads tokenizer.json as {name}, which is another tokenizer ({type(loaded.model).__name__} "
+            f"in place of {type(written.model).__name__}, or another vocabulary). Use the tokenizer of this model type, "
+            "or another model type."
         )
     if loaded.encode(PROBE, add_special_tokens=False).ids != written.encode(PROBE, add_special_tokens=False).ids:
         warnings.warn(
-            f"transformers loads tokenizer.json as {name}, which splits text in another way than the file says. Compare "
-            "the tokens with those the model was trained on.",
+            f"transformers loads tokenizer.json as {name}, which splits text in another way than the file says. "
+            "Compare the tokens with those the model was trained on.",
             ExpungeWarning,
             stacklevel=4,
         )

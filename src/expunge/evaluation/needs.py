@@ -1,0 +1,94 @@
+"""Which metric can be computed for which model, and the numbers that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from expunge.data.record import Record
+from expunge.errors import InputError
+from expunge.evaluation.result import Omitted
+from expunge.evaluation.subjects import Subject
+from expunge.metrics.base import Metric, Need
+
+
+class Plan(NamedTuple):
+    """What to compute for each role.
+
+    Attributes:
+        metrics: metrics of each role, in the order they were asked for.
+        needs: numbers of each role, each once; those that only a comparison with it reads are included.
+        omitted: what cannot be computed, and why.
+    """
+
+    metrics: dict[str, list[Metric]]
+    needs: dict[str, list[Need]]
+    omitted: tuple[Omitted, ...]
+
+
+def plan(subjects: Sequence[Subject], splits: Mapping[str, Sequence[Record]], metrics: Sequence[Metric]) -> Plan:
+    """Sorts metrics into those that can be computed and those that cannot.
+
+    Raises:
+        InputError: two subjects of one role, or a policy that would share its stored answers with the bare weights.
+    """
+    check_subjects(subjects)
+    roles = [subject.role for subject in subjects]
+    wanted: dict[str, list[Metric]] = {role: [] for role in roles}
+    needs: dict[str, dict[Need, None]] = {role: {} for role in roles}
+    omitted = []
+    for subject in subjects:
+        for metric in dict.fromkeys(metrics):
+            reason = unfit(metric, subject, splits, subjects)
+            if reason is not None:
+                omitted.append(Omitted(label=metric.label, role=subject.role, reason=reason))
+                continue
+            wanted[subject.role].append(metric)
+            for role in (subject.role, *metric.compares_to):
+                needs[role].update(dict.fromkeys(metric.needs()))
+    return Plan(wanted, {role: list(found) for role, found in needs.items()}, tuple(omitted))
+
+
+def check_subjects(subjects: Sequence[Subject]) -> None:
+    """Refuses columns that could not be told apart.
+
+    Raises:
+        InputError: two subjects of one role, or with one identity but not one policy.
+    """
+    for number, subject in enumerate(subjects):
+        for other in subjects[:number]:
+            if other.role == subject.role:
+                raise InputError(f"Two models have the role {subject.role!r}; call the second {subject.role + '_2'!r}.")
+            if dict(other.identity) == dict(subject.identity) and other.policy is not subject.policy:
+                raise InputError(
+                    f"The {other.role} and {subject.role} models have one identity but not one policy; put a digest of "
+                    "the policy into the identity, so that their answers are stored apart."
+                )
+
+
+def unfit(
+    metric: Metric, subject: Subject, splits: Mapping[str, Sequence[Record]], subjects: Sequence[Subject]
+) -> str | None:
+    """Returns why a metric cannot be computed for a model, or None."""
+    if subject.policy is not None and any(need.reads_logits for need in metric.needs()):
+        return "log-probabilities are not visible through a policy; see the bare weights"
+    for role in metric.compares_to:
+        if role == subject.role:
+            return "this model is what the others are compared with"
+        compared = next((other for other in subjects if other.role == role), None)
+        if compared is None:
+            return f"no {role} model was handed in"
+        if compared.policy is not None:
+            return f"the {role} model is behind a policy"
+    return next((reason for need in metric.needs() if (reason := _absent(need, splits)) is not None), None)
+
+
+def _absent(need: Need, splits: Mapping[str, Sequence[Record]]) -> str | None:
+    records = splits.get(need.split, ())
+    if not records:
+        return f"no {need.split} records were handed in"
+    if not any(record.forms(need.form) for record in records):
+        return f"the {need.split} records have no {need.form}"
+    if need.kind == "generation_score" and all(record.kind == "text" for record in records):
+        return f"the {need.split} records are plain text without a prompt"
+    return None

@@ -1,0 +1,249 @@
+"""Jobs: JSON lines and nothing else on stdout, plain lines, the moving bar, and how each ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import expunge
+from expunge.cli.job import INTERVAL, JsonLines, PlainLines, Progress, run_job
+from expunge.errors import DivergedError, ExpungeWarning
+from expunge.storage.events import Event
+from expunge.storage.plain import from_json
+
+CANARY = "canary-77ae"
+Capture = pytest.CaptureFixture[str]
+
+NOISY = """
+import os, subprocess, sys, warnings
+from expunge.cli.job import run_job
+from expunge.cli.output import guard
+from expunge.errors import ExpungeWarning, InputError
+
+def work(progress):
+    progress.phase("train", total=2)
+    print("from print")
+    os.write(1, b"from the descriptor\\n")
+    subprocess.run(["echo", "from a child"], check=True)
+    progress.metric(1, loss=0.5)
+    warnings.warn("Two records are equal.", ExpungeWarning)
+    sys.stdout.write("unflushed")
+    if sys.argv[1] == "own":
+        raise InputError("There is no record.")
+    if sys.argv[1] == "bug":
+        raise ValueError("canary-77ae")
+    if sys.argv[1] == "policy":
+        progress.done(exit_code=3, verdict="damaged")
+    return {"verdict": "removed"}
+
+sys.exit(guard(lambda: run_job("unlearn", work, as_json="--json" in sys.argv, run="out")))
+"""
+
+
+def noisy(ending: str, *flags: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.run(
+        [sys.executable, "-c", NOISY, ending, *flags], text=True, timeout=60, check=False, **(pipes | more)
+    )
+
+
+ENDINGS = [
+    ("fine", 0, {"verdict": "removed"}),
+    ("policy", 3, {"verdict": "damaged"}),
+    ("own", 2, {"error": "There is no record."}),
+]
+
+
+@pytest.mark.parametrize(("ending", "code", "summary"), ENDINGS)
+def test_json_lines_and_nothing_else(ending: str, code: int, summary: dict[str, Any]) -> None:
+    done = noisy(ending, "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == code, done.stderr
+    assert [event["event"] for event in events] == ["launch", "phase", "metric", "warning", "done"]
+    assert all(event.pop("time").endswith("+00:00") for event in events)
+    launch, phase, metric, warning, last = events
+    assert isinstance(launch.pop("pid"), int)
+    assert launch == {"event": "launch", "job": "unlearn", "version": expunge.__version__, "run": "out"}
+    assert phase == {"event": "phase", "name": "train", "total": 2}
+    assert metric == {"event": "metric", "step": 1, "numbers": {"loss": 0.5}}
+    assert warning == {"event": "warning", "text": "Two records are equal."}
+    assert last == {"event": "done", "exit_code": code, "summary": summary}
+    for other in ("from print", "from the descriptor", "from a child", "unflushed"):
+        assert other in done.stderr
+
+
+def test_a_bug_ends_the_lines_too_and_hides_its_text() -> None:
+    done = noisy("bug", "--json")
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == last["exit_code"] == 1
+    assert "ValueError" in last["summary"]["error"]
+    assert CANARY not in done.stdout + done.stderr
+
+
+def test_a_reader_that_leaves_does_not_stop_the_job() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = noisy("policy", "--json", stdout=writer)
+    os.close(writer)
+    assert done.returncode == 3
+    assert "from a child" in done.stderr
+
+
+def test_only_the_first_process_of_a_launch_speaks() -> None:
+    done = noisy("fine", "--json", env={**os.environ, "RANK": "1"})
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Two records are equal." in done.stderr
+
+
+def test_elsewhere_progress_is_on_stderr_and_the_summary_on_stdout() -> None:
+    done = noisy("fine")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "train (2 steps)"
+    assert "train 1/2 loss 0.5" in lines
+    assert "warning: Two records are equal." in lines
+    assert done.stdout.splitlines()[-1].endswith("verdict  removed")
+    failed = noisy("own")
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1] == "error: There is no record."
+
+
+def test_plain_lines_come_every_few_seconds_and_at_the_end_of_a_phase(capsys: Capture) -> None:
+    now = [0.0]
+    display = PlainLines(clock=lambda: now[0])
+    progress = Progress(display)
+    progress.phase("train", total=4)
+    for step, second in enumerate((0.0, 1.0, INTERVAL, INTERVAL + 1), start=1):
+        now[0] = second
+        progress.metric(step, loss=step / 8, retain=1e-9)
+    progress.phase("audit")
+    progress.metric(auc=float("nan"))
+    progress.done(numbers={"auc": 0.5}, folder=Path("out"))
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
+        "train (4 steps)",
+        "train 1/4 loss 0.125  retain 1e-09",
+        "train 3/4 loss 0.375  retain 1e-09",
+        "train 4/4 loss 0.5  retain 1e-09",
+        "audit",
+        "audit auc nan",
+    ]
+    assert out.splitlines() == ['numbers  {"auc": 0.5}', "folder   out"]
+
+
+def test_numbers_that_are_not_finite_stay_strict_json() -> None:
+    lines: list[str] = []
+    Progress(JsonLines(lines.append)).metric(3, loss=float("nan"), event=1.0)
+    assert "NaN" not in lines[0]
+    found = from_json(lines[0])
+    assert found["numbers"]["loss"] != found["numbers"]["loss"]
+    assert found["numbers"]["event"] == 1.0
+    assert found["event"] == "metric"
+
+
+def test_text_cannot_start_a_line_or_move_a_terminal() -> None:
+    lines: list[str] = []
+    Progress(JsonLines(lines.append)).warning('a\n{"event": "done"}\x1b[2J\u202e')
+    assert len(lines) == 1
+    assert lines[0].isascii()
+    assert lines[0].isprintable()
+
+
+def test_the_first_done_counts() -> None:
+    lines: list[str] = []
+    progress = Progress(JsonLines(lines.append))
+    progress.done(exit_code=3)
+    progress.done(exit_code=0)
+    assert progress.exit_code == 3
+    assert len(lines) == 1
+
+
+def test_events_of_a_run_are_shown() -> None:
+    lines: list[str] = []
+    progress = Progress(JsonLines(lines.append))
+    for kind, data in (
+        ("state", {"state": "running"}),
+        ("phase", {"name": "train", "total": 9}),
+        ("metric", {"step": 2, "loss": 0.5, "finished": True, "text": "x"}),
+        ("warning", {"text": "careful"}),
+    ):
+        progress.listen(Event(1, "now", kind, data))
+    found = [json.loads(line) for line in lines]
+    assert [event["event"] for event in found] == ["phase", "metric", "warning"]
+    assert found[0]["total"] == 9
+    assert (found[1]["step"], found[1]["numbers"]["loss"]) == (2, 0.5)
+    assert "text" not in found[1]["numbers"]
+    assert found[2]["text"] == "careful"
+
+
+def test_run_job_raises_what_the_work_raised_and_restores_warnings(capsys: Capture) -> None:
+    shown = warnings.showwarning
+
+    def work(progress: Progress) -> None:
+        raise DivergedError("The loss is not finite.")
+
+    with pytest.raises(DivergedError):
+        run_job("unlearn", work)
+    with pytest.raises(typer.Exit) as caught:
+        run_job("unlearn", lambda progress: progress.done(exit_code=3))
+    assert caught.value.exit_code == 3
+    run_job("unlearn", lambda progress: None)
+    assert warnings.showwarning is shown
+    assert capsys.readouterr() == ("", "")
+
+
+def test_warnings_of_a_job_reach_its_display_whatever_the_filters(capsys: Capture) -> None:
+    def work(progress: Progress) -> None:
+        warnings.simplefilter("always")
+        warnings.warn("Two records are equal.", ExpungeWarning, stacklevel=1)
+
+    run_job("unlearn", work, as_json=True)
+    out, _ = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["launch", "warning", "done"]
+
+
+BAR = """
+from expunge.cli.job import run_job
+def work(progress):
+    progress.metric(loss=1)
+    progress.phase("tr\\x1b[2Jain [bold]", total=3)
+    progress.metric(2, loss=0.25)
+    progress.warning("careful [red]\\x1b]0;title\\x07")
+    progress.phase("audit")
+    return {"verdict": "removed"}
+run_job("unlearn", work)
+"""
+
+
+def test_the_moving_bar_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}
+    started = subprocess.Popen([sys.executable, "-c", BAR], stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while chunk := _read(ours):
+        shown += chunk
+    out, _ = started.communicate(timeout=60)
+    os.close(ours)
+    text = shown.decode()
+    assert started.returncode == 0, text
+    for part in ("train [bold]", "2/3", "loss 0.25", "warning: careful [red]", "audit"):
+        assert part in text
+    assert "\x1b[2J" not in text
+    assert "title" not in text
+    assert out.decode() == "verdict  removed\n"
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux's way to say that the other side is closed
+        return b""
