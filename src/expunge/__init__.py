@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-__all__ = ["__version__", "audit", "demo", "plan", "retrain", "unlearn"]
+__all__ = ["AuditRequest", "Request", "__version__", "audit", "demo", "load", "plan", "unlearn"]
 
 _FROM_API = frozenset(__all__) - {"__version__"}
 

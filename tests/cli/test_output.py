@@ -113,7 +113,7 @@ def test_other_endings_set_the_code_and_hide_their_text(
 
 def chained() -> NoReturn:
     try:
-        raise KeyError(CANARY)
+        {}[CANARY]
     except KeyError as error:
         raise ValueError(f"{CANARY} in {Secret(CANARY, 'record 1').reveal()}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -63,13 +62,13 @@ class Recipe:
 
 
 @pytest.fixture
-def things(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+def things(monkeypatch: pytest.MonkeyPatch) -> Registry:
     planted = Registry("things", "thing")
     planted.register("thing")(Thing)
     planted.register("recipe")(Recipe(Choice("thing", {"needed": 2.0}), "somewhere"))
     planted.register("function")(describe)
     monkeypatch.setattr(registry_module, "things", planted, raising=False)
-    yield planted
+    return planted
 
 
 def test_a_class_with_its_settings(things: Registry) -> None:

@@ -44,12 +44,26 @@ def imports(module: Module) -> Iterator[Import]:
     """Everything a module imports: at the top, in functions, for type checking, by name at run time."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
-            yield from (Import(alias.name, node.lineno) for alias in node.names)
+            for alias in node.names:
+                yield from (Import(target, node.lineno) for target in _used(module, alias))
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(module, node.level, node.module or "")
             yield from (Import(f"{base}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
             yield Import(_named(module, node), node.lineno)
+
+
+def _used(module: Module, alias: ast.alias) -> list[str]:
+    """What ``import a.b`` imports; of the package itself, which is lazy, only the attributes that the module uses."""
+    if alias.name != "expunge":
+        return [alias.name]
+    bound = alias.asname or "expunge"
+    found = {
+        f"expunge.{node.attr}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == bound
+    }
+    return sorted(found) or ["expunge"]
 
 
 def _absolute(module: Module, level: int, name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import expunge
 from tests.structure.sources import Module, imports, modules
 
 FLOORS = [
@@ -37,9 +38,7 @@ def floor_of(dotted: str) -> str:
     rest = dotted.partition(".")[2].partition(".")[0].rstrip("*")
     if rest in LEVEL or rest == "__version__":
         return rest
-    return (
-        "api" if dotted == "expunge" or rest in ("unlearn", "audit", "retrain", "plan", "demo") else f"no floor: {rest}"
-    )
+    return "api" if dotted == "expunge" or rest in expunge.__all__ else f"no floor: {rest}"
 
 
 def layer_faults(found: list[Module]) -> list[str]:
@@ -129,6 +128,8 @@ VIOLATIONS = {
     "variable": "import importlib\nx = importlib.import_module(__name__)",
     "sideways": "from expunge.methods.other import x\nfrom expunge.attacks import y",
     "package itself": "import expunge",
+    "verb of the package": "import expunge\nexpunge.unlearn(expunge.__version__)",
+    "renamed package": "import expunge as e\ne.training.loop",
     "api verb": "from expunge import unlearn",
     "unknown": "from expunge.helpers import x",
 }
@@ -158,7 +159,9 @@ def test_neighbours_on_one_floor_do_not_import_each_other(tmp_path: Path, module
 def test_what_is_allowed_is_not_a_fault(tmp_path: Path) -> None:
     text = """
 import torch
+import expunge
 from expunge import __version__
+version = expunge.__version__
 from expunge.errors import InputError
 from expunge.methods.base import Method
 from . import terms

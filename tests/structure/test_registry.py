@@ -209,10 +209,16 @@ def test_help_is_quick() -> None:
 def test_the_package_names_its_verbs_and_version() -> None:
     import expunge
 
-    assert dir(expunge) == ["__version__", "audit", "demo", "plan", "retrain", "unlearn"]
+    assert {"__version__", "audit", "demo", "plan", "unlearn"} <= set(dir(expunge)) == set(expunge.__all__)
     with pytest.raises(AttributeError, match="no attribute 'unlern'"):
         _ = expunge.unlern
     try:
         assert expunge.__version__ == importlib.metadata.version("expunge")
     except importlib.metadata.PackageNotFoundError:
         assert expunge.__version__ == "0+source"
+
+
+def test_every_verb_of_the_package_can_be_fetched() -> None:
+    import expunge
+
+    assert all(getattr(expunge, name) is not None for name in expunge.__all__)

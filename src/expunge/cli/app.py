@@ -10,8 +10,11 @@ import typer
 
 import expunge
 from expunge.cli import doctor, environment, output
+from expunge.cli.audit import audit
+from expunge.cli.demo import demo
 from expunge.cli.list import list_names
 from expunge.cli.show import show
+from expunge.cli.unlearn import plan, unlearn
 
 
 def kebab(token: str) -> str:
@@ -26,6 +29,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": kebab, "help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo)
+app.command("unlearn")(unlearn)
+app.command("audit")(audit)
+app.command("plan")(plan)
 app.command("list")(list_names)
 app.command("show")(show)
 app.command("doctor")(doctor.doctor)

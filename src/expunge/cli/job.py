@@ -82,7 +82,7 @@ class Progress:
             numbers = {
                 name: value for name, value in data.items() if name != "step" and isinstance(value, (int, float))
             }
-            self._display.metric(data.get("step"), numbers)
+            self._display.metric(data.get("step"), {**data.get("terms", {}), **numbers})
         elif event.kind == "warning":
             self.warning(str(data.get("text", "")))
 

@@ -91,7 +91,7 @@ def _forward(
 
 
 def _check_numbers(arrays: Sequence[np.ndarray[Any, Any]], split: str, form: str) -> None:
-    """A record without a number is left out of every mean, so a broken model would be judged by what it did not break."""
+    """Refuses NaN: a record without a number is left out of every mean, and what broke would not count."""
     broken = sum(bool(np.isnan(array).any()) for array in arrays)
     if broken:
         raise DivergedError(

@@ -6,13 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from expunge.evaluation.result import Evaluation, ScoreRecord
+from expunge.evaluation.result import Evaluation, Gap, ScoreRecord
 
 Word = Literal[
     "not known", "not removed", "removed", "suppressed", "partly removed", "exposed", "damaged", "not verifiable"
 ]
-KNOWLEDGE = ("extraction_strength(", "probability(")  # families on the forget set that the margin applies to
-MEMBERSHIP = ("mia_",)
+KNOWLEDGE = ("extraction_strength", "probability")  # with membership, what the margin applies to
+MEMBERSHIP = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus")
+UTILITY = "exact_memorisation"  # token accuracy on what should have stayed
+UNSEEN = ("forget", "holdout")
+# A difference found at the 5 % level with 80 % power is (1.96 + 0.84) standard errors; half a 95 % interval is 1.96.
+DETECTABLE = 2.80 / 1.96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +50,20 @@ class Verdict(NamedTuple):
     reasons: tuple[str, ...]
 
 
-class _Triple(NamedTuple):
-    """One metric on the three models."""
+class Measure(NamedTuple):
+    """One forget metric of the judged model, beside the original's and, where there is one, the retrained model's."""
 
-    label: str
-    original: float
-    retrained: float
-    unlearned: ScoreRecord
-
-    @property
-    def gap(self) -> float:
-        """Distance of the unlearned from the retrained model."""
-        return abs(self.unlearned.value - self.retrained)
+    membership: bool
+    original: ScoreRecord
+    own: ScoreRecord
+    retrained: ScoreRecord | None
+    original_gap: Gap | None
+    own_gap: Gap | None
 
     @property
     def moved(self) -> float:
         """How much nearer to the retrained model than the original is."""
-        return abs(self.original - self.retrained) - self.gap
+        return _size(self.original_gap) - _size(self.own_gap)
 
 
 def judge(
@@ -74,6 +75,8 @@ def judge(
 ) -> Verdict:
     """Applies the rules in their order: not known, damaged, exposed, not removed, partly removed, and what is left.
 
+    Without a retrained model only what needs none can be said: damaged, exposed, or not removed where nothing moved.
+
     Args:
         evaluation: scores of original, retrained and ``role``.
         thresholds: numbers of the rules.
@@ -81,44 +84,46 @@ def judge(
         worst_recovery: outcome of the attacks; None where none was run.
     """
     limits = thresholds or Thresholds()
-    if "retrained" not in evaluation.roles:
-        return Verdict("not verifiable", ("No retrained model was handed in, so there is nothing to compare with.",))
-    knowledge = _triples(evaluation, KNOWLEDGE, role)
-    if not knowledge:
-        return Verdict("not verifiable", ("No forget metric could be read on all three models.",))
-    if all(abs(triple.original - triple.retrained) <= limits.margin for triple in knowledge):
-        return Verdict(
-            "not known", (f"The original is within {limits.margin} of the retrained model on every forget metric.",)
-        )
+    measures = _measures(evaluation, role)
+    if not measures:
+        reason = "No forget metric could be read on this model and the original; a policy hides log-probabilities."
+        return Verdict("not verifiable", (reason,))
     utility = _utility(evaluation, role)
+    compared = [measure for measure in measures if _is_number(measure.own_gap) and _is_number(measure.original_gap)]
+    known = [measure for measure in compared if _is_apart(measure.original_gap, limits)]
+    if compared and not known:
+        return Verdict("not known", (f"No forget metric tells the original from the retrained model{_by(limits)}.",))
+    verdict = _damaged(utility, limits) or _exposed(measures, limits)
+    if verdict is not None:
+        return verdict
+    if not compared:
+        return _without_reference(measures, limits)
     return (
-        _damaged(utility, limits)
-        or _exposed(_triples(evaluation, MEMBERSHIP, role), limits)
-        or _moved(knowledge, limits)
-        or _within(knowledge, _triples(evaluation, MEMBERSHIP, role), utility, worst_recovery, limits)
+        _not_removed(known, limits) or _partly(compared, limits) or _within(compared, utility, worst_recovery, limits)
     )
 
 
-def _triples(evaluation: Evaluation, families: tuple[str, ...], role: str) -> list[_Triple]:
+def _measures(evaluation: Evaluation, role: str) -> list[Measure]:
     found = []
-    for label in dict.fromkeys(score.label for score in evaluation.scores):
-        if not label.startswith(families) or "split=forget" not in label:
+    for label, traits in evaluation.traits.items():
+        original, own = evaluation.get(label, "original"), evaluation.get(label, role)
+        if traits.name not in (*KNOWLEDGE, *MEMBERSHIP) or traits.splits[0] != "forget":
             continue
-        three = [evaluation.get(label, name) for name in ("original", "retrained", role)]
-        if all(score is not None and not math.isnan(score.value) for score in three):
-            original, retrained, own = three
-            found.append(_Triple(label, original.value, retrained.value, own))  # type: ignore[union-attr, arg-type]
+        if original is None or own is None or math.isnan(original.value) or math.isnan(own.value):
+            continue
+        retrained = evaluation.get(label, "retrained")
+        gaps = evaluation.gap(label, "original"), evaluation.gap(label, role)
+        found.append(Measure(traits.name in MEMBERSHIP, original, own, retrained, *gaps))
     return found
 
 
 def _utility(evaluation: Evaluation, role: str) -> float | None:
-    """Token accuracy on the retain set relative to the original; the worst split counts."""
+    """Token accuracy on what should have stayed, relative to the original; the worst split counts."""
     ratios = []
-    for score in evaluation.scores:
-        if score.role == role and score.label.startswith("exact_memorisation(") and "split=forget" not in score.label:
-            original = evaluation.get(score.label, "original")
-            if original is not None and original.value > 0:
-                ratios.append(score.value / original.value)
+    for label, traits in evaluation.traits.items():
+        original, own = evaluation.get(label, "original"), evaluation.get(label, role)
+        if traits.name == UTILITY and traits.splits[0] not in UNSEEN and original is not None and own is not None:
+            ratios.append(own.value / original.value if original.value > 0 else 1.0)
     return min(ratios) if ratios else None
 
 
@@ -128,80 +133,106 @@ def _damaged(utility: float | None, limits: Thresholds) -> Verdict | None:
     return Verdict("damaged", (f"Utility fell to {utility:.2f} of the original's, below {limits.damage:.2f}.",))
 
 
-def _exposed(membership: list[_Triple], limits: Thresholds) -> Verdict | None:
-    below = [
-        triple
-        for triple in membership
-        if triple.unlearned.value < 0.5 - limits.margin and triple.unlearned.value < triple.retrained - limits.margin
-    ]
+def _exposed(measures: list[Measure], limits: Thresholds) -> Verdict | None:
+    below = [measure for measure in measures if measure.membership and _stands_out(measure, limits)]
     if not below:
         return None
-    worst = min(below, key=lambda triple: triple.unlearned.value)
-    return Verdict(
-        "exposed",
-        (
-            f"Forget records stand out as less likely than records never seen: {worst.label} is {worst.unlearned.value:.2f}, "
-            f"{worst.retrained:.2f} for the retrained model. Whoever looks for that finds them.",
-        ),
+    worst = min(below, key=lambda measure: measure.own.value)
+    reference = "" if worst.retrained is None else f" ({worst.retrained.value:.2f} for the retrained model)"
+    reason = (
+        "Forget records stand out as less likely than records never seen: "
+        f"{worst.own.label} is {worst.own.value:.2f}{reference}. Whoever looks for that finds them."
     )
+    return Verdict("exposed", (reason,))
 
 
-def _moved(knowledge: list[_Triple], limits: Thresholds) -> Verdict | None:
-    if not any(triple.moved > limits.margin for triple in knowledge):
-        return Verdict(
-            "not removed", (f"No forget metric moved towards the retrained model by more than {limits.margin}.",)
-        )
-    outside = [triple for triple in knowledge if triple.gap > limits.margin]
+def _stands_out(measure: Measure, limits: Thresholds) -> bool:
+    """Below one half by more than the margin, beyond chance, and further than a model that never saw the records."""
+    own, retrained = measure.own, measure.retrained
+    chance = own.high is not None and own.high >= 0.5
+    further = retrained is None or own.value < retrained.value - limits.margin
+    return own.value < 0.5 - limits.margin and not chance and further
+
+
+def _without_reference(measures: list[Measure], limits: Thresholds) -> Verdict:
+    missing = "No retrained model was handed in, so there is nothing to compare with."
+    if all(abs(measure.own.value - measure.original.value) <= limits.margin for measure in measures):
+        return Verdict("not removed", (f"No forget metric moved from the original's value{_by(limits)}.", missing))
+    return Verdict("not verifiable", (missing,))
+
+
+def _not_removed(known: list[Measure], limits: Thresholds) -> Verdict | None:
+    if any(measure.moved > limits.margin for measure in known):
+        return None
+    return Verdict("not removed", (f"No forget metric moved towards the retrained model{_by(limits)}.",))
+
+
+def _partly(compared: list[Measure], limits: Thresholds) -> Verdict | None:
+    outside = [measure for measure in compared if _is_apart(measure.own_gap, limits)]
     if not outside:
         return None
-    worst = max(outside, key=lambda triple: triple.gap)
-    return Verdict(
-        "partly removed",
-        (
-            f"{len(outside)} of {len(knowledge)} forget metrics are further than {limits.margin} from the retrained model; "
-            f"{worst.label} is {worst.unlearned.value:.2f} and {worst.retrained:.2f} there.",
-        ),
+    worst = max(outside, key=lambda measure: _size(measure.own_gap))
+    reference = worst.own.value - (worst.own_gap.value if worst.own_gap else 0.0)
+    reason = (
+        f"{len(outside)} of {len(compared)} forget metrics are further than {limits.margin} from the retrained model; "
+        f"{worst.own.label} is {worst.own.value:.2f}, and {reference:.2f} there."
     )
+    return Verdict("partly removed", (reason,))
 
 
-def _within(
-    knowledge: list[_Triple],
-    membership: list[_Triple],
-    utility: float | None,
-    recovery: Recovery | None,
-    limits: Thresholds,
-) -> Verdict:
-    within = f"Every forget metric is within {limits.margin} of the retrained model."
-    blunt = [triple for triple in (*knowledge, *membership) if _half_width(triple.unlearned) > limits.margin]
+def _within(compared: list[Measure], utility: float | None, recovery: Recovery | None, limits: Thresholds) -> Verdict:
+    """No metric is shown to be outside the margin: what do the attacks, the size and the utility say?"""
+    within = f"No forget metric is shown to be further than {limits.margin} from the retrained model."
     if recovery is not None and recovery.low > 0:
-        return Verdict(
-            "suppressed", (within, f"An attack brings back at least {recovery.low:.2f} of what was forgotten.")
-        )
-    if blunt:
-        return Verdict(
-            "not verifiable",
-            (
-                within,
-                f"At this size {len(blunt)} of these numbers are not known to within the margin; use more subjects.",
-            ),
-        )
+        back = f"An attack brings back at least {recovery.low:.2f} of what was forgotten."
+        return Verdict("suppressed", (within, back))
+    blunt = [measure for measure in compared if _detectable(measure.own_gap) > limits.margin]
+    missing = [f"At this size {_size_reason(blunt, limits)}; use more subjects."] if blunt else []
     if recovery is None:
-        return Verdict(
-            "not verifiable", (within, "Robustness was not tested, so removal cannot be told from suppression.")
-        )
-    if utility is not None and utility >= limits.utility and recovery.high <= limits.recovery:
-        return Verdict(
-            "removed", (within, f"Utility is {utility:.2f}; no attack brings back more than {recovery.high:.2f}.")
-        )
-    known = "unknown" if utility is None else f"{utility:.2f}"
-    return Verdict(
-        "partly removed",
-        (within, f"Utility is {known} (at least {limits.utility} asked), recovery at most {recovery.high:.2f}."),
+        missing.append("Robustness was not tested, so removal cannot be told from suppression.")
+    elif recovery.high > limits.recovery:
+        missing.append(f"An attack may bring back as much as {recovery.high:.2f}, above {limits.recovery:.2f}.")
+    if utility is None:
+        missing.append("Utility is not known; hand in records to keep.")
+    if missing:
+        return Verdict("not verifiable", (within, *missing))
+    if utility is not None and utility < limits.utility:
+        cost = f"Utility is {utility:.2f} of the original's, below the {limits.utility:.2f} asked of a removal."
+        return Verdict("partly removed", (within, cost))
+    shown = f"Utility is {utility:.2f} of the original's; no attack brings back more than {limits.recovery:.2f}."
+    return Verdict("removed", (within, shown))
+
+
+def _is_number(gap: Gap | None) -> bool:
+    return gap is not None and not math.isnan(gap.value)
+
+
+def _is_apart(gap: Gap | None, limits: Thresholds) -> bool:
+    """Further than the margin, and beyond chance where there is an interval."""
+    if gap is None or abs(gap.value) <= limits.margin:
+        return False
+    return gap.low is None or gap.high is None or gap.low > 0 or gap.high < 0
+
+
+def _detectable(gap: Gap | None) -> float:
+    """Smallest difference from the retrained model that these records would show; unknown without an interval."""
+    if gap is None or gap.low is None or gap.high is None:
+        return math.inf
+    return DETECTABLE * (gap.high - gap.low) / 2
+
+
+def _size_reason(blunt: list[Measure], limits: Thresholds) -> str:
+    worst = max(_detectable(measure.own_gap) for measure in blunt)
+    if math.isinf(worst):
+        return f"{len(blunt)} forget metrics have no interval"
+    return (
+        f"{len(blunt)} forget metrics would show a difference only from {worst:.2f}, and the margin is {limits.margin}"
     )
 
 
-def _half_width(score: ScoreRecord) -> float:
-    """Half of the interval; without one nothing is known."""
-    if score.low is None or score.high is None:
-        return math.inf
-    return (score.high - score.low) / 2
+def _size(gap: Gap | None) -> float:
+    return 0.0 if gap is None else abs(gap.value)
+
+
+def _by(limits: Thresholds) -> str:
+    return f" by more than {limits.margin}"

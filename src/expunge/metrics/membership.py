@@ -25,6 +25,7 @@ from expunge.metrics.records import NAN, mean_logp
 from expunge.registry import metrics
 
 MIN_STD = 1e-6  # a one-hot distribution has no spread; the square is what Min-K%++ clamps
+_DIGITS = 10  # decimals of a score that count
 _ROUNDING = 1e-9  # 0.7 * 10 is 7.000000000000001 in binary, and ceil would take eight tokens
 
 
@@ -53,8 +54,13 @@ def min_k_plus_plus(logps_T: Floats, moments_T2: Floats, k: float) -> float:
 
 
 def membership_auc(members_N: Floats, nonmembers_M: Floats) -> float:
-    """Returns the probability that a member scores above a non-member, ties half; NaN if one side is empty."""
-    return float(auc(members_N, nonmembers_M)) if len(members_N) and len(nonmembers_M) else NAN
+    """Returns the probability that a member scores above a non-member, ties half; NaN if one side is empty.
+
+    Scores are rounded first: a model that finds all tokens alike would be ranked by the rounding of its means.
+    """
+    if not len(members_N) or not len(nonmembers_M):
+        return NAN
+    return auc(np.round(members_N, _DIGITS), np.round(nonmembers_M, _DIGITS))
 
 
 @dataclass(frozen=True, kw_only=True)

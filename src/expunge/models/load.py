@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+import transformers
 from huggingface_hub import snapshot_download
 from peft import PeftModel
 from safetensors import SafetensorError
@@ -34,6 +35,10 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 HUB_SKIPPED = ["*/*", "consolidated*"]
 PROBE = "Anna, born 1984, lives at 7 Rue du Café; she writes."
+
+
+# Bars of loading and saving would stand between our own progress lines, also under --json.
+transformers.utils.logging.disable_progress_bar()
 
 
 class LoadedModel(NamedTuple):

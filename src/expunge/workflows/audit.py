@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from expunge.evaluation.verdict import Thresholds, Verdict, judge
 from expunge.methods.guardrail import GuardrailPolicy
 from expunge.methods.preset import resolve
 from expunge.models.folder import check_folder
-from expunge.models.load import LoadedModel, describe, load_model
+from expunge.models.load import describe, load_model
 from expunge.registry import suites
 from expunge.reports.record import from_plain, write_record
 from expunge.reports.render import write_report
@@ -247,13 +248,6 @@ def _subjects(original: str, retrained: Sequence[str], candidate: str, policy: A
 
 
 def _subject(role: str, source: str, policy: Any = None) -> Subject:
-    cached: list[LoadedModel] = []
-
-    def load() -> LoadedModel:
-        if not cached:
-            cached.append(load_model(source))
-        return cached[0]
-
     identity = {
         "weights": _digest(source),
         "adapter": "none",
@@ -262,7 +256,7 @@ def _subject(role: str, source: str, policy: Any = None) -> Subject:
         "dtype": "saved",
         "template": "default",
     }
-    return Subject(role=role, identity=identity, load=load, policy=policy)
+    return Subject(role=role, identity=identity, load=partial(load_model, source), policy=policy)
 
 
 def hash_plain(plain: Any) -> str:

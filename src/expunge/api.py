@@ -1,0 +1,11 @@
+"""The Python interface: the verbs, and loading of what cannot be loaded plainly."""
+
+from __future__ import annotations
+
+from expunge.workflows.audit import AuditRequest, audit
+from expunge.workflows.demo import demo
+from expunge.workflows.load import load
+from expunge.workflows.plan import Plan, plan
+from expunge.workflows.unlearn import Finished, Request, unlearn
+
+__all__ = ["AuditRequest", "Finished", "Plan", "Request", "audit", "demo", "load", "plan", "unlearn"]

@@ -1,0 +1,48 @@
+"""``expunge audit``: compares any model with the original and with models that never saw the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from expunge.cli import options
+from expunge.cli.job import Progress, run_job
+from expunge.cli.verdict import summary_of
+
+
+def audit(
+    target: Annotated[Path, typer.Argument(help="A run folder, or a model folder whoever unlearned it.")],
+    forget: options.Forget,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the report goes; needed for a model folder.")] = None,
+    original: Annotated[str | None, typer.Option("--original", help="The model before; a run folder knows it.")] = None,
+    retrained: options.Retrained = None,
+    retain: Annotated[Path | None, typer.Option("--retain", help="Records to keep.")] = None,
+    holdout: options.Holdout = None,
+    split: options.Splits = None,
+    suite: options.Suite = "quick",
+    max_length: options.MaxLength = 512,
+    as_json: options.Json = False,
+) -> None:
+    """Measure what a model still knows of the records, and write a report."""
+
+    def work(progress: Progress) -> dict[str, Any]:
+        from expunge.api import AuditRequest, Finished
+        from expunge.api import audit as run
+
+        request = AuditRequest(
+            target=target,
+            forget=forget,
+            out=out,
+            original=original,
+            retrained=tuple(retrained or ()),
+            retain=retain,
+            holdout=holdout,
+            evaluation=options.named_files(split),
+            suite=suite,
+            max_length=max_length,
+        )
+        return summary_of(Finished(*run(request, (progress.listen,))))
+
+    run_job("audit", work, as_json=as_json, target=target)

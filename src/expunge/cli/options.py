@@ -1,0 +1,76 @@
+"""Options that several commands share, and how they become a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from expunge.config import Choice, parse_overrides, read_settings_file
+from expunge.errors import InputError
+
+Forget = Annotated[Path, typer.Option("--forget", help="Records to forget: .jsonl, .json or .csv.")]
+Retain = Annotated[str | None, typer.Option("--retain", help="Records to keep: a file, or 'self' for the model's own text.")]
+Holdout = Annotated[Path | None, typer.Option("--holdout", help="Records of the same kind that no model has seen.")]
+Splits = Annotated[list[str] | None, typer.Option("--split", help="NAME=FILE: a further split for the audit.")]
+Retrained = Annotated[
+    list[str] | None, typer.Option("--retrained", help="A model that never saw the records; may be given several times.")
+]
+Base = Annotated[str | None, typer.Option("--base", help="The model before it saw the records, for exact methods.")]
+Method = Annotated[str, typer.Option("--method", help="See: expunge list methods.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="key=value: a setting of the method or of its training.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Settings from a YAML or JSON file; --set wins.")]
+RetainTerm = Annotated[str | None, typer.Option("--retain-term", help="See: expunge list retain_terms.")]
+Lora = Annotated[int | None, typer.Option("--lora", help="Train a LoRA adapter of this rank and merge it.")]
+Layers = Annotated[str | None, typer.Option("--layers", help="Change these layers only, such as 5-7.")]
+Optimizer = Annotated[str | None, typer.Option("--optimizer", help="See: expunge list optimizers.")]
+Relabel = Annotated[str | None, typer.Option("--relabel", help="See: expunge list relabellers.")]
+Stopper = Annotated[str | None, typer.Option("--stopper", help="See: expunge list stoppers; NAME or NAME:key=value,...")]
+Suite = Annotated[str, typer.Option("--suite", help="See: expunge list suites.")]
+MaxLength = Annotated[int, typer.Option("--max-length", help="Longest record, tokens.", min=2)]
+AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout and nothing else there.")]
+
+
+def named_files(pairs: list[str] | None) -> dict[str, Path]:
+    """Reads ``NAME=FILE`` pairs."""
+    found = {}
+    for pair in pairs or []:
+        name, separator, file = pair.partition("=")
+        if not separator or not name.isidentifier() or not file:
+            raise InputError("--split takes NAME=FILE, for example --split world_facts=facts.jsonl.")
+        found[name] = Path(file)
+    return found
+
+
+def settings(
+    *,
+    config: Path | None,
+    overrides: list[str] | None,
+    lora: int | None,
+    layers: str | None,
+    **axes: str | None,
+) -> dict[str, Any]:
+    """Merges a settings file, ``--set`` and the flags of the axes; later ones win, and contradictions are refused."""
+    merged: dict[str, Any] = read_settings_file(config) if config is not None else {}
+    merged.update(parse_overrides(overrides or []))
+    if lora is not None and layers is not None:
+        raise InputError("--lora and --layers both choose what may change; for LoRA on some layers pass --set "
+                         "'parameters={name: lora, settings: {rank: 16, layers: 5-7}}'.")
+    if lora is not None:
+        merged["parameters"] = Choice("lora", {"rank": lora, "alpha": 2.0 * lora})
+    if layers is not None:
+        merged["parameters"] = Choice("layers", {"layers": layers})
+    for axis, value in axes.items():
+        if value is not None:
+            merged[axis] = _choice(value)
+    return merged
+
+
+def _choice(text: str) -> Choice:
+    """Reads ``NAME`` or ``NAME:key=value,key=value``."""
+    name, _, rest = text.partition(":")
+    given: Mapping[str, Any] = parse_overrides(rest.split(",")) if rest else {}
+    return Choice(name, given)

@@ -1,0 +1,139 @@
+"""``expunge unlearn`` and ``expunge plan``: the same request, carried out or only costed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from expunge.cli import options
+from expunge.cli.job import Progress, run_job
+from expunge.cli.output import document, table
+from expunge.cli.verdict import summary_of
+
+Model = Annotated[str, typer.Argument(help="A model folder in Hugging Face layout, or a Hub id.")]
+
+
+def unlearn(
+    model: Model,
+    forget: options.Forget,
+    out: Annotated[Path, typer.Option("--out", help="The run folder; the same command goes on in it.")],
+    retain: options.Retain = None,
+    holdout: options.Holdout = None,
+    split: options.Splits = None,
+    retrained: options.Retrained = None,
+    base: options.Base = None,
+    method: options.Method = "npo",
+    overrides: options.Set = None,
+    config: options.Config = None,
+    retain_term: options.RetainTerm = None,
+    lora: options.Lora = None,
+    layers: options.Layers = None,
+    optimizer: options.Optimizer = None,
+    relabel: options.Relabel = None,
+    stopper: options.Stopper = None,
+    suite: options.Suite = "quick",
+    max_length: options.MaxLength = 512,
+    allow_overlap: options.AllowOverlap = False,
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="Leave out audit and report.")] = False,
+    keep_helpers: Annotated[
+        bool, typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make a model forget records, audit the result and write a report."""
+    settings = options.settings(
+        config=config,
+        overrides=overrides,
+        lora=lora,
+        layers=layers,
+        retain_term=retain_term,
+        optimizer=optimizer,
+        relabel=relabel,
+        stopper=stopper,
+    )
+
+    def work(progress: Progress) -> dict[str, Any]:
+        from expunge.api import Request
+        from expunge.api import unlearn as run
+
+        request = Request(
+            model=model,
+            forget=forget,
+            out=out,
+            retain=retain,
+            holdout=holdout,
+            base=base,
+            retrained=tuple(retrained or ()),
+            method=method,
+            settings=settings,
+            evaluation=options.named_files(split),
+            suite=suite,
+            audit=not no_audit,
+            max_length=max_length,
+            allow_overlap=allow_overlap,
+            keep_helpers=keep_helpers,
+        )
+        return summary_of(run(request, (progress.listen,)))
+
+    run_job("unlearn", work, as_json=as_json, run=out)
+
+
+def plan(
+    model: Model,
+    forget: options.Forget,
+    retain: options.Retain = None,
+    holdout: options.Holdout = None,
+    split: options.Splits = None,
+    retrained: options.Retrained = None,
+    base: options.Base = None,
+    method: options.Method = "npo",
+    overrides: options.Set = None,
+    config: options.Config = None,
+    retain_term: options.RetainTerm = None,
+    lora: options.Lora = None,
+    layers: options.Layers = None,
+    suite: options.Suite = "quick",
+    max_length: options.MaxLength = 512,
+    allow_overlap: options.AllowOverlap = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Say what a run will take, without reading the weights; refuses what unlearn would refuse."""
+    settings = options.settings(config=config, overrides=overrides, lora=lora, layers=layers, retain_term=retain_term)
+    from expunge.api import Request
+    from expunge.api import plan as make
+
+    request = Request(
+        model=model,
+        forget=forget,
+        out=Path("unused"),
+        retain=retain,
+        holdout=holdout,
+        base=base,
+        retrained=tuple(retrained or ()),
+        method=method,
+        settings=settings,
+        evaluation=options.named_files(split),
+        suite=suite,
+        max_length=max_length,
+        allow_overlap=allow_overlap,
+    )
+    made = make(request)
+    if as_json:
+        document(made)
+        return
+    table(
+        [
+            ("method", made.method),
+            ("records", ", ".join(f"{split} {count}" for split, count in made.records.items())),
+            ("tokens", ", ".join(f"{split} {count:,}" for split, count in made.tokens.items())),
+            ("steps", str(made.steps)),
+            ("parameters", f"{made.parameters:,}"),
+            ("memory", f"{made.memory_bytes / 1e9:.2f} GB"),
+            ("disk", f"{made.disk_bytes / 1e9:.3f} GB"),
+            ("unlearning", f"{made.train_seconds:.0f} s"),
+            ("audit", f"{made.audit_seconds:.0f} s"),
+            ("basis", made.basis),
+        ]
+    )

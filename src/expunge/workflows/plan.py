@@ -1,0 +1,237 @@
+"""What a run will take: steps, tokens, memory, disk and time, before the model's weights are read.
+
+Small models are measured: an untrained model of the same configuration takes a few real steps and answers a few records. Large
+ones are estimated from arithmetic and the speed of a matrix product here, and say so.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+
+from expunge.data.checks import check_splits
+from expunge.data.record import Record
+from expunge.data.tokenize import encode_all
+from expunge.errors import ExpungeError, InputError
+from expunge.evaluation.answering import answer_needs
+from expunge.metrics.base import Need
+from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
+from expunge.methods.preset import Recipe, resolve
+from expunge.models.folder import check_folder
+from expunge.models.load import LoadedModel, build_model
+from expunge.registry import suites
+from expunge.storage.run import RunFolder
+from expunge.training.loop import total_steps
+from expunge.workflows.inputs import SELF, read_inputs
+from expunge.workflows.produce import Work, produce
+from expunge.workflows.unlearn import Request
+
+MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
+TRIAL_STEPS = 4  # the first one warms up and does not count
+TRIAL_RECORDS = 16  # of each split, for the time of the audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will take.
+
+    Attributes:
+        method: what was asked for.
+        records: records by split.
+        tokens: tokens by split.
+        steps: optimizer steps, those of helper models included.
+        parameters: weights of the model.
+        memory_bytes: largest resident memory of the process.
+        disk_bytes: what the run folder will hold at its largest.
+        train_seconds: time of unlearning.
+        audit_seconds: time of the audit.
+        basis: ``measured`` on an untrained model of the same size, or ``estimated`` from arithmetic.
+    """
+
+    method: str
+    records: Mapping[str, int]
+    tokens: Mapping[str, int]
+    steps: int
+    parameters: int
+    memory_bytes: int
+    disk_bytes: int
+    train_seconds: float
+    audit_seconds: float
+    basis: str
+
+
+def plan(request: Request) -> Plan:
+    """Returns what a request will take, or refuses as ``unlearn`` would.
+
+    Raises:
+        InputError: something that ``unlearn`` would refuse.
+    """
+    recipe = resolve(request.method, request.settings)
+    inputs = read_inputs({"forget": request.forget, "retain": request.retain_file, "holdout": request.holdout})
+    available = inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
+    recipe.check(available)
+    check_splits(inputs.splits["forget"], inputs.splits.get("retain", []), allow_overlap=request.allow_overlap)
+    folder = Path(request.model)
+    if not folder.is_dir():
+        raise InputError("A plan reads a local model folder; download the model first.")
+    check_folder(folder)
+    splits = {**inputs.splits, **read_inputs(request.evaluation).splits}
+    if request.retain == SELF:
+        splits["retain"] = splits["forget"]  # of like length, for the estimate only
+    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    tokens = {
+        split: sum(len(example.input_ids) for example in encode_all(rows, tokenizer, max_length=request.max_length).examples)
+        for split, rows in splits.items()
+    }
+    steps = count_steps(recipe, splits)
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    trial = _measure if weights <= MEASURED_BYTES else _estimate
+    memory, train_seconds, audit_seconds, parameters = trial(request, recipe, splits, config, tokenizer, steps, tokens)
+    return Plan(
+        method=recipe.name,
+        records={split: len(rows) for split, rows in splits.items()},
+        tokens=tokens,
+        steps=steps,
+        parameters=parameters,
+        memory_bytes=memory,
+        # the result; two checkpoints of weights and two moments, in float32; helper models
+        disk_bytes=weights + (2 * 3 * 4 * parameters if steps else 0) + 4 * parameters * len(recipe.method.helpers()),
+        train_seconds=train_seconds,
+        audit_seconds=audit_seconds if request.audit else 0.0,
+        basis="measured" if trial is _measure else "estimated",
+    )
+
+
+def count_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
+    """Optimizer steps of a recipe."""
+    method, training = recipe.method, recipe.training
+    if isinstance(method, LossMethod):
+        return total_steps(training, len(splits[method.views()[0].source]))
+    if isinstance(method, EditMethod):
+        return sum(
+            total_steps(replace(training, epochs=spec.epochs, max_steps=None), len(splits[spec.trained_on]))
+            for spec in method.helpers()
+        )
+    if isinstance(method, ExactMethod):
+        return total_steps(training, len(splits["retain"]) + len(splits["forget"]))
+    return 0
+
+
+def _measure(
+    request: Request,
+    recipe: Recipe,
+    splits: Mapping[str, Sequence[Record]],
+    config: Any,
+    tokenizer: Any,
+    steps: int,
+    tokens: Mapping[str, int],
+) -> tuple[int, float, float, int]:
+    """Takes a few steps and answers a few records with an untrained model of the same configuration."""
+    model = build_model(config, seed=0).float()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    audit_seconds = _time_audit(request, splits, LoadedModel(model, tokenizer, request.model))
+    train_seconds = _time_steps(recipe, splits, model, tokenizer, request.max_length) * steps if steps else 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+    return peak, train_seconds, audit_seconds, parameters
+
+
+def _time_steps(
+    recipe: Recipe, splits: Mapping[str, Sequence[Record]], model: Any, tokenizer: Any, max_length: int
+) -> float:
+    """Seconds of one optimizer step, the warm-up step left out; includes writing the event of each step, as a run does."""
+    if isinstance(recipe.method, InferenceMethod):
+        return 0.0
+    limit = TRIAL_STEPS
+    short = replace(recipe, training=replace(recipe.training, max_steps=limit, checkpoint_every=0))
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        run = RunFolder.create(Path(scratch) / "trial", {"verb": "plan"}, (lambda event: times.append(time.perf_counter()),))
+        work = Work(
+            recipe=short,
+            model=model,
+            tokenizer=tokenizer,
+            splits=splits,
+            run=run,
+            max_length=max_length,
+            stop_requested=lambda: len(times) > limit,
+            secret=b"plan",
+        )
+        times.clear()
+        try:
+            produce(work)
+        except ExpungeError:  # a trial on random weights may diverge or be stopped; its times count all the same
+            pass
+    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    return statistics.median(gaps[1:] or gaps) if gaps else 0.0
+
+
+def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded: LoadedModel) -> float:
+    """Seconds of reading one model, times the number of models."""
+    needs = dict.fromkeys(
+        need
+        for metric in suites.get(request.suite)(tuple(splits))
+        for need in metric.needs()
+        if splits.get(need.split) and need.kind != "zlib_bytes"
+    )
+    models = 2 + len(request.retrained)
+    total = 0.0
+    for split, rows in splits.items():
+        few = list(rows)[:TRIAL_RECORDS]
+        mine = [_shortened(need, few, loaded.tokenizer, request.max_length) for need in needs if need.split == split]
+        began = time.perf_counter()
+        answer_needs(loaded, {split: few}, mine, max_length=request.max_length, batch_size=16)
+        total += (time.perf_counter() - began) * len(rows) / len(few)
+    return total * models
+
+
+def _shortened(need: Need, rows: Sequence[Record], tokenizer: Any, max_length: int) -> Need:
+    """An untrained model never ends its answer; a trained one does after about as many tokens as the true answer has."""
+    if need.kind != "generation_score":
+        return need
+    longest = max(example.scored for example in encode_all(rows, tokenizer, max_length=max_length).examples)
+    params = {**dict(need.params)}
+    params["max_new_tokens"] = min(params["max_new_tokens"], longest)
+    return replace(need, params=tuple(sorted(params.items())))
+
+
+def _estimate(
+    request: Request,
+    recipe: Recipe,
+    splits: Mapping[str, Sequence[Record]],
+    config: Any,
+    tokenizer: Any,
+    steps: int,
+    tokens: Mapping[str, int],
+) -> tuple[int, float, float, int]:
+    """Arithmetic: 6 operations for each weight and token of training, 2 for reading, at the speed of a matrix product here."""
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in build_model(config, seed=0).parameters())
+    speed = _operations_per_second()
+    forget = max(1, len(splits["forget"]))
+    views = sum(tokens.get(split, 0) / max(1, len(splits[split])) for split in splits if split in ("forget", "retain"))
+    trained = steps * min(recipe.training.batch_size, forget) * views
+    train_seconds = 6 * parameters * trained / speed
+    audit_seconds = 2 * parameters * sum(tokens.values()) * 4 * (2 + len(request.retrained)) / speed
+    memory = int(4 * parameters * recipe.method.spec.memory_factor) + 600_000_000
+    return memory, train_seconds, audit_seconds, parameters
+
+
+def _operations_per_second(size: int = 1024, repeats: int = 4) -> float:
+    left, right = torch.rand(size, size), torch.rand(size, size)
+    times = [_timed(lambda: left @ right) for _ in range(repeats)]
+    return 2 * size**3 / min(times)
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

@@ -1,0 +1,116 @@
+"""Membership scores by hand; areas against scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from expunge.errors import InputError
+from expunge.metrics.base import Answers
+from expunge.metrics.membership import (
+    MiaLoss,
+    MiaMinK,
+    MiaMinKPlusPlus,
+    MiaZlib,
+    membership_auc,
+    min_k,
+    min_k_plus_plus,
+    zlib_score,
+)
+from tests.metrics.numbers import answers, array, need
+
+EXACT = 1e-12
+
+
+@pytest.mark.parametrize(
+    ("k", "expected"),
+    [(0.2, -5.0), (0.21, -4.5), (0.4, -4.5), (1.0, -3.0), (0.01, -5.0)],
+)
+def test_min_k_by_hand(k, expected):
+    """Five tokens: 20 % is one of them, 21 % is rounded up to two, and 1 % still is one."""
+    assert min_k(array(-1, -5, -2, -4, -3), k) == pytest.approx(expected, abs=EXACT)
+
+
+def test_min_k_does_not_take_a_token_more_for_binary_fractions():
+    values = -np.arange(10.0)
+    assert 0.7 * 10 > 7
+    assert min_k(values, 0.7) == pytest.approx(np.mean([-9, -8, -7, -6, -5, -4, -3]), abs=EXACT)
+
+
+def test_min_k_plus_plus_by_hand():
+    logps, moments = array(-1, -2, -6), np.array([[-2, 0.5], [-2, 1], [-3, 2]], dtype=float)
+    # standardised: 2, 0, -1.5
+    assert min_k_plus_plus(logps, moments, 0.2) == pytest.approx(-1.5, abs=EXACT)
+    assert min_k_plus_plus(logps, moments, 0.5) == pytest.approx(-0.75, abs=EXACT)
+    assert math.isfinite(min_k_plus_plus(logps, moments * [1, 0], 1.0))
+
+
+def test_zlib_by_hand():
+    assert zlib_score(array(-1, -3), 40) == pytest.approx(-0.05, abs=EXACT)
+
+
+def test_scores_are_higher_for_members_and_never_flipped():
+    known, unknown = [[array(-0.1, -0.1)], [array(-0.2)]], [[array(-3.0, -2.0)], [array(-4.0)]]
+    for metric in (MiaLoss(), MiaMinK()):
+        assert metric.compute(answers(metric, known, unknown)).value == 1.0
+        assert metric.compute(answers(metric, unknown, known)).value == 0.0
+    metric = MiaZlib()
+    same = [[50.0], [50.0]]
+    assert metric.compute(answers(metric, known, same, unknown, same)).value == 1.0
+    metric = MiaMinKPlusPlus()
+    moments = [[np.tile([-2.0, 1.0], (2, 1))], [np.tile([-2.0, 1.0], (1, 1))]]
+    assert metric.compute(answers(metric, known, moments, unknown, moments)).value == 1.0
+
+
+def test_zlib_divides_by_the_bytes_of_the_same_record():
+    metric = MiaZlib()
+    logps = {"forget": [[array(-2.0)], [array(-2.0)]], "holdout": [[array(-2.0)], [array(-2.0)]]}
+    sizes = {"forget": [[100.0], [10.0]], "holdout": [[20.0], [50.0]]}
+    own = {need("token_logps", split): logps[split] for split in logps}
+    own |= {need("zlib_bytes", split): sizes[split] for split in sizes}
+    # scores -0.02 and -0.2 against -0.1 and -0.04
+    assert metric.compute(Answers(own)).value == pytest.approx(0.5)
+
+
+def test_a_record_that_was_cut_off_is_left_out():
+    metric = MiaLoss()
+    score = metric.compute(answers(metric, [[array(-1.0)], [array()], []], [[array(-2.0)]]))
+    assert score.value == 1.0
+    assert np.isnan(score.samples[0].values).tolist() == [False, True, True]
+    assert math.isnan(metric.compute(answers(metric, [[array()]], [[array(-2.0)]])).value)
+
+
+@given(
+    st.lists(st.integers(-5, 5), min_size=1, max_size=30),
+    st.lists(st.integers(-5, 5), min_size=1, max_size=30),
+)
+def test_area_against_scikit_learn(members, others):
+    truth = [1] * len(members) + [0] * len(others)
+    expected = roc_auc_score(truth, [*members, *others])
+    assert membership_auc(array(*members), array(*others)) == pytest.approx(expected, abs=EXACT)
+
+
+def test_a_model_that_finds_all_tokens_alike_gives_one_half():
+    """The mean of T equal numbers is not that number to the last bit; T must not decide who is a member."""
+    logp = math.log(1 / 61)
+    lengths = range(1, 40)
+    members = [[np.full(length, logp)] for length in lengths]
+    others = [[np.full(length + 7, logp)] for length in lengths]
+    for metric in (MiaLoss(), MiaMinK(k=0.37)):
+        assert metric.compute(answers(metric, members, others)).value == 0.5
+
+
+@pytest.mark.parametrize("k", [0.0, -0.1, 1.1, 20])
+def test_share_out_of_range_is_refused(k):
+    with pytest.raises(InputError, match="no share of the tokens"):
+        MiaMinK(k=k)
+
+
+def test_labels_and_splits():
+    assert MiaMinK().label == "mia_min_k(split=forget, against=holdout, k=0.2)"
+    assert [need.split for need in MiaMinKPlusPlus(split="retain").needs()] == ["retain", "retain", "holdout", "holdout"]
