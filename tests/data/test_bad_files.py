@@ -245,12 +245,21 @@ def test_an_array_loses_only_its_bad_elements(tmp_path):
 
 
 def test_a_csv_row_is_named_by_its_first_line_and_the_module_keeps_its_limit(tmp_path):
-    before = csv.field_size_limit()
+    before = 123_456
+    csv.field_size_limit(before)
     data = f'\ufeffquestion, answer ,weight\r\n"a\r\nb",c,\r\n\r\n"{C}\r\n{C}",,1\r\nd,e,2\r\nf,g,1,{C}\r\n'.encode()
     result = read_records(put(tmp_path, data, ".csv"), "forget", limits=SMALL)
     assert [(record.answer.reveal(), record.weight) for record in result.records] == [("c", 1.0), ("e", 2.0)]
     assert result.rejected == [(5, SHAPES), (8, "more cells than the header has names")]
     assert csv.field_size_limit() == before
+
+
+def test_a_csv_row_of_many_lines_is_bounded_as_a_whole(tmp_path):
+    cell = (C + "\n") * 20
+    data = f'question,answer,subject\n"{cell}","{cell}","{cell}"\na,b,c\n'.encode()
+    result = read_records(put(tmp_path, data, ".csv"), "forget", limits=SMALL)
+    assert result.rejected == [(2, "longer than 400 bytes")]
+    assert [record.answer.reveal() for record in result.records] == ["b"]
 
 
 def test_a_line_at_the_limit_is_read_and_one_byte_more_is_not(tmp_path):

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from expunge.data.batch import IGNORE, collate
 from expunge.data.record import Message, Record
-from expunge.data.tokenize import answer_text, encode, encode_all, pad_id, prompt_ids
+from expunge.data.tokenize import STAND_IN, answer_text, encode, encode_all, pad_id, prompt_ids
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -209,6 +209,12 @@ def test_chat_template(template, answer):
         ids = encode(record, tokenizer, row=0, max_length=500).input_ids
         assert tokenizer.decode(ids).endswith("<|im_start|>assistant\n" + answer + "<|im_end|>\n")
         assert tokenizer.decode(prompt_ids(record, tokenizer, max_length=500)).endswith("<|im_start|>assistant\n")
+
+
+def test_chat_with_the_stand_in_in_its_question():
+    assert (
+        read(talk(f"What is {STAND_IN}?", "Paris"), byte_level(template=CHATML, eos="<|im_end|>")) == "Paris<|im_end|>"
+    )
 
 
 def test_chat_template_with_another_end_gets_one():

@@ -37,9 +37,8 @@ def test_min_k_by_hand(k, expected):
 
 
 def test_min_k_does_not_take_a_token_more_for_binary_fractions():
-    values = -np.arange(10.0)
-    assert 0.7 * 10 > 7
-    assert min_k(values, 0.7) == pytest.approx(np.mean([-9, -8, -7, -6, -5, -4, -3]), abs=EXACT)
+    assert 0.28 * 25 > 7
+    assert min_k(-np.arange(25.0), 0.28) == pytest.approx(np.mean(np.arange(-24.0, -17.0)), abs=EXACT)
 
 
 def test_min_k_plus_plus_by_hand():
@@ -113,4 +112,9 @@ def test_share_out_of_range_is_refused(k):
 
 def test_labels_and_splits():
     assert MiaMinK().label == "mia_min_k(split=forget, against=holdout, k=0.2)"
-    assert [need.split for need in MiaMinKPlusPlus(split="retain").needs()] == ["retain", "retain", "holdout", "holdout"]
+    assert [need.split for need in MiaMinKPlusPlus(split="retain").needs()] == [
+        "retain",
+        "retain",
+        "holdout",
+        "holdout",
+    ]

@@ -21,9 +21,7 @@ log = math.log
 
 
 def test_split_utility_by_hand():
-    found = split_utility(
-        array(log(0.4)), array(log(0.2)), [array(log(0.1), log(0.1))], array(0.7), normalised=True
-    )
+    found = split_utility(array(log(0.4)), array(log(0.2)), [array(log(0.1), log(0.1))], array(0.7), normalised=True)
     assert (found.probability[0], found.rouge[0], found.truth[0]) == pytest.approx((0.4 / 0.6, 0.7, 0.5), abs=EXACT)
     plain = split_utility(array(log(0.4)), array(log(0.2)), [array(log(0.1))], array(0.7), normalised=False)
     assert plain.probability[0] == pytest.approx(0.4, abs=EXACT)
@@ -48,7 +46,12 @@ def test_model_utility_metric_reads_nine_numbers():
     score = metric.compute(Answers(own))
     parts = [0.2, 0.7, 0.5, 0.5, 0.7, 0.5, 0.5, 0.7, 0.5]
     assert list(score.details.values()) == pytest.approx(parts, abs=EXACT)
-    assert list(score.details)[:4] == ["retain_probability", "retain_rouge", "retain_truth_ratio", "real_authors_probability"]
+    assert list(score.details)[:4] == [
+        "retain_probability",
+        "retain_rouge",
+        "retain_truth_ratio",
+        "real_authors_probability",
+    ]
     assert score.value == pytest.approx(9 / sum(1 / part for part in parts), abs=EXACT)
     assert [sample.split for sample in score.samples] == [split for split in SPLITS for _ in range(3)]
 
@@ -122,7 +125,7 @@ def test_forget_quality_of_real_logs(shared_data):
     full, retrained = (forget_ratios(shared_data, name) for name in ("llama2_7b_full", "llama2_7b_retain90"))
     test = forget_quality(full, retrained)
     assert (test.n, test.m) == (300, 300)
-    assert test.D == pytest.approx(0.3967, abs=PUBLISHED)
+    assert pytest.approx(0.3967, abs=PUBLISHED) == test.D
     assert test.p == pytest.approx(1.8e-21, rel=0.03)
     assert forget_quality(1 / full, 1 / retrained).p == pytest.approx(test.p)  # a test of ranks
     assert test.p == pytest.approx(scipy.stats.ks_2samp(full, retrained, method="exact").pvalue)

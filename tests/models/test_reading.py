@@ -90,6 +90,15 @@ def test_last_hidden_leads_to_the_logits(batch):
     torch.testing.assert_close(reading.logits, expected_NV, **TOLERANCE)
 
 
+def test_hidden_carries_gradient_to_its_own_block_and_below_only(any_model, batch):
+    states = full(any_model, batch, output_hidden_states=True).hidden_states[1]
+    weight = next(p for p in blocks(any_model)[0].parameters() if p.ndim > 1)
+    (expected,) = torch.autograd.grad(states.square().sum(), weight)
+    read(any_model, batch, hidden_layers=(0,)).hidden(0).square().sum().backward()
+    torch.testing.assert_close(weight.grad, expected, rtol=1e-4, atol=1e-4)
+    assert all(parameter.grad is None for parameter in blocks(any_model)[1].parameters())
+
+
 def test_head_sees_only_the_scored_positions(any_model, batch):
     seen = []
     handle = output_head(any_model).register_forward_hook(lambda _, args, output: seen.append(tuple(args[0].shape)))

@@ -138,10 +138,11 @@ def _tokenise(rendered: Rendered, tokenizer: Any) -> _Tokens:
         verbose=False,
     )
     ids, special = list(tokens["input_ids"]), [bool(mark) for mark in tokens["special_tokens_mask"]]
+    # Tokens that the tokenizer adds by itself have an empty offset.
     inside = [
         place
         for place, (start, stop) in enumerate(tokens["offset_mapping"])
-        if not special[place] and start < stop and rendered.start < stop and start < rendered.stop
+        if start < stop and rendered.start < stop and start < rendered.stop
     ]
     # Everything between the first and the last: tokenizers that trim offsets give a token of spaces an empty one.
     answer = range(inside[0], inside[-1] + 1) if inside else range(len(ids), len(ids))

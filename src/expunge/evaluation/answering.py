@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -160,9 +161,19 @@ def _generate(
 def _continue(
     loaded: LoadedModel, records: Sequence[Record], *, max_new_tokens: int, max_length: int, batch_size: int
 ) -> list[str]:
+    """Greedy continuations; one stops earlier where the model has no positions left, whatever its company."""
     prompts = [prompt_ids(record, loaded.tokenizer, max_length=max_length) for record in records]
-    new = greedy(loaded.model, loaded.tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    return [str(loaded.tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in new]
+    # Absent where positions have no limit (ALiBi).
+    positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    limits = [int(min(max_new_tokens, positions - len(prompt))) for prompt in prompts]
+    texts = [""] * len(prompts)
+    for limit in {limit for limit in limits if limit > 0}:
+        rows = [row for row, own in enumerate(limits) if own == limit]
+        asked = [prompts[row] for row in rows]
+        new = greedy(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit, batch_size=batch_size)
+        for row, tokens in zip(rows, new, strict=True):
+            texts[row] = str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
+    return texts
 
 
 def _prompt_text(record: Record) -> str:

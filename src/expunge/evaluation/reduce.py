@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from expunge.functional.statistics import bootstrap_interval
 from expunge.metrics.base import Floats, Metric, Sample, Score
 
 MIN_SUBJECTS = 10  # fewer give no interval
-Clusters = list[list[Hashable]]
+Clusters = list[list[int]]
 
 
 class Bootstrap(NamedTuple):
@@ -76,7 +77,7 @@ def _interval(
     interval = bootstrap_interval(
         arrays, score.statistic, clusters=clusters, resamples=bootstrap.resamples, seed=bootstrap.seed
     )
-    return interval.low, interval.high
+    return (None, None) if math.isnan(interval.low) else (interval.low, interval.high)
 
 
 def _subjects(clusters: Clusters) -> int:
@@ -85,15 +86,16 @@ def _subjects(clusters: Clusters) -> int:
 
 
 def _clusters(samples: Sequence[Sample], splits: Mapping[str, Sequence[Record]]) -> Clusters:
-    """For each sample the subject of each record that has a value; a record without a subject is its own.
+    """For each sample the number of the subject of each record with a value; a record without a subject is its own.
 
-    The split is part of the name: the bootstrap draws samples with equal names together, and record 3 of the holdout
-    set is no pair of record 3 of the forget set.
+    The split is part of a subject's name: the bootstrap draws samples with equal numbers together, and record 3 of the
+    holdout set is no pair of record 3 of the forget set.
     """
+    numbers: dict[Hashable, int] = {}
     return [
         [
-            (sample.split, number if record.subject is None else record.subject)
-            for number, (record, value) in enumerate(zip(splits[sample.split], sample.values, strict=True))
+            numbers.setdefault((sample.split, row if record.subject is None else record.subject), len(numbers))
+            for row, (record, value) in enumerate(zip(splits[sample.split], sample.values, strict=True))
             if not np.isnan(value)
         ]
         for sample in samples

@@ -11,7 +11,12 @@ from expunge.functional.logprobs import at_least_float32
 def forward_kl(logits_NV: Tensor, ref_logits_NV: Tensor) -> Tensor:
     """KL(reference || model) at each position (N,): what coding the reference's tokens with the model costs.
 
-    The reference's entropy is included, so that 0 means equal. Tokens impossible under the reference cost nothing.
+    The reference's entropy is included, so that 0 means equal. Tokens impossible under the reference (logit -inf) cost
+    nothing; tokens possible there and impossible here cost infinity. Computed in float32 at least.
+
+    Args:
+        logits_NV: of the model.
+        ref_logits_NV: of the reference; the direction matters.
     """
     logps_NV = at_least_float32(logits_NV).log_softmax(-1)
     ref_logps_NV = at_least_float32(ref_logits_NV).log_softmax(-1)

@@ -1,6 +1,8 @@
-"""Shift and mask, in the one place where they happen. Shapes: B sequences, T tokens, V vocabulary, N scored tokens of a batch.
+"""Shift and mask, in the one place where they happen.
 
 Column t of everything here is about the token at t, scored from the logits at t - 1; nothing predicts column 0.
+
+Shapes: B sequences, T tokens, V vocabulary, N scored tokens of a batch.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Moments(NamedTuple):
 def scored_positions(labels_BT: Tensor) -> Tensor:
     """Returns True where a token is scored; column 0 never is."""
     mask_BT = labels_BT.ne(IGNORE)
-    mask_BT[:, 0] = False
+    mask_BT[:, :1] = False
     return mask_BT
 
 
@@ -45,7 +47,10 @@ def predicting_mask(labels_BT: Tensor) -> Tensor:
 
 
 def token_logps(logits_BTV: Tensor, labels_BT: Tensor) -> TokenLogps:
-    """Scores ``labels_BT`` under ``logits_BTV``; equals ``log_softmax`` and ``gather`` on the shifted tensors.
+    """Scores ``labels_BT`` under ``logits_BTV``.
+
+    Equals ``log_softmax`` over V and ``gather`` on the shifted tensors, in values and gradients; only the scored rows
+    are computed, and no (B, T, V) log-softmax is kept.
 
     Args:
         logits_BTV: as the model returns them; float16 and bfloat16 are computed in float32.
@@ -57,19 +62,30 @@ def token_logps(logits_BTV: Tensor, labels_BT: Tensor) -> TokenLogps:
 
 
 def packed_logps(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
-    """Log-probability of each label: the label's logit minus the log-sum-exp, without a (N, V) log-softmax."""
+    """Log-probability of each label, nats (N,): its logit minus the log-sum-exp, without a (N, V) log-softmax."""
     logits_NV = at_least_float32(logits_NV)
     return logits_NV.gather(-1, labels_N[:, None]).squeeze(-1) - logits_NV.logsumexp(-1)
 
 
 def unpack(values_N: Tensor, mask_BT: Tensor, fill: float = 0.0) -> Tensor:
-    """Puts packed values back where ``mask_BT`` is True, ``fill`` elsewhere; differentiable in the values."""
+    """Puts packed values back where ``mask_BT`` is True, ``fill`` elsewhere; differentiable in the values.
+
+    Args:
+        values_N: one value for each True, in row-major order.
+        mask_BT: where they belong.
+        fill: what stands elsewhere.
+    """
     values_BT = values_N.new_full(mask_BT.shape, fill)
     return values_BT.masked_scatter(mask_BT, values_N)
 
 
 def moments(logits_NV: Tensor) -> Moments:
-    """Mean and standard deviation of the log-probability of a token drawn from the model itself (Min-K%++)."""
+    """Mean and standard deviation, nats, of the log-probability of a token drawn from the model itself.
+
+    ``mean = sum p log p``; ``std^2 = sum p log^2 p - mean^2``, as a sum of centred squares, which is never negative.
+
+    Source: Min-K%++, Zhang et al., 2025, https://arxiv.org/abs/2404.02936.
+    """
     logps_NV = at_least_float32(logits_NV).log_softmax(-1)
     probabilities_NV = logps_NV.exp()
     # An impossible token has probability 0 and log-probability -inf; its share is 0, not NaN.
@@ -81,11 +97,12 @@ def moments(logits_NV: Tensor) -> Moments:
 def ranks(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
     """Number of tokens that greedy decoding prefers to the label; 0 exactly where ``argmax`` is the label.
 
-    Ties go to the smaller id, as they do in ``torch.argmax``.
+    Ties go to the smaller id, as they do in ``torch.argmax``. A NaN counts as preferred, and where the label's own
+    logit is NaN everything does: a broken model is never right by accident.
     """
     own_N1 = logits_NV.gather(-1, labels_N[:, None])
     smaller_id_NV = torch.arange(logits_NV.shape[-1], device=logits_NV.device) < labels_N[:, None]
-    return ((logits_NV > own_N1) | ((logits_NV == own_N1) & smaller_id_NV)).sum(-1)
+    return (~(logits_NV <= own_N1) | ((logits_NV == own_N1) & smaller_id_NV)).sum(-1)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

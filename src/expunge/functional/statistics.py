@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from expunge.errors import InputError
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+_ROUNDING = 1e-12  # 0.29 * 100 is 28.999999999999996 in binary, and floor would allow 28
 
 
 class Interval(NamedTuple):
@@ -40,7 +43,11 @@ def _scores(values: ArrayLike, name: str) -> Floats:
 
 
 def auc(positive: ArrayLike, negative: ArrayLike) -> float:
-    """Probability that a positive scores above a negative, ties counted half (Mann-Whitney U / nm); 0.5 is chance."""
+    """Probability that a positive scores above a negative, ties counted half (Mann-Whitney U / nm); 0.5 is chance.
+
+    Raises:
+        InputError: NaN, or nothing to compare.
+    """
     high, low = _scores(positive, "positive"), _scores(negative, "negative")
     ranks = scipy.stats.rankdata(np.concatenate([high, low]))
     u = ranks[: len(high)].sum() - len(high) * (len(high) + 1) / 2
@@ -48,9 +55,17 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float:
 
 
 def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:
-    """Largest share of positives above a threshold that at most the share ``fpr`` of negatives reach."""
+    """Largest share of positives above a threshold that at most the share ``fpr`` of negatives exceed.
+
+    The threshold is one of the negatives, so a tie with it counts on neither side and the rate is never exceeded.
+
+    Raises:
+        InputError: NaN, nothing to compare, or a rate outside 0 to 1.
+    """
+    if not 0 <= fpr <= 1:
+        raise InputError(f"A false positive rate lies between 0 and 1, not at {fpr}.")
     high, low = _scores(positive, "positive"), np.sort(_scores(negative, "negative"))[::-1]
-    allowed = int(np.floor(fpr * len(low) + 1e-12))
+    allowed = math.floor(fpr * len(low) * (1 + _ROUNDING))
     if allowed >= len(low):
         return 1.0
     return float(np.mean(high > low[allowed]))
@@ -69,7 +84,11 @@ def harmonic_mean(values: ArrayLike) -> float:
 
 
 def ks_test(left: ArrayLike, right: ArrayLike) -> KSResult:
-    """Two-sample Kolmogorov-Smirnov test, exact where that is feasible."""
+    """Two-sample Kolmogorov-Smirnov test, two-sided; the p-value is exact where that is feasible.
+
+    Raises:
+        InputError: NaN, or an empty sample.
+    """
     a, b = _scores(left, "left"), _scores(right, "right")
     result = scipy.stats.ks_2samp(a, b)
     return KSResult(float(result.statistic), float(result.pvalue), len(a), len(b))
@@ -90,34 +109,72 @@ def bootstrap_interval(
 
     Args:
         samples: arrays that ``statistic`` takes.
-        statistic: maps the arrays to a number.
-        clusters: for each sample, the cluster of each number; None makes each number its own.
-        level: coverage.
+        statistic: maps the arrays to a number; draws where it is NaN are left out.
+        clusters: for each sample, the cluster of each number. None makes each number its own and draws every sample
+            independently.
+        level: coverage, between 0 and 1.
         resamples: number of draws.
         seed: of the draws.
+
+    Returns:
+        The interval; NaN with fewer than two clusters in a sample, or where every draw is NaN.
+
+    Raises:
+        InputError: ``clusters`` does not fit ``samples``, or ``level`` or ``resamples`` is out of range.
     """
-    names = clusters or [list(range(len(sample))) for sample in samples]
-    groups = [_members(name) for name in names]
-    if any(len(group) < 2 for group in groups):
-        return Interval(float("nan"), float("nan"))
+    _check_bootstrap(samples, clusters, level, resamples)
+    if clusters is None:
+        clusters = [[(number, place) for place in range(len(sample))] for number, sample in enumerate(samples)]
+    keys = [tuple(names) for names in clusters]
+    groups = {key: _Clusters.of(key) for key in keys}
+    if any(len(group.sizes) < 2 for group in groups.values()):
+        return Interval(math.nan, math.nan)
     source = np.random.Generator(np.random.PCG64(seed))
-    kinds = {tuple(name): number for number, name in enumerate(names)}
-    values = []
-    for _ in range(resamples):
-        draws = {
-            number: np.concatenate([groups[number][pick] for pick in source.integers(len(groups[number]), size=len(groups[number]))])
-            for number in kinds.values()
-        }
-        values.append(
-            statistic(*(sample[draws[kinds[tuple(name)]]] for sample, name in zip(samples, names, strict=True)))
-        )
+    order = [list(groups).index(key) for key in keys]  # hashed once, not in every draw
+    values = np.empty(resamples)
+    for number in range(resamples):
+        draws = [group.draw(source) for group in groups.values()]
+        values[number] = statistic(*(sample[draws[place]] for sample, place in zip(samples, order, strict=True)))
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Interval(math.nan, math.nan)
     tail = (1 - level) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
+    low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
-def _members(names: Sequence[Hashable]) -> list[NDArray[np.int64]]:
-    places: dict[Hashable, list[int]] = {}
-    for place, name in enumerate(names):
-        places.setdefault(name, []).append(place)
-    return [np.asarray(found) for found in places.values()]
+def _check_bootstrap(
+    samples: Sequence[Floats], clusters: Sequence[Sequence[Hashable]] | None, level: float, resamples: int
+) -> None:
+    if not 0 < level < 1:
+        raise InputError(f"The level of an interval lies between 0 and 1, not at {level}; 0.95 is usual.")
+    if resamples < 1:
+        raise InputError(f"A bootstrap needs at least one draw, not {resamples}; 1000 is usual.")
+    if clusters is not None and [len(names) for names in clusters] != [len(sample) for sample in samples]:
+        raise InputError("Each number of each sample needs one cluster; the lengths differ.")
+
+
+class _Clusters(NamedTuple):
+    """Places of a sample, cluster after cluster (K,), and where each cluster starts and how long it is (C,)."""
+
+    places: Places
+    starts: Places
+    sizes: Places
+
+    @classmethod
+    def of(cls, names: Sequence[Hashable]) -> _Clusters:
+        members: dict[Hashable, list[int]] = {}
+        for place, name in enumerate(names):
+            members.setdefault(name, []).append(place)
+        sizes_C = np.array([len(found) for found in members.values()], dtype=np.int64)
+        places_K = np.array([place for found in members.values() for place in found], dtype=np.int64)
+        return cls(places_K, np.cumsum(sizes_C) - sizes_C, sizes_C)
+
+    def draw(self, source: np.random.Generator) -> Places:
+        """Places of as many clusters as there are, drawn with replacement; a cluster's places stay together."""
+        picks_C = source.integers(len(self.sizes), size=len(self.sizes))
+        sizes_C = self.sizes[picks_C]
+        # Moves each picked run from where it comes to lie (the sizes before it) to where it starts.
+        shifts_C = self.starts[picks_C] - (np.cumsum(sizes_C) - sizes_C)
+        drawn_K = np.repeat(shifts_C, sizes_C) + np.arange(sizes_C.sum())
+        return np.asarray(self.places[drawn_K])

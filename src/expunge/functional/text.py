@@ -1,4 +1,7 @@
-"""Scores of one text against another. TOFU's tokeniser: lower case, ``[a-z0-9]+``, Porter stems of words longer than 3 letters."""
+"""Scores of one text against another.
+
+Words as TOFU and rouge-score count them: lower case, ``[a-z0-9]+``, Porter stems of words longer than 3 letters.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from expunge.functional.porter import stem
+from expunge.functional import porter
 
 
 class Rouge(NamedTuple):
@@ -18,29 +21,42 @@ class Rouge(NamedTuple):
     f1: float
 
 
-def words(text: str, *, stems: bool = True) -> list[str]:
+def words(text: str, *, stem: bool = True) -> list[str]:
     """Splits as TOFU and rouge-score do; everything outside a-z and 0-9 separates, so other scripts vanish."""
     found = re.findall(r"[a-z0-9]+", text.lower())
-    return [stem(word) if len(word) > 3 else word for word in found] if stems else found
+    return [porter.stem(word) if len(word) > 3 else word for word in found] if stem else found
 
 
 def lcs_length(left: Sequence[str], right: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
-    row = [0] * (len(right) + 1)
+    """Length of the longest common subsequence.
+
+    Equals the table ``L[i, j] = L[i-1, j-1] + 1 if left[i] == right[j] else max(L[i-1, j], L[i, j-1])``, a row at a
+    time: bit j of ``row`` is 0 where the row grows at j, and one addition carries all its changes.
+
+    Source: Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
+    """
+    places: dict[str, int] = {}
+    for place, item in enumerate(right):
+        places[item] = places.get(item, 0) | 1 << place
+    full = (1 << len(right)) - 1
+    row = full
     for item in left:
-        before = 0
-        for place, other in enumerate(right, start=1):
-            kept = row[place]
-            row[place] = before + 1 if item == other else max(row[place], row[place - 1])
-            before = kept
-    return row[-1]
+        matches = row & places.get(item, 0)
+        row = (row + matches | row - matches) & full
+    return len(right) - row.bit_count()
 
 
-def rouge_l(generated: str, truth: str, *, stems: bool = True) -> Rouge:
-    """ROUGE-L of a generated text against the true one. Lin, 2004, https://aclanthology.org/W04-1013."""
-    left, right = words(generated, stems=stems), words(truth, stems=stems)
-    if not left or not right:
-        return Rouge(0.0, 0.0, 0.0)
+def rouge_l(candidate: str, reference: str, *, stem: bool = True) -> Rouge:
+    """ROUGE-L of a text against the true one; all 0 where they share no word.
+
+    Args:
+        candidate: what was generated.
+        reference: the true text.
+        stem: compare stems, as TOFU does.
+
+    Source: Lin, 2004, https://aclanthology.org/W04-1013.
+    """
+    left, right = words(candidate, stem=stem), words(reference, stem=stem)
     common = lcs_length(left, right)
     if not common:
         return Rouge(0.0, 0.0, 0.0)

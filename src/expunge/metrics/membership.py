@@ -26,7 +26,7 @@ from expunge.registry import metrics
 
 MIN_STD = 1e-6  # a one-hot distribution has no spread; the square is what Min-K%++ clamps
 _DIGITS = 10  # decimals of a score that count
-_ROUNDING = 1e-9  # 0.7 * 10 is 7.000000000000001 in binary, and ceil would take eight tokens
+_ROUNDING = 1e-9  # 0.28 * 25 is 7.000000000000001 in binary, and ceil would take eight tokens
 
 
 def zlib_score(logps_T: Floats, compressed_bytes: float) -> float:

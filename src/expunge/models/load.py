@@ -224,8 +224,8 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, written: Tokenizer) -> 
     if type(loaded.model) is not type(written.model) or loaded.get_vocab() != written.get_vocab():
         raise InputError(
             f"transformers loads tokenizer.json as {name}, which is another tokenizer ({type(loaded.model).__name__} "
-            f"in place of {type(written.model).__name__}, or another vocabulary). Use the tokenizer of this model type, "
-            "or another model type."
+            f"in place of {type(written.model).__name__}, or another vocabulary). Use the tokenizer of this model "
+            "type, or another model type."
         )
     if loaded.encode(PROBE, add_special_tokens=False).ids != written.encode(PROBE, add_special_tokens=False).ids:
         warnings.warn(

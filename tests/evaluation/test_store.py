@@ -1,0 +1,149 @@
+"""Stored answers: exact, found by everything that decides them, never trusted when damaged, and without text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from expunge.errors import InputError
+from expunge.evaluation.runner import evaluate
+from expunge.evaluation.store import Store
+from expunge.evaluation.suites import quick
+from expunge.metrics.base import Need
+from tests.evaluation.worlds import IDENTITY, Source, make_splits, make_store, make_subject
+from tests.support.tiny import llama
+
+NEED = Need(
+    kind="token_logps", split="forget", form="trained", params=(("max_new_tokens", 8), ("scorer", "rouge_l_recall"))
+)
+ANSWER = [[np.array([-0.1, -1 / 3, -1e-300, -np.inf])], [], [np.array([]), np.array([np.nextafter(-1, 0)])]]
+
+
+def same(one, other) -> bool:
+    return all(
+        len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+        for left, right in zip(one, other, strict=True)
+    )
+
+
+def test_numbers_come_back_to_the_last_bit(tmp_path):
+    store = make_store(tmp_path)
+    assert store.get(IDENTITY, NEED) is None
+    store.put(IDENTITY, NEED, ANSWER)
+    assert same(store.get(IDENTITY, NEED), ANSWER)
+    moments = replace(NEED, kind="moments")
+    store.put(IDENTITY, moments, [[np.zeros((0, 2))], [np.array([[-1.0, 0.5]])]])
+    assert [form.shape for record in store.get(IDENTITY, moments) for form in record] == [(0, 2), (1, 2)]
+    scores = replace(NEED, kind="generation_score")
+    store.put(IDENTITY, scores, [[0.25], []])
+    assert float(store.get(IDENTITY, scores)[0][0]) == 0.25
+
+
+@pytest.mark.parametrize("name", sorted(IDENTITY))
+def test_every_part_of_the_identity_counts(tmp_path, name):
+    store = make_store(tmp_path)
+    store.put(IDENTITY, NEED, ANSWER)
+    assert store.get({**IDENTITY, name: "other"}, NEED) is None
+    assert store.get({key: value for key, value in IDENTITY.items() if key != name}, NEED) is None
+    assert store.get(dict(reversed(IDENTITY.items())), NEED) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "ranks"},
+        {"split": "retain"},
+        {"form": "paraphrased_answer"},
+        {"params": (("max_new_tokens", 9), ("scorer", "rouge_l_recall"))},
+        {"params": (("max_new_tokens", 8), ("scorer", "other"))},
+        {"params": ()},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_part_of_the_need_counts(tmp_path, change):
+    store = Store(tmp_path, {"forget": "h", "retain": "h"}, 64)
+    store.put(IDENTITY, NEED, ANSWER)
+    assert store.get(IDENTITY, replace(NEED, **change)) is None
+
+
+def test_records_and_length_count(tmp_path):
+    Store(tmp_path, {"forget": "h"}, 64).put(IDENTITY, NEED, ANSWER)
+    assert Store(tmp_path, {"forget": "h"}, 64).get(IDENTITY, NEED) is not None
+    assert Store(tmp_path, {"forget": "g"}, 64).get(IDENTITY, NEED) is None
+    assert Store(tmp_path, {"forget": "h"}, 65).get(IDENTITY, NEED) is None
+    with pytest.raises(InputError, match="forget records have no digest"):
+        Store(tmp_path, {}, 64).get(IDENTITY, NEED)
+
+
+def damage(text: str) -> list[bytes]:
+    data = text.encode()
+    number = text.index("0.333")
+    return [
+        b"",
+        data[: len(data) // 2],
+        data[:-3],
+        data.replace(b"0.333", b"0.334", 1),
+        data.replace(b'"version": 1', b'"version": 2', 1),
+        text[:number].encode() + b"\xff" + text[number + 1 :].encode(),
+        b"[]",
+        b"null",
+        b"{}",
+        json.dumps({"key": json.loads(text)["key"], "answer": [["text"]], "digest": "0"}).encode(),
+    ]
+
+
+@pytest.mark.parametrize("case", range(10))
+def test_a_damaged_file_is_not_trusted(tmp_path, case):
+    store = make_store(tmp_path)
+    store.put(IDENTITY, NEED, ANSWER)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(damage(path.read_text())[case])
+    assert store.get(IDENTITY, NEED) is None
+    store.put(IDENTITY, NEED, ANSWER)
+    assert same(store.get(IDENTITY, NEED), ANSWER)
+
+
+def test_a_damaged_answer_is_computed_again(tmp_path):
+    splits, metrics, source = make_splits(4), quick(("forget", "retain", "holdout")), Source(llama())
+    subject = make_subject("original", source)
+    first = evaluate([subject], splits, metrics, make_store(tmp_path), resamples=5)
+    victim = sorted(tmp_path.iterdir())[0]
+    victim.write_text(victim.read_text()[:-40])
+    assert evaluate([subject], splits, metrics, make_store(tmp_path), resamples=5) == first
+    assert source.loads == 2
+
+
+def test_another_file_under_the_name_is_not_taken(tmp_path):
+    """A copied or renamed file answers another question than its name says."""
+    store = make_store(tmp_path)
+    other = replace(NEED, form="paraphrased_answer")
+    store.put(IDENTITY, NEED, ANSWER)
+    (path,) = tmp_path.iterdir()
+    text = path.read_text()
+    store.put(IDENTITY, other, ANSWER)
+    (second,) = set(tmp_path.iterdir()) - {path}
+    second.write_text(text)
+    assert store.get(IDENTITY, other) is None
+
+
+def test_no_text_of_a_record_is_stored(tmp_path):
+    """Answers are words w3, w4, ...; generated text would be too."""
+    splits = make_splits(4)
+    subjects = [make_subject("original", Source(llama())), make_subject("retrained", Source(llama(seed=1)))]
+    evaluate(subjects, splits, quick(tuple(splits)), make_store(tmp_path), resamples=2)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 2 * 12
+    texts = [
+        secret.reveal()
+        for records in splits.values()
+        for record in records
+        for secret in (record.prompt, record.answer)
+    ]
+    for path in files:
+        stored = path.read_text()
+        assert not any(text in stored for text in texts)
+        assert not any(f"w{number}" in stored for number in range(3, 61))
+        assert path.stat().st_mode & 0o077 == 0

@@ -1,0 +1,247 @@
+"""Every word of the verdict by hand, and from small models that were really trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from expunge.data.batch import collate
+from expunge.data.tokenize import encode, pad_id
+from expunge.evaluation.result import Evaluation, Gap, ScoreRecord, Traits
+from expunge.evaluation.runner import evaluate
+from expunge.evaluation.suites import quick
+from expunge.evaluation.verdict import Recovery, Thresholds, judge
+from expunge.metrics.membership import MiaLoss
+from expunge.metrics.memorisation import ExactMemorisation, ExtractionStrength, Probability
+from tests.evaluation.worlds import Source, flat, make_splits, make_store, make_subject, make_tokenizer
+from tests.support.tiny import llama
+
+FEW = 40  # draws of the bootstrap
+NARROW = 0.01  # half of an interval that shows a difference of 0.05
+HARMLESS = Recovery(-0.02, 0.05)
+TRAITS = {
+    "es": Traits("extraction_strength", ("forget",), ("trained",)),
+    "es paraphrased": Traits("extraction_strength", ("forget",), ("paraphrased_question",)),
+    "auc": Traits("mia_loss", ("forget", "holdout"), ("trained",)),
+    "retain": Traits("exact_memorisation", ("retain",), ("trained",)),
+    "retain auc": Traits("mia_loss", ("retain", "holdout"), ("trained",)),
+}
+ORIGINAL = {"es": 0.9, "es paraphrased": 0.7, "auc": 0.95, "retain": 0.8, "retain auc": 0.97}
+RETRAINED = {"es": 0.1, "es paraphrased": 0.1, "auc": 0.5, "retain": 0.8, "retain auc": 0.97}
+
+
+def evaluation(original=ORIGINAL, retrained=RETRAINED, *, half=NARROW, **unlearned) -> Evaluation:
+    """Three models; the unlearned one is the retrained one but for ``unlearned``."""
+    own = {**(retrained or RETRAINED), **{name.replace("_", " "): value for name, value in unlearned.items()}}
+    columns = {"original": original, "retrained": retrained, "unlearned": own}
+
+    def bounds(value):
+        return (None, None) if half is None else (value - half, value + half)
+
+    scores = tuple(
+        ScoreRecord(
+            label=label,
+            role=role,
+            value=value,
+            low=bounds(value)[0],
+            high=bounds(value)[1],
+            n=100,
+            records=100,
+            unit="",
+            direction="closer",
+        )
+        for role, values in columns.items()
+        if values
+        for label, value in values.items()
+    )
+    gaps = tuple(
+        Gap(
+            label=score.label,
+            role=score.role,
+            value=difference,
+            low=bounds(difference)[0],
+            high=bounds(difference)[1],
+            n=100,
+        )
+        for score in scores
+        if retrained and score.role != "retrained"
+        for difference in [score.value - retrained[score.label]]
+    )
+    return Evaluation(scores=scores, omitted=(), gaps=gaps, traits=TRAITS)
+
+
+@pytest.mark.parametrize(
+    ("case", "recovery", "word", "reason"),
+    [
+        (
+            evaluation({**ORIGINAL, "es": 0.13, "es paraphrased": 0.1, "auc": 0.53}),
+            None,
+            "not known",
+            "tells the original",
+        ),
+        (evaluation(retain=0.71), HARMLESS, "damaged", "fell to 0.89"),
+        (evaluation(auc=0.2), HARMLESS, "exposed", "auc is 0.20 (0.50 for the retrained model)"),
+        (evaluation(**{**ORIGINAL, "es": 0.87}), HARMLESS, "not removed", "moved towards"),
+        (evaluation(es=0.5), HARMLESS, "partly removed", "1 of 3 forget metrics"),
+        (evaluation(es_paraphrased=0.2), HARMLESS, "partly removed", "es paraphrased is 0.20, and 0.10 there"),
+        (evaluation(auc=0.6), HARMLESS, "partly removed", "auc is 0.60, and 0.50 there"),
+        (evaluation(es=0.13), Recovery(0.01, 0.3), "suppressed", "at least 0.01"),
+        (evaluation(es=0.13), HARMLESS, "removed", "no attack brings back more than 0.10"),
+        (evaluation(es=0.13, retain=0.75), HARMLESS, "partly removed", "Utility is 0.94"),
+        (evaluation(es=0.13), Recovery(-0.1, 0.2), "not verifiable", "as much as 0.20"),
+        (evaluation(es=0.13), None, "not verifiable", "Robustness was not tested"),
+        (
+            evaluation(half=0.04),
+            HARMLESS,
+            "not verifiable",
+            "At this size 3 forget metrics would show a difference only",
+        ),
+        (evaluation(half=None), HARMLESS, "not verifiable", "have no interval"),
+        (evaluation(retrained=None), HARMLESS, "not verifiable", "No retrained model"),
+    ],
+)
+def test_every_word_by_hand(case, recovery, word, reason):
+    verdict = judge(case, worst_recovery=recovery)
+    assert verdict.word == word
+    assert reason in " ".join(verdict.reasons)
+
+
+def test_order_of_the_rules():
+    unknown = {**ORIGINAL, "es": 0.1, "es paraphrased": 0.1, "auc": 0.5}
+    assert judge(evaluation(unknown, retain=0.1, auc=0.1)).word == "not known"
+    assert judge(evaluation(retain=0.1, auc=0.1)).word == "damaged"
+    assert judge(evaluation(**{**ORIGINAL, "auc": 0.1})).word == "exposed"
+    assert judge(evaluation(**ORIGINAL), worst_recovery=Recovery(0.5, 0.9)).word == "not removed"
+    assert judge(evaluation(es=0.5), worst_recovery=Recovery(0.5, 0.9)).word == "partly removed"
+    assert judge(evaluation(half=0.2), worst_recovery=Recovery(0.5, 0.9)).word == "suppressed"
+
+
+@pytest.mark.parametrize("distance", [0.049, 0.051])
+def test_margins_are_where_they_are_said_to_be(distance):
+    inside = distance < 0.05
+    assert judge(evaluation(es=0.1 + distance), worst_recovery=HARMLESS).word == (
+        "removed" if inside else "partly removed"
+    )
+    assert judge(evaluation(es=0.1 - distance), worst_recovery=HARMLESS).word == (
+        "removed" if inside else "partly removed"
+    )
+    below = judge(evaluation(auc=0.5 - distance), worst_recovery=HARMLESS).word
+    assert below == ("removed" if inside else "exposed")
+    moved = {**ORIGINAL, "es": 0.9 - distance}
+    assert judge(evaluation(**moved)).word == ("not removed" if inside else "partly removed")
+    assert judge(evaluation(es=0.1 + distance), Thresholds(margin=0.06), worst_recovery=HARMLESS).word == "removed"
+
+
+def test_smallest_detectable_effect():
+    """At half an interval of h the smallest effect is 2.8 / 1.96 h: 0.0357 with 0.025, 0.0514 with 0.036."""
+    assert judge(evaluation(half=0.025), worst_recovery=HARMLESS).word == "removed"
+    assert judge(evaluation(half=0.036), worst_recovery=HARMLESS).word == "not verifiable"
+
+
+def test_a_difference_within_chance_is_no_difference():
+    """0.08 away, but anywhere between -0.02 and 0.18: not shown to be outside, and not to be inside either."""
+    case = evaluation(auc=0.58, half=0.1)
+    assert judge(case, worst_recovery=HARMLESS).word == "not verifiable"
+    assert judge(evaluation(auc=0.42, half=0.1), worst_recovery=HARMLESS).word == "not verifiable"
+    assert judge(evaluation(auc=0.58), worst_recovery=HARMLESS).word == "partly removed"
+
+
+def test_a_retrained_model_below_one_half_exposes_nobody():
+    """Forget and holdout sets may differ by chance; what the retrained model shows too is not from unlearning."""
+    low = {**RETRAINED, "auc": 0.4}
+    assert judge(evaluation(retrained=low), worst_recovery=HARMLESS).word == "removed"
+
+
+def test_without_a_reference_only_what_needs_none_is_said():
+    def alone(**unlearned):
+        return judge(evaluation(retrained=None, **unlearned), worst_recovery=HARMLESS).word
+
+    assert alone(retain=0.5) == "damaged"
+    assert alone(auc=0.2) == "exposed"
+    assert alone(**ORIGINAL) == "not removed"
+    assert alone(es=0.5) == "not verifiable"
+
+
+def test_utility_that_was_not_measured_is_not_utility():
+    case = evaluation()
+    case = replace(case, traits={label: traits for label, traits in TRAITS.items() if label != "retain"})
+    verdict = judge(case, worst_recovery=HARMLESS)
+    assert verdict.word == "not verifiable"
+    assert "Utility is not known" in " ".join(verdict.reasons)
+
+
+def test_a_policy_shows_no_forget_metric():
+    case = evaluation()
+    case = replace(case, scores=tuple(score for score in case.scores if score.role != "unlearned"))
+    verdict = judge(case)
+    assert verdict.word == "not verifiable"
+    assert "a policy hides" in verdict.reasons[0]
+
+
+def test_a_missing_number_is_left_out():
+    case = evaluation({**ORIGINAL, "es": math.nan}, {**RETRAINED, "es paraphrased": math.nan}, auc=0.6)
+    assert "1 of 1 forget metrics" in judge(case).reasons[0]
+
+
+METRICS = (
+    ExtractionStrength(),
+    ExtractionStrength(form="paraphrased_question"),
+    Probability(),
+    MiaLoss(),
+    ExactMemorisation(split="retain"),
+)
+
+
+def train(records, steps: int = 60):
+    """A tiny model that knows the records by heart."""
+    tokenizer, model = make_tokenizer(), llama(seed=1, hidden=48)
+    examples = [encode(record, tokenizer, row=row, max_length=64) for row, record in enumerate(records)]
+    batch = collate(examples, pad_id(tokenizer))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(steps):
+            inputs = {"input_ids": batch.input_ids_BT, "attention_mask": batch.attention_mask_BT}
+            loss = model(**inputs, labels=batch.labels_BT).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    splits = make_splits(12)
+    return splits, train([*splits["forget"], *splits["retain"]]), train(splits["retain"])
+
+
+def word_of(trained, folder, unlearned, metrics=METRICS):
+    splits, original, retrained = trained
+    models = {"original": original, "retrained": retrained, "unlearned": unlearned}
+    subjects = [make_subject(role, Source(model)) for role, model in models.items()]
+    found = evaluate(subjects, splits, metrics, make_store(folder), resamples=FEW)
+    return judge(found, worst_recovery=HARMLESS).word
+
+
+def test_the_original_is_not_removed(trained, tmp_path):
+    assert word_of(trained, tmp_path, trained[1]) == "not removed"
+
+
+def test_the_retrained_model_passes(trained, tmp_path):
+    assert word_of(trained, tmp_path, trained[2]) == "removed"
+
+
+def test_the_retrained_model_passes_with_all_attacks_of_suite_quick(trained, tmp_path):
+    metrics = [metric for metric in quick(("forget", "retain", "holdout")) if "rouge" not in metric.label]
+    assert word_of(trained, tmp_path, trained[2], metrics) == "removed"
+
+
+def test_a_model_that_knows_nothing_is_damaged(trained, tmp_path):
+    assert word_of(trained, tmp_path, flat()) == "damaged"
+
+
+def test_an_original_that_never_saw_the_records_does_not_know_them(trained, tmp_path):
+    splits, original, retrained = trained
+    assert word_of((splits, retrained, retrained), tmp_path, original) == "not known"

@@ -1,0 +1,94 @@
+"""Two real processes on gloo train what one process trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+TOLERANCE = {"sgd": 1e-5, "adamw": 2e-4}  # AdamW turns rounding of a tiny gradient into a visible step
+
+
+def launch(folder: Path, processes: int, *arguments: str) -> None:
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    started = []
+    for rank in range(processes):
+        environment = dict(shared)
+        if processes > 1:
+            environment |= {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": str(processes),
+                "LOCAL_WORLD_SIZE": str(processes),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            }
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.training.worker", str(folder), *arguments],
+                env=environment,
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    errors = [process.communicate(timeout=300)[1] for process in started]
+    assert all(process.returncode == 0 for process in started), "\n".join(error[-1500:] for error in errors)
+
+
+def assert_same(left: Path, right: Path, tolerance: float) -> None:
+    reports = [json.loads((folder / "reports.json").read_text()) for folder in (left, right)]
+    assert len(reports[0]) == len(reports[1])
+    for one, other in zip(*reports, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+    weights = [load_file(folder / "weights.safetensors") for folder in (left, right)]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        assert torch.allclose(value, weights[1][name], atol=tolerance), name
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_train_what_one_does(tmp_path, strategy):
+    launch(tmp_path / "one", 1, "ddp", "sgd", "frozen")
+    launch(tmp_path / "two", 2, strategy, "sgd", "frozen")
+    assert len(json.loads((tmp_path / "one" / "reports.json").read_text())) == 3
+    assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["sgd"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("kind", ["frozen", "cached"])
+def test_adamw_and_both_references(tmp_path, strategy, kind):
+    launch(tmp_path / "one", 1, "ddp", "adamw", "frozen")
+    launch(tmp_path / "two", 2, strategy, "adamw", kind)
+    assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["adamw"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_halted_run_goes_on_with_the_same_or_fewer_processes(tmp_path, strategy, processes):
+    launch(tmp_path / "one", 1, "ddp", "adamw", "frozen")
+    launch(tmp_path / "two", 2, strategy, "adamw", "frozen", "2")
+    launch(tmp_path / "two", processes, strategy if processes > 1 else "ddp", "adamw", "frozen")
+    weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two")]
+    for name, value in weights[0].items():
+        assert torch.allclose(value, weights[1][name], atol=TOLERANCE["adamw"]), name

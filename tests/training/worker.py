@@ -1,0 +1,69 @@
+"""One of several processes of a training run; started by test_distributed.py, writes what it ended with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from expunge.config import Choice
+from expunge.methods.npo import NPO
+from expunge.methods.preset import Axes, Training
+from expunge.methods.retain import RetainKL
+from expunge.training import checkpoint
+from expunge.training.distributed import accelerator
+from expunge.training.loop import Job, train
+from expunge.training.references import build_references
+from tests.support.tiny import examples, llama
+
+
+def run(folder: Path, strategy: str, optimizer: str, kind: str, halt_after: int = 0) -> None:
+    """Trains three steps of NPO with KL on a tied Llama; ``halt_after`` stops earlier with a checkpoint."""
+    torch.set_num_threads(1)
+    model = llama(tied=True).requires_grad_(True)
+    views = {"forget": examples(10, seed=1), "retain": examples(14, seed=2)}
+    method, retain = NPO(), RetainKL()
+    references = build_references(
+        model, (*method.views(), *retain.views()), views, kind=kind, pad_id=0, batch_size=4
+    )
+    reports: list[dict[str, float]] = []
+    job = Job(
+        model=model,
+        method=method,
+        retain_term=retain,
+        axes=Axes(optimizer=Choice(optimizer)),
+        training=Training(
+            learning_rate=0.05 if optimizer == "sgd" else 1e-3,
+            epochs=2,
+            max_steps=3,
+            batch_size=7,
+            micro_batch=2,
+            warmup=0.0,
+            checkpoint_every=1,
+        ),
+        examples=views,
+        references=references,
+        checkpoints=folder / "checkpoints",
+        listener=lambda report: reports.append({**report.terms, "grad_norm": report.grad_norm}),
+        stop_requested=lambda: bool(halt_after) and len(reports) >= halt_after,
+    )
+    helper = accelerator(model, strategy)
+    try:
+        train(job, helper)
+    except Exception as error:
+        if type(error).__name__ != "InterruptedRunError":
+            raise
+    weights = {name: checkpoint.whole(parameter) for name, parameter in model.named_parameters()}
+    if helper.is_main_process:
+        save_file(weights, folder / "weights.safetensors")
+        (folder / "reports.json").write_text(json.dumps(reports))
+    helper.end_training()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), *sys.argv[2:5], halt_after=int(sys.argv[5]) if len(sys.argv) > 5 else 0)
