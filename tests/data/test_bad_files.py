@@ -63,6 +63,7 @@ LINES = {
     "lone surrogate": (f'{{"text": "{C}\\udc00"}}', "text has half of a surrogate pair"),
     "surrogate in the id": (f'{{"text": "a", "id": "{C}\\ud800"}}', "id has half of a surrogate pair"),
     "id of an object": (f'{{"text": "a", "id": {{"{C}": 1}}}}', "id is not text"),
+    "id true": (f'{{"text": "{C}", "id": true}}', "id is not text"),
     "subject list": (f'{{"text": "a", "subject": ["{C}"]}}', "subject is not text"),
     "perturbed number": (f'{{"text": "{C}", "perturbed_answer": [1]}}', "perturbed_answer is not text"),
     "messages text": (f'{{"messages": "{C}"}}', "messages is not a list of at least two turns"),

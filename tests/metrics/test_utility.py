@@ -52,6 +52,8 @@ def test_model_utility_metric_reads_nine_numbers():
         "retain_truth_ratio",
         "real_authors_probability",
     ]
+    paraphrased = [need.split for need in metric.needs() if need.form == "paraphrased_answer"]
+    assert paraphrased == ["retain"]  # TOFU has no paraphrases of real authors and world facts
     assert score.value == pytest.approx(9 / sum(1 / part for part in parts), abs=EXACT)
     assert [sample.split for sample in score.samples] == [split for split in SPLITS for _ in range(3)]
 

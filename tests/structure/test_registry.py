@@ -93,6 +93,10 @@ def inner():
 
 @others.register("six")
 class Six: ...
+
+@others.register("one")
+class OtherOne:
+    """Of another registry."""
 '''
 
 

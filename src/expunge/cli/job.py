@@ -117,9 +117,8 @@ def run_job(job: str, work: Work, *, as_json: bool = False, **launch: Any) -> No
 
 @contextmanager
 def _display(as_json: bool) -> Iterator[Display]:
-    if int(
-        os.environ.get("RANK", "0")
-    ):  # accelerate and torchrun start one process for each device; the first one speaks
+    # accelerate and torchrun start one process for each device; the first one speaks.
+    if int(os.environ.get("RANK", "0")):
         with reserved_stdout():
             yield Silent()
     elif as_json:

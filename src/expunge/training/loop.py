@@ -58,8 +58,8 @@ class Job:
         references: reference of each view that declares one.
         pad_id: token that fills up.
         checkpoints: folder for checkpoints; None keeps none, and a run that diverges has nothing to go back to.
-        listener: told of every step.
-        stop_requested: asked after every step; True checkpoints and raises ``InterruptedRunError``.
+        listener: told of every step, in the main process.
+        stop_requested: asked after every step, in every process; True checkpoints and raises ``InterruptedRunError``.
     """
 
     model: nn.Module
@@ -133,7 +133,7 @@ class _Run:
                 self._save(progress)
             if reason is not None:
                 return TrainResult(progress.step, reason)
-            if self.job.stop_requested():
+            if self._stop_requested():
                 self._save(progress)
                 raise InterruptedRunError(f"Stopped after step {progress.step} of {self.steps}; the same command goes on.")
         return TrainResult(progress.step, "all steps done")
@@ -155,10 +155,16 @@ class _Run:
         for group in self.raw_optimizer.param_groups:
             group["lr"] = rate
         self.raw_optimizer.step()
-        job.listener(StepReport(progress.step, self.steps, terms, norm, rate))
+        if self.accelerator.is_main_process:
+            job.listener(StepReport(progress.step, self.steps, terms, norm, rate))
         verdict = self.stopper.update(progress.stopper, terms)
         progress.stopper = verdict.state
         return verdict.reason
+
+    def _stop_requested(self) -> bool:
+        """Whether any process was asked to stop: all must leave at the same step, or the others wait for ever."""
+        asked = torch.tensor(float(self.job.stop_requested()), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
     def _checkpoint_due(self, progress: checkpoint.Progress, reason: str | None) -> bool:
         every = self.job.training.checkpoint_every
