@@ -76,23 +76,18 @@ def _double_consonant(letters: str) -> bool:
 
 
 def _rules(condition: Callable[[str], bool], text: str) -> Iterable[Rule]:
-    """Reads ``ational>ate`` and the like."""
-    return (
-        Rule(suffix, replacement, condition)
-        for suffix, _, replacement in (item.partition(">") for item in text.split())
-    )
+    """Reads suffix and replacement from both sides of each ``>``; without one, the suffix goes."""
+    for item in text.split():
+        suffix, _, replacement = item.partition(">")
+        yield Rule(suffix, replacement, condition)
 
 
 # The first suffix that fits decides, whether or not its condition holds.
 PLURALS = (*_rules(_any, "sses>ss ies>i ss>ss s>"),)
 DERIVATIONS = (
-    *_rules(
-        _positive, "ational>ate tional>tion enci>ence anci>ance izer>ize bli>ble alli>al entli>ent eli>e ousli>ous"
-    ),
-    *_rules(
-        _positive, "ization>ize ation>ate ator>ate alism>al iveness>ive fulness>ful ousness>ous aliti>al iviti>ive"
-    ),
-    *_rules(_positive, "biliti>ble fulli>ful"),
+    *_rules(_positive, "ational>ate tional>tion enci>ence anci>ance izer>ize bli>ble entli>ent eli>e ousli>ous"),
+    *_rules(_positive, "ization>ize ation>ate ator>ate alism>al iveness>ive fulness>ful ousness>ous aliti>al"),
+    *_rules(_positive, "iviti>ive biliti>ble fulli>ful"),
     *_rules(_before_logi, "logi>log"),
 )
 ENDINGS = (*_rules(_positive, "icate>ic ative> alize>al iciti>ic ical>ic ful> ness>"),)
@@ -150,6 +145,7 @@ def _final_y(word: str) -> str:
 
 
 def _derivations(word: str) -> str:
+    """Applies one rule; but ``-alli`` becomes ``-al``, and what that gives is looked at again."""
     if word.endswith("alli") and _positive(word[:-4]):
         return _derivations(word[:-2])
     return _apply(word, DERIVATIONS)

@@ -1,6 +1,81 @@
-"""temp"""
+"""``record.json``: everything a run did and found, as plain data with a version. No text of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expunge.config import build, to_plain
+from expunge.errors import InputError
 from expunge.storage import atomic
-def from_plain(p):
-    return p
-def write_record(path, record):
-    atomic.write_json(path, record)
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One finished run.
+
+    Attributes:
+        schema_version: of this format; see docs/architecture.md.
+        expunge: version of the package.
+        finished: ISO 8601 time, UTC.
+        model: name, digest, dtype and parameters of the original.
+        method: name, what it promises, its settings and paper.
+        axes: axes with their settings.
+        training: numbers of the loop.
+        data: records, subjects and HMAC of each split.
+        run: steps, reason of the end, seconds, curves of the terms.
+        result: digest and folder of the unlearned model; None for a policy.
+        columns: models that were read, in order.
+        scores: every score, see ``expunge.evaluation.result.ScoreRecord``.
+        omitted: what was not computed, and why.
+        verdict: word and reasons.
+        thresholds: numbers of the rules.
+        limits: sentences that belong to every claim made from this record.
+        environment: versions and device.
+    """
+
+    schema_version: int
+    expunge: str
+    finished: str
+    model: dict[str, Any]
+    method: dict[str, Any]
+    axes: dict[str, Any]
+    training: dict[str, Any]
+    data: dict[str, Any]
+    run: dict[str, Any]
+    result: dict[str, Any] | None
+    columns: list[str]
+    scores: list[dict[str, Any]]
+    omitted: list[dict[str, Any]]
+    verdict: dict[str, Any]
+    thresholds: dict[str, Any]
+    limits: list[str]
+    environment: dict[str, Any] = field(default_factory=dict)
+
+
+def from_plain(plain: Mapping[str, Any]) -> RunRecord:
+    """Reads plain data.
+
+    Raises:
+        InputError: another version, or not a record.
+    """
+    if plain.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"This record has schema version {plain.get('schema_version')}; this Expunge reads {SCHEMA_VERSION}. "
+            "Use the Expunge that wrote it, or a newer one."
+        )
+    return build(RunRecord, plain, where="record.json")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Reads ``record.json``."""
+    return from_plain(atomic.read_json(path))
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Writes ``record.json`` whole or not at all."""
+    atomic.write_json(path, to_plain(record))

@@ -1,0 +1,69 @@
+"""Which numbers the bootstrap draws together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from expunge.evaluation.reduce import Bootstrap, gap, score_record
+from expunge.metrics.base import Sample, Score, mean_score
+from expunge.metrics.memorisation import Probability
+from expunge.storage.secret import Secret
+from tests.evaluation.worlds import make_record, make_splits
+
+VALUES = np.linspace(0, 1, 12)
+DRAWS = Bootstrap(resamples=60)
+
+
+def difference(left, right):
+    return float(np.mean(left) - np.mean(right))
+
+
+@pytest.mark.parametrize(("splits", "together"), [(("forget", "forget"), True), (("forget", "holdout"), False)])
+def test_numbers_of_one_split_are_drawn_together_and_of_two_apart(splits, together):
+    """Equal records numbers, and even equal subjects, do not pair two splits."""
+    for records in (make_splits(12), {split: people(split) for split in ("forget", "holdout")}):
+        score = Score(tuple(Sample(split, VALUES) for split in splits), difference)
+        found = score_record(Probability(), "original", score, records, DRAWS)
+        assert found.value == 0
+        assert ((found.low, found.high) == (0, 0)) == together
+
+
+def people(split: str):
+    return [replace(make_record(split, row), subject=Secret(f"person {row}", "x")) for row in range(12)]
+
+
+def test_subjects_are_drawn_whole():
+    """Two opposite records of each of ten persons cancel in every draw of persons, and not in draws of records."""
+    records = [replace(make_record("forget", row), subject=Secret(f"person {row // 2}", "x")) for row in range(20)]
+    score = mean_score("forget", [0.0, 1.0] * 10)
+    whole = score_record(Probability(), "original", score, {"forget": records}, DRAWS)
+    alone = [replace(record, subject=None) for record in records]
+    apart = score_record(Probability(), "original", score, {"forget": alone}, DRAWS)
+    assert (whole.low, whole.high, whole.n, whole.records) == (0.5, 0.5, 10, 20)
+    assert apart.low < 0.5 < apart.high
+    assert apart.n == 20
+
+
+def test_gap_of_a_constant_shift_is_exact():
+    found = gap(
+        Probability(),
+        "unlearned",
+        mean_score("forget", VALUES + 0.25),
+        mean_score("forget", VALUES),
+        make_splits(12),
+        DRAWS,
+    )
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_records_without_a_number_do_not_count():
+    values = VALUES.copy()
+    values[:3] = np.nan
+    found = score_record(Probability(), "original", mean_score("forget", values), make_splits(12), DRAWS)
+    assert (found.n, found.records, found.low) == (9, 9, None)
+    empty = score_record(Probability(), "original", mean_score("forget", [np.nan] * 12), make_splits(12), DRAWS)
+    assert (empty.n, empty.records, empty.low) == (0, 0, None)
+    assert np.isnan(empty.value)
