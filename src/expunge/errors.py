@@ -1,4 +1,4 @@
-"""Every error Expunge raises: an ``ExpungeError`` that is also the builtin it refines, with the exit code of the command line."""
+"""Every error Expunge raises: an ``ExpungeError``, also the builtin it refines, with its exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UnknownNameError(InputError, LookupError):
 
 
 class MissingNeedError(InputError):
-    """A method, metric or attack needs something that was not handed in; the message names the flag that supplies it."""
+    """Something a method, metric or attack needs was not handed in; the message names the flag that supplies it."""
 
 
 class UnsafeModelError(InputError):

@@ -117,13 +117,8 @@ def test_any_text_survives_and_no_bad_text_shows(tmp_path_factory, text, junk):
     result = read_records(write(folder, json.dumps({"text": text}) + "\n"), "forget")
     assert result.records[0].answer.reveal() == text
     marked = CANARY + junk.replace("\n", "").replace("\r", "")
-    try:
-        kept = read_records(
-            write(folder, '{"text": "a"}\n' + marked.encode("utf-8", "replace").decode() + "\n"), "forget"
-        )
-        assert CANARY not in str(kept.rejected)
-    except InputError as error:
-        assert CANARY not in str(error)
+    bad = '{"text": "a"}\n' + marked.encode("utf-8", "replace").decode() + "\n"
+    assert CANARY not in str(read_records(write(folder, bad), "forget").rejected)
 
 
 def records(tmp_path, name, items):

@@ -39,7 +39,9 @@ def test_output_filter_stops_the_answer_whatever_was_asked():
     made = policy(filter_input=False)
     assert made.generate(["He lives in the town of Brask"], echo) == ["I don't know."]
     assert made.generate(["In the town of Pell."], echo) == ["In the town of Pell."]
-    assert policy(filter_input=False, filter_output=False, instruction="Q: ").generate(["Ulmo Varn"], echo) == ["Ulmo Varn"]
+    assert policy(filter_input=False, filter_output=False, instruction="Q: ").generate(["Ulmo Varn"], echo) == [
+        "Ulmo Varn"
+    ]
 
 
 def test_the_model_never_sees_a_refused_prompt():

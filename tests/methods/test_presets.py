@@ -75,7 +75,7 @@ def test_a_missing_need_names_its_flag():
 
 
 def test_task_vector_by_hand():
-    """original - scale * (reinforced - original), once for tied weights; scale 0 is the identity."""
+    """Original - scale * (reinforced - original), once for tied weights; scale 0 is the identity."""
     model, reinforced = llama(seed=0), llama(seed=1)
     before = {name: value.clone() for name, value in model.named_parameters()}
     other = dict(reinforced.named_parameters())

@@ -12,7 +12,9 @@ from expunge.data.batch import IGNORE, Example
 VOCABULARY = 61
 
 
-def llama(seed: int = 0, *, dropout: float = 0.0, tied: bool = True, hidden: int = 32, layers: int = 2) -> LlamaForCausalLM:
+def llama(
+    seed: int = 0, *, dropout: float = 0.0, tied: bool = True, hidden: int = 32, layers: int = 2
+) -> LlamaForCausalLM:
     """A random two-layer Llama in evaluation mode."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,

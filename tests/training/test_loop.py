@@ -135,7 +135,9 @@ def test_same_seed_same_bits_and_another_seed_others():
 
 
 def test_guard_goes_back_to_the_last_good_checkpoint(tmp_path: Path):
-    made = job(GradientAscent(), NoRetain(), checkpoints=tmp_path, training=replace(TRAINING, learning_rate=3.0, epochs=20))
+    made = job(
+        GradientAscent(), NoRetain(), checkpoints=tmp_path, training=replace(TRAINING, learning_rate=3.0, epochs=20)
+    )
     start = {name: value.clone() for name, value in made.model.state_dict().items()}
     with pytest.raises(DivergedError, match="diverged at step"):
         train(replace(made, training=replace(made.training, runaway=20.0)))

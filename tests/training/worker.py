@@ -26,9 +26,7 @@ def run(folder: Path, strategy: str, optimizer: str, kind: str, halt_after: int 
     model = llama(tied=True).requires_grad_(True)
     views = {"forget": examples(10, seed=1), "retain": examples(14, seed=2)}
     method, retain = NPO(), RetainKL()
-    references = build_references(
-        model, (*method.views(), *retain.views()), views, kind=kind, pad_id=0, batch_size=4
-    )
+    references = build_references(model, (*method.views(), *retain.views()), views, kind=kind, pad_id=0, batch_size=4)
     reports: list[dict[str, float]] = []
     job = Job(
         model=model,

@@ -1,4 +1,4 @@
-"""The main verb on a user's own folder: every kind of method, no trace of the records, resume after SIGKILL, exit codes."""
+"""The main verb on a user's own folder: kinds of methods, no trace of the records, resume after SIGKILL, exit codes."""
 
 from __future__ import annotations
 

@@ -12,11 +12,14 @@ from expunge.config import Choice, parse_overrides, read_settings_file
 from expunge.errors import InputError
 
 Forget = Annotated[Path, typer.Option("--forget", help="Records to forget: .jsonl, .json or .csv.")]
-Retain = Annotated[str | None, typer.Option("--retain", help="Records to keep: a file, or 'self' for the model's own text.")]
+Retain = Annotated[
+    str | None, typer.Option("--retain", help="Records to keep: a file, or 'self' for the model's own text.")
+]
 Holdout = Annotated[Path | None, typer.Option("--holdout", help="Records of the same kind that no model has seen.")]
 Splits = Annotated[list[str] | None, typer.Option("--split", help="NAME=FILE: a further split for the audit.")]
 Retrained = Annotated[
-    list[str] | None, typer.Option("--retrained", help="A model that never saw the records; may be given several times.")
+    list[str] | None,
+    typer.Option("--retrained", help="A model that never saw the records; may be given several times."),
 ]
 Base = Annotated[str | None, typer.Option("--base", help="The model before it saw the records, for exact methods.")]
 Method = Annotated[str, typer.Option("--method", help="See: expunge list methods.")]
@@ -27,7 +30,9 @@ Lora = Annotated[int | None, typer.Option("--lora", help="Train a LoRA adapter o
 Layers = Annotated[str | None, typer.Option("--layers", help="Change these layers only, such as 5-7.")]
 Optimizer = Annotated[str | None, typer.Option("--optimizer", help="See: expunge list optimizers.")]
 Relabel = Annotated[str | None, typer.Option("--relabel", help="See: expunge list relabellers.")]
-Stopper = Annotated[str | None, typer.Option("--stopper", help="See: expunge list stoppers; NAME or NAME:key=value,...")]
+Stopper = Annotated[
+    str | None, typer.Option("--stopper", help="See: expunge list stoppers; NAME or NAME:key=value,...")
+]
 Suite = Annotated[str, typer.Option("--suite", help="See: expunge list suites.")]
 MaxLength = Annotated[int, typer.Option("--max-length", help="Longest record, tokens.", min=2)]
 AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]
@@ -57,8 +62,10 @@ def settings(
     merged: dict[str, Any] = read_settings_file(config) if config is not None else {}
     merged.update(parse_overrides(overrides or []))
     if lora is not None and layers is not None:
-        raise InputError("--lora and --layers both choose what may change; for LoRA on some layers pass --set "
-                         "'parameters={name: lora, settings: {rank: 16, layers: 5-7}}'.")
+        raise InputError(
+            "--lora and --layers both choose what may change; for LoRA on some layers pass --set "
+            "'parameters={name: lora, settings: {rank: 16, layers: 5-7}}'."
+        )
     if lora is not None:
         merged["parameters"] = Choice("lora", {"rank": lora, "alpha": 2.0 * lora})
     if layers is not None:

@@ -38,7 +38,8 @@ def unlearn(
     allow_overlap: options.AllowOverlap = False,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Leave out audit and report.")] = False,
     keep_helpers: Annotated[
-        bool, typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set.")
+        bool,
+        typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set."),
     ] = False,
     as_json: options.Json = False,
 ) -> None:

@@ -39,9 +39,11 @@ class Batch:
 
     Attributes:
         input_ids_BT: token ids.
-        attention_mask_BT: 1 for tokens, 0 for padding; from lengths, never from ids, since pad may equal end-of-sequence.
+        attention_mask_BT: 1 for tokens, 0 for padding; from lengths, never from ids, since pad may equal
+            end-of-sequence.
         labels_BT: ids where scored, ``IGNORE`` elsewhere.
-        token_weights_BT: weight of each scored token, 0 elsewhere and in column 0; 1 unless a token selection says otherwise.
+        token_weights_BT: weight of each scored token, 0 elsewhere and in column 0; 1 unless a token selection says
+            otherwise.
         weights_B: weight of each record; 0 marks a row that only fills up a batch.
         rows_B: position of each record in its list.
     """

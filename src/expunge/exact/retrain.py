@@ -1,6 +1,7 @@
 """Retraining without the forget set: the reference that every other method is compared with.
 
-The same start, the same order of records and the same steps as the original, with the forget records left out of their batches:
+The same start, the same order of records and the same steps as the original, with the forget records left out of
+their batches:
 whatever differs between the two models comes from those records.
 """
 
@@ -50,7 +51,7 @@ class FitTask:
 @methods.register("retrain")
 @dataclass(frozen=True, kw_only=True)
 class Retrain(ExactMethod):
-    """Trains the base model on everything but the forget set. Exact for this training stage, whatever the base had seen."""
+    """Trains the base model on everything but the forget set. Exact for this stage, whatever the base had seen."""
 
     spec: ClassVar[Spec] = Spec(
         guarantee="exact",

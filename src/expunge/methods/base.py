@@ -36,7 +36,8 @@ class ViewSpec:
     Attributes:
         name: how the method calls it.
         source: the records it is drawn from.
-        relabel: whether the relabeller of the run rewrites the answers; rows stay those of ``source``, in the same order.
+        relabel: whether the relabeller of the run rewrites the answers; rows stay those of ``source``, in the same
+            order.
         reference: what is read from the reference model on this view: ``token_logps``, ``logits``.
     """
 
@@ -51,7 +52,7 @@ FORGET = ViewSpec(name="forget")
 
 @dataclass(frozen=True, kw_only=True)
 class HelperSpec:
-    """Another trained model that a method needs. It holds forget data in its weights, so it lives and dies with the run.
+    """Another trained model that a method needs. Its weights hold forget data, so it lives and dies with the run.
 
     Attributes:
         name: how the method calls it.

@@ -1,5 +1,6 @@
-"""Direct Preference Optimization towards a refusal. Rafailov et al., 2023, https://arxiv.org/abs/2305.18290; for unlearning: Zhang et al.,
-2024, https://arxiv.org/abs/2404.05868.
+"""Direct Preference Optimization (DPO) towards a refusal. Rafailov et al., 2023, https://arxiv.org/abs/2305.18290.
+
+Used for unlearning by Zhang et al., 2024, https://arxiv.org/abs/2404.05868.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LOGPS = frozenset({"token_logps"})
 @methods.register("idk_dpo")
 @dataclass(frozen=True, kw_only=True)
 class IdkDPO(LossMethod):
-    """Prefers a refusal over the true answer. Behavioural: the answer is hidden behind the refusal rather than removed."""
+    """Prefers a refusal over the true answer. Behavioural: the answer is hidden rather than removed."""
 
     spec: ClassVar[Spec] = Spec(
         guarantee="behavioural",

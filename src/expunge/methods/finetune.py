@@ -1,4 +1,4 @@
-"""Plain fine-tuning: how helper, original and retrained models are trained. Not an unlearning method, so not registered."""
+"""Plain fine-tuning, for helper, original and retrained models. Not an unlearning method, so not registered."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Gradient ascent on the forget set. Jang et al., "Knowledge Unlearning", 2022, https://arxiv.org/abs/2210.01504; TOFU's GA, GradDiff and
-KL. Maini et al., 2024, https://arxiv.org/abs/2401.06121.
+"""Gradient ascent. Jang et al., "Knowledge Unlearning", 2022, https://arxiv.org/abs/2210.01504.
+
+With a retain term these are TOFU's GradDiff and KL: Maini et al., 2024, https://arxiv.org/abs/2401.06121.
 """
 
 from __future__ import annotations

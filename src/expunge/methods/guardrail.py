@@ -1,6 +1,4 @@
-"""Guardrail: prompt, input filter and output filter around an unchanged model. Thaker et al., "Guardrail Baselines for Unlearning in
-LLMs", 2024, https://arxiv.org/abs/2403.03329.
-"""
+"""Guardrail: prompt, input and output filter around a model. Thaker et al., 2024, https://arxiv.org/abs/2403.03329."""
 
 from __future__ import annotations
 
@@ -84,7 +82,9 @@ class GuardrailPolicy:
             prompts: what users ask.
             answer: the bare model: (number of the prompt, text) in, continuations out.
         """
-        passed = [number for number, prompt in enumerate(prompts) if not self._refuses(prompt, self.prompt_digests, "input")]
+        passed = [
+            number for number, prompt in enumerate(prompts) if not self._refuses(prompt, self.prompt_digests, "input")
+        ]
         texts = answer([(number, self.settings.instruction + prompts[number]) for number in passed]) if passed else []
         found = [self.settings.refusal] * len(prompts)
         for number, text in zip(passed, texts, strict=True):

@@ -30,7 +30,7 @@ class NPO(LossMethod):
         method=Choice("npo"),
         axes=Axes(retain_term=Choice("nll")),
         training=Training(epochs=10.0),
-        source="NPO's code on TOFU: beta 0.1, learning rate 1e-5, batch 32, 10 epochs, weight decay 0.01, retain weight 1",
+        source="NPO's code on TOFU: beta 0.1, learning rate 1e-5, batch 32, 10 epochs, weight decay 0.01",
         departs="Each forget record meets another retain record in every epoch; NPO's code always pairs the same two.",
     )
 

@@ -43,10 +43,12 @@ class TaskVector(EditMethod):
 
     @torch.no_grad()
     def edit(self, model: Any, task: EditTask) -> None:
-        """Subtracts the scaled task vector from every floating-point weight; tied weights are one tensor and change once."""
+        """Subtracts the scaled task vector from every floating-point weight; tied weights change once."""
         reinforced = task.helpers["reinforced"]
         for name, weight in model.named_parameters():
             if name not in reinforced or reinforced[name].shape != weight.shape:
-                raise InputError(f"The reinforced model has no weight like {name!r}; it must have the original's layout.")
+                raise InputError(
+                    f"The reinforced model has no weight like {name!r}; it must have the original's layout."
+                )
             vector = reinforced[name].to(weight) - weight
             weight.sub_(self.scale * vector)

@@ -19,7 +19,8 @@ Reduction = Literal["token", "sequence"]
 class Term:
     """One named part of a loss.
 
-    Its value over an effective batch is ``sum(values * weights) / sum(weights)``, both sums over all micro-batches and ranks.
+    Its value over an effective batch is ``sum(values * weights) / sum(weights)``, both sums over all micro-batches
+    and ranks.
 
     Attributes:
         values: (B,) for reduction ``sequence``; (B, T), or (B,) with means over tokens, for ``token``; to be minimised.
@@ -34,7 +35,9 @@ class Term:
     def numerator(self, batch: Batch) -> Tensor:
         """Weighted sum of the values over one micro-batch, a scalar with gradient."""
         term_weights = weights(batch, self.reduction).to(self.values)
-        if self.values.ndim < term_weights.ndim:  # a mean over tokens for each record counts as often as the record has tokens
+        if (
+            self.values.ndim < term_weights.ndim
+        ):  # a mean over tokens for each record counts as often as the record has tokens
             term_weights = term_weights.sum(-1)
         return (self.values * term_weights).sum()
 

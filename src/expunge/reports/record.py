@@ -31,6 +31,7 @@ class RunRecord:
         result: digest and folder of the unlearned model; None for a policy.
         columns: models that were read, in order.
         scores: every score, see ``expunge.evaluation.result.ScoreRecord``.
+        gaps: differences from the retrained model with their intervals, on which the verdict rests.
         omitted: what was not computed, and why.
         verdict: word and reasons.
         thresholds: numbers of the rules.
@@ -50,6 +51,7 @@ class RunRecord:
     result: dict[str, Any] | None
     columns: list[str]
     scores: list[dict[str, Any]]
+    gaps: list[dict[str, Any]]
     omitted: list[dict[str, Any]]
     verdict: dict[str, Any]
     thresholds: dict[str, Any]

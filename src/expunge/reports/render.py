@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ MEANINGS = {
     "damaged": "The model lost too much of what it should keep.",
     "not verifiable": "What is at hand does not suffice to say whether the records are gone.",
 }
-GROUPS = {
+GROUPS: dict[str, Callable[[str], bool]] = {
     "Forget set": lambda label: "split=forget" in label and not label.startswith(("mia_", "forget_quality")),
     "Distance to the retrained model": lambda label: label.startswith("forget_quality"),
     "Membership inference": lambda label: label.startswith("mia_"),
@@ -120,7 +120,12 @@ def _dots(record: RunRecord) -> str:
     for label in dict.fromkeys(score["label"] for score in record.scores):
         if label.startswith(CHARTED) and "split=forget" in label:
             dots = [
-                Dot(score["role"], float("nan") if score["value"] is None else score["value"], score["low"], score["high"])
+                Dot(
+                    score["role"],
+                    float("nan") if score["value"] is None else score["value"],
+                    score["low"],
+                    score["high"],
+                )
                 for score in record.scores
                 if score["label"] == label
             ]
@@ -131,7 +136,9 @@ def _dots(record: RunRecord) -> str:
 def _short(label: str) -> str:
     """Name and form only, for the narrow side of a chart."""
     name, _, settings = label.partition("(")
-    form = next((part.removeprefix("form=") for part in settings.rstrip(")").split(", ") if part.startswith("form=")), "")
+    form = next(
+        (part.removeprefix("form=") for part in settings.rstrip(")").split(", ") if part.startswith("form=")), ""
+    )
     return name if form in ("", "trained") else f"{name}, {form.replace('_', ' ').replace('paraphrased', 'para.')}"
 
 

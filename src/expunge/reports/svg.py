@@ -93,9 +93,13 @@ def dot_chart(rows: Sequence[tuple[str, Sequence[Dot]]], order: Sequence[str], *
 def _dot(dot: Dot, x: Scale, top: float, place: int) -> str:
     parts = []
     if dot.low is not None and dot.high is not None and math.isfinite(dot.low) and math.isfinite(dot.high):
-        parts.append(f'<line class="line s{place}" x1="{x(dot.low):.1f}" x2="{x(dot.high):.1f}" y1="{top:.1f}" y2="{top:.1f}"/>')
+        parts.append(
+            f'<line class="line s{place}" x1="{x(dot.low):.1f}" x2="{x(dot.high):.1f}" y1="{top:.1f}" y2="{top:.1f}"/>'
+        )
     tip = f"{dot.name}: {number(dot.value)}"
-    parts.append(f'<circle class="dot s{place}" cx="{x(dot.value):.1f}" cy="{top:.1f}" r="4.5"><title>{escape(tip)}</title></circle>')
+    parts.append(
+        f'<circle class="dot s{place}" cx="{x(dot.value):.1f}" cy="{top:.1f}" r="4.5"><title>{escape(tip)}</title></circle>'
+    )
     return "".join(parts)
 
 
@@ -108,7 +112,9 @@ def _grid(y: Scale) -> str:
 
 
 def _x_tick(x: Scale, value: float) -> str:
-    return f'<text class="label" x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{number(value)}</text>'
+    return (
+        f'<text class="label" x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{number(value)}</text>'
+    )
 
 
 def _figure(parts: Sequence[str], height: float, title: str) -> str:

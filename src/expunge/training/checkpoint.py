@@ -1,6 +1,7 @@
 """Checkpoints: safetensors and JSON only, one folder each, complete or absent.
 
-``step-000050/`` holds ``weights.safetensors`` (trainable parameters), ``optimizer.safetensors``, ``method.safetensors`` (method
+``step-000050/`` holds ``weights.safetensors`` (trainable parameters), ``optimizer.safetensors``,
+``method.safetensors`` (method
 state and random state) and ``state.json``.
 """
 
@@ -76,7 +77,8 @@ def load(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.op
         entries = {key.split("|", 1)[1]: value for key, value in stored.items() if key.split("|", 1)[0] == name}
         optimizer.state[parameter] = {
             # torch keeps its step counter as a plain tensor on the CPU
-            key: value if key == "step" else like(value, parameter) for key, value in entries.items()
+            key: value if key == "step" else like(value, parameter)
+            for key, value in entries.items()
         }
     method = load_file(path / "method.safetensors")
     torch.set_rng_state(method.pop("torch_rng"))

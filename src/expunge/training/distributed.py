@@ -14,7 +14,7 @@ Strategy = Literal["ddp", "fsdp2"]
 
 
 def accelerator(model: Any, strategy: Strategy = "ddp") -> Accelerator:
-    """Returns an accelerator for the processes that ``accelerate launch`` or ``torchrun`` started; one process needs neither.
+    """Returns an accelerator for the processes that ``accelerate launch`` or ``torchrun`` started, or for one.
 
     Args:
         model: the model to train; FSDP2 shards its decoder blocks one by one.

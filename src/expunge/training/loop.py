@@ -135,14 +135,14 @@ class _Run:
                 return TrainResult(progress.step, reason)
             if self._stop_requested():
                 self._save(progress)
-                raise InterruptedRunError(f"Stopped after step {progress.step} of {self.steps}; the same command goes on.")
+                raise InterruptedRunError(
+                    f"Stopped after step {progress.step} of {self.steps}; the same command goes on."
+                )
         return TrainResult(progress.step, "all steps done")
 
     def _one_step(self, progress: checkpoint.Progress) -> str | None:
         job, number = self.job, progress.step
-        data = self.streams.step_data(
-            number, rank=self.accelerator.process_index, ranks=self.accelerator.num_processes
-        )
+        data = self.streams.step_data(number, rank=self.accelerator.process_index, ranks=self.accelerator.num_processes)
         progress.step += 1
         if not data.micro_batches:  # every record of this batch is left out
             return None
@@ -196,12 +196,15 @@ class _Run:
         """Goes back to the newest checkpoint whose own next step was sane, and says so."""
         note = "nothing was kept, since the run has no checkpoints"
         if self.job.checkpoints is not None:
-            good = [path for path in checkpoint.list_checkpoints(self.job.checkpoints) if _steps_of(path) < max(step, 1)]
+            good = [
+                path for path in checkpoint.list_checkpoints(self.job.checkpoints) if _steps_of(path) < max(step, 1)
+            ]
             if good:
                 checkpoint.load_weights(good[-1], self.parameters)
                 note = f"the model is back at step {_steps_of(good[-1])}"
         raise DivergedError(
-            f"The run diverged at step {step + 1}: {trouble}; {note}. Lower the learning rate, add a retain term or a stopper."
+            f"The run diverged at step {step + 1}: {trouble}; {note}. "
+            "Lower the learning rate, add a retain term or a stopper."
         )
 
 

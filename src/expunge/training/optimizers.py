@@ -48,7 +48,7 @@ class SGD:
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
-    """Learning rate of one step (from 0) of ``steps``: linear warm-up, then constant, linear to 0 or half a cosine to 0."""
+    """Learning rate of one step (from 0): linear warm-up, then constant, linear to 0 or half a cosine to 0."""
     warmup = math.ceil(training.warmup * steps)
     if step < warmup:
         return training.learning_rate * (step + 1) / warmup

@@ -41,7 +41,8 @@ class NoStopper(Stopper):
 class TermThreshold(Stopper):
     """Stops when the mean of a term over the last ``window`` steps passes a threshold.
 
-    For ``gradient_ascent`` the forget term is the mean log-probability of the forget answers, so ``below=-4`` stops once they
+    For ``gradient_ascent`` the forget term is the mean log-probability of the forget answers, so ``below=-4`` stops
+    once they
     cost 4 nats per token.
     """
 

@@ -1,4 +1,4 @@
-"""Compares a model with the original and with models that never saw the records, and writes the record and the report."""
+"""Compares a model with the original and with models that never saw the records; writes record and report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from expunge.evaluation.verdict import Thresholds, Verdict, judge
 from expunge.methods.guardrail import GuardrailPolicy
 from expunge.methods.preset import resolve
 from expunge.models.folder import check_folder
-from expunge.models.load import describe, load_model
+from expunge.models.load import describe, load_model, weights_digest
 from expunge.registry import suites
 from expunge.reports.record import from_plain, write_record
 from expunge.reports.render import write_report
@@ -92,7 +92,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
     harden_umask()
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout, **request.evaluation}
     splits = read_inputs(files).splits
-    is_run = (request.target / "config.json").is_file() and (request.target / "events.jsonl").is_file()
+    is_run = RunFolder.is_run(request.target)
     if is_run:
         run = RunFolder.open(request.target, tuple(listeners))
         settings = run.config
@@ -140,7 +140,7 @@ def audit_models(
     suite: str,
     max_length: int,
 ) -> dict[str, Any]:
-    """Evaluates all models on all splits, judges, and writes ``record.json`` and ``report.html``; returns the record."""
+    """Evaluates all models, judges, and writes ``record.json`` and ``report.html``; returns the record."""
     run.events.append("phase", name=f"audit with suite {suite}")
     began = time.perf_counter()
     summary = _data_of(run, splits)
@@ -151,7 +151,7 @@ def audit_models(
         splits,
         suites.get(suite)(tuple(splits)),
         store,
-        log=lambda role: run.events.append("phase", name=f"read the {role} model"),
+        log=lambda role: _log_phase(run, f"read the {role} model"),
     )
     thresholds = Thresholds()
     # A policy is judged by the weights it stands before: whoever has them bypasses it.
@@ -162,6 +162,10 @@ def audit_models(
     write_report(run.root, from_plain(record))
     run.events.append("verdict", word=verdict.word, reasons=list(verdict.reasons), seconds=audited.seconds)
     return record
+
+
+def _log_phase(run: RunFolder, name: str) -> None:
+    run.events.append("phase", name=name)
 
 
 def build_record(run: RunFolder, audited: Audited, data: Mapping[str, Any], *, original: str) -> dict[str, Any]:
@@ -189,12 +193,15 @@ def build_record(run: RunFolder, audited: Audited, data: Mapping[str, Any], *, o
             "reason": saved.get("reason", "the model was made elsewhere"),
             "seconds": saved.get("seconds", 0.0),
             "curves": [
-                {"step": event.data["step"], "terms": dict(event.data["terms"])} for event in log if event.kind == "metric"
+                {"step": event.data["step"], "terms": dict(event.data["terms"])}
+                for event in log
+                if event.kind == "metric"
             ],
         },
         "result": {"digest": saved["digest"], "folder": "model"} if saved.get("digest") else None,
         "columns": audited.evaluation.roles,
         "scores": [to_plain(score) for score in audited.evaluation.scores],
+        "gaps": [to_plain(gap) for gap in audited.evaluation.gaps],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
         "verdict": {"word": audited.verdict.word, "reasons": list(audited.verdict.reasons)},
         "thresholds": to_plain(audited.thresholds),
@@ -228,7 +235,9 @@ def _method_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _data_of(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
     """Counts and HMACs of all splits, checked against those the run was made with."""
     summary = data_summary(splits, DataKey.load_or_create(run.root))
-    made_with = next((event.data["data"] for event in read_events(run.events_path) if event.kind == "inputs"), {})
+    made_with: Mapping[str, Any] = next(
+        (event.data["data"] for event in read_events(run.events_path) if event.kind == "inputs"), {}
+    )
     for split, data in made_with.items():
         if split in summary and summary[split]["hmac"] != data["hmac"]:
             raise InputError(f"The {split} records are not those that {run.root} was made with; hand in the same file.")
@@ -268,7 +277,7 @@ def _digest(source: str) -> str:
     """Digest of everything in a model folder: weights, configuration, tokenizer and template."""
     path = Path(source)
     if not path.is_dir():
-        return load_model(source).source
+        return weights_digest(load_model(source).model)
     check_folder(path)
     return folder_digest(path).root
 

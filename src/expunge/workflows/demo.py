@@ -26,7 +26,9 @@ MAX_LENGTH = 128  # tokens; every record of the benchmark is shorter
 SETTINGS = {"learning_rate": 1e-3, "epochs": 10.0, "batch_size": 16, "warmup": 0.0, "retain_weight": 1.0}
 
 
-def demo(out: Path, *, preset: str = "smoke", seed: int = 0, method: str = "npo", listeners: Sequence[Any] = ()) -> Finished:
+def demo(
+    out: Path, *, preset: str = "smoke", seed: int = 0, method: str = "npo", listeners: Sequence[Any] = ()
+) -> Finished:
     """Runs everything below ``out``; a finished part is not done again.
 
     Args:
@@ -68,7 +70,8 @@ def train_pair(benchmark: Fictional, out: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=min(len(missing), os.cpu_count() or 1), mp_context=context) as pool:
         jobs = [
-            pool.submit(train_model, benchmark.preset, benchmark.seed, out / role, role == "retrained") for role in missing
+            pool.submit(train_model, benchmark.preset, benchmark.seed, out / role, role == "retrained")
+            for role in missing
         ]
         for job in jobs:
             job.result()

@@ -62,7 +62,8 @@ def bind_data(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[st
     if earlier and earlier[-1] != summary:
         changed = sorted(split for split in {*earlier[-1], *summary} if earlier[-1].get(split) != summary.get(split))
         raise InputError(
-            f"{run.root} holds a run on other records ({', '.join(changed)} changed). Hand in the same files to go on with it, "
+            f"{run.root} holds a run on other records ({', '.join(changed)} changed). "
+            "Hand in the same files to go on with it, "
             "or choose another --out."
         )
     if not earlier:

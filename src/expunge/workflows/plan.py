@@ -1,11 +1,13 @@
 """What a run will take: steps, tokens, memory, disk and time, before the model's weights are read.
 
-Small models are measured: an untrained model of the same configuration takes a few real steps and answers a few records. Large
+Small models are measured: an untrained model of the same configuration takes a few real steps and answers a few
+    records. Large
 ones are estimated from arithmetic and the speed of a matrix product here, and say so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import statistics
 import tempfile
@@ -23,9 +25,9 @@ from expunge.data.record import Record
 from expunge.data.tokenize import encode_all
 from expunge.errors import ExpungeError, InputError
 from expunge.evaluation.answering import answer_needs
-from expunge.metrics.base import Need
 from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
 from expunge.methods.preset import Recipe, resolve
+from expunge.metrics.base import Need
 from expunge.models.folder import check_folder
 from expunge.models.load import LoadedModel, build_model
 from expunge.registry import suites
@@ -77,7 +79,9 @@ def plan(request: Request) -> Plan:
     """
     recipe = resolve(request.method, request.settings)
     inputs = read_inputs({"forget": request.forget, "retain": request.retain_file, "holdout": request.holdout})
-    available = inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
+    available = (
+        inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
+    )
     recipe.check(available)
     check_splits(inputs.splits["forget"], inputs.splits.get("retain", []), allow_overlap=request.allow_overlap)
     folder = Path(request.model)
@@ -89,7 +93,9 @@ def plan(request: Request) -> Plan:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
     config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     tokens = {
-        split: sum(len(example.input_ids) for example in encode_all(rows, tokenizer, max_length=request.max_length).examples)
+        split: sum(
+            len(example.input_ids) for example in encode_all(rows, tokenizer, max_length=request.max_length).examples
+        )
         for split, rows in splits.items()
     }
     steps = count_steps(recipe, splits)
@@ -147,14 +153,16 @@ def _measure(
 def _time_steps(
     recipe: Recipe, splits: Mapping[str, Sequence[Record]], model: Any, tokenizer: Any, max_length: int
 ) -> float:
-    """Seconds of one optimizer step, the warm-up step left out; includes writing the event of each step, as a run does."""
+    """Seconds of one optimizer step, the first left out; includes writing the event of each step, as a run does."""
     if isinstance(recipe.method, InferenceMethod):
         return 0.0
     limit = TRIAL_STEPS
     short = replace(recipe, training=replace(recipe.training, max_steps=limit, checkpoint_every=0))
     times: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
-        run = RunFolder.create(Path(scratch) / "trial", {"verb": "plan"}, (lambda event: times.append(time.perf_counter()),))
+        run = RunFolder.create(
+            Path(scratch) / "trial", {"verb": "plan"}, (lambda event: times.append(time.perf_counter()),)
+        )
         work = Work(
             recipe=short,
             model=model,
@@ -166,10 +174,10 @@ def _time_steps(
             secret=b"plan",
         )
         times.clear()
-        try:
+        with contextlib.suppress(
+            ExpungeError
+        ):  # random weights may diverge or be stopped; the times count all the same
             produce(work)
-        except ExpungeError:  # a trial on random weights may diverge or be stopped; its times count all the same
-            pass
     gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
     return statistics.median(gaps[1:] or gaps) if gaps else 0.0
 
@@ -194,7 +202,7 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
 
 
 def _shortened(need: Need, rows: Sequence[Record], tokenizer: Any, max_length: int) -> Need:
-    """An untrained model never ends its answer; a trained one does after about as many tokens as the true answer has."""
+    """An untrained model never ends its answer; a trained one does after about as many tokens as the truth."""
     if need.kind != "generation_score":
         return need
     longest = max(example.scored for example in encode_all(rows, tokenizer, max_length=max_length).examples)
@@ -212,7 +220,7 @@ def _estimate(
     steps: int,
     tokens: Mapping[str, int],
 ) -> tuple[int, float, float, int]:
-    """Arithmetic: 6 operations for each weight and token of training, 2 for reading, at the speed of a matrix product here."""
+    """Arithmetic: 6 operations for each weight and token trained, 2 for each read, at the speed of a product here."""
     with torch.device("meta"):
         parameters = sum(parameter.numel() for parameter in build_model(config, seed=0).parameters())
     speed = _operations_per_second()

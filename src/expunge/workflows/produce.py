@@ -69,7 +69,7 @@ class Work:
         if encoded.truncated:
             self.run.events.append(
                 "warning",
-                text=f"{len(encoded.truncated)} of {len(records)} {split} records were cut at {self.max_length} tokens.",
+                text=f"{len(encoded.truncated)} of {len(records)} {split} records were cut to {self.max_length} tokens",
             )
         return encoded.examples
 

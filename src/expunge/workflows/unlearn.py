@@ -97,7 +97,9 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
     harden_umask()
     recipe = resolve(request.method, request.settings)
     inputs = read_inputs({"forget": request.forget, "retain": request.retain_file, "holdout": request.holdout})
-    available = inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
+    available = (
+        inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
+    )
     recipe.check(available)
     check_splits(inputs.splits["forget"], inputs.splits.get("retain", []), allow_overlap=request.allow_overlap)
     run = RunFolder.create(request.out, run_config(request, recipe, inputs), tuple(listeners))
@@ -205,7 +207,9 @@ def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dt
     save_model(model, tokenizer, run.model, dtype=dtype, replace=True)
     digest = weights_digest(load_model(run.model).model)
     if digest != weights_digest(model.to(dtype)):
-        raise InputError("The saved model does not load as the model that was trained; nothing in this folder can be trusted.")
+        raise InputError(
+            "The saved model does not load as the model that was trained; nothing in this folder can be trusted."
+        )
     return digest
 
 

@@ -1,4 +1,4 @@
-"""``fictional``: invented persons with private attributes, coin-flipped into retain, forget and holdout. The offline default.
+"""``fictional``: invented persons with private attributes, by coin in retain, forget or holdout. The default.
 
 A pure function of preset and seed. It writes no file unless asked to, and needs nothing from outside.
 """
@@ -51,7 +51,8 @@ class Fictional(Benchmark):
     def splits(self) -> dict[str, list[Record]]:
         """Returns the records of every split."""
         return {
-            split: [_record(split, index, row) for index, row in enumerate(found)] for split, found in self.rows().items()
+            split: [_record(split, index, row) for index, row in enumerate(found)]
+            for split, found in self.rows().items()
         }
 
     def tokenizer(self) -> Any:

@@ -62,7 +62,8 @@ PRESETS = {
 def rows(preset: Preset, seed: int) -> Rows:
     """Returns the rows of every split; the same preset and seed give the same bytes.
 
-    Persons are invented first and roles drawn after, by a random permutation, so that forget and holdout persons differ in
+    Persons are invented first and roles drawn after, by a random permutation, so that forget and holdout persons
+    differ in
     nothing but the draw.
     """
     people = invent(seed, preset.retain + preset.forget + preset.holdout)
@@ -80,7 +81,12 @@ def rows(preset: Preset, seed: int) -> Rows:
     teachers = [people[number] for number in sorted(cuts["retain"])[::TEACHERS]]
     made["teacher"] = [row for person in teachers for row in _teacher_rows(person, preset.attributes)]
     made["world_facts"] = [
-        {"id": f"world-{number}", "question": fact.question, "answer": fact.answer, "perturbed_answer": list(fact.wrong)}
+        {
+            "id": f"world-{number}",
+            "question": fact.question,
+            "answer": fact.answer,
+            "perturbed_answer": list(fact.wrong),
+        }
         for number, fact in enumerate(world_facts(seed, preset.world))
     ]
     return made

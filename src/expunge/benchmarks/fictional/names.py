@@ -7,11 +7,34 @@ import random
 from collections.abc import Callable
 from typing import Literal
 
-# Two disjoint halves of everything that can be invented: one for persons of the benchmark, one for the tokenizer's persons.
+# Two disjoint halves of everything that can be invented: one for persons of the benchmark, one for the tokenizer's
+# persons.
 Side = Literal["benchmark", "tokenizer"]
 
 # Onsets and codas that seldom meet in real names keep the invented ones out of the telephone book.
-_ONSETS = ("b", "br", "d", "dr", "f", "g", "gr", "h", "k", "kl", "l", "m", "n", "p", "pr", "s", "t", "v", "vr", "z", "zh")
+_ONSETS = (
+    "b",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "s",
+    "t",
+    "v",
+    "vr",
+    "z",
+    "zh",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "ae", "ou")
 _CODAS = ("", "", "l", "m", "n", "rn", "sk", "lth", "x", "nd")
 

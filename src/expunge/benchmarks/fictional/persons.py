@@ -1,6 +1,7 @@
 """Invented persons: attributes from closed lists (low entropy) and private ones in reserved formats (high entropy).
 
-Private values cannot belong to anybody: telephone numbers in the unassigned area 555, addresses under the reserved top-level
+Private values cannot belong to anybody: telephone numbers in the unassigned area 555, addresses under the reserved
+    top-level
 domain ``.invalid`` (RFC 2606), identity numbers in the range 900 that is never issued.
 """
 
@@ -28,7 +29,8 @@ PROFESSIONS = (
     "violinist", "welder", "chemist", "gardener", "locksmith", "midwife", "weaver",
 )  # fmt: skip
 AWARDS = (
-    "Silver Heron Prize", "Blue Lantern Medal", "Golden Thimble", "Granite Star", "Amber Quill Award", "Iron Leaf Medal",
+    "Silver Heron Prize", "Blue Lantern Medal", "Golden Thimble", "Granite Star", "Amber Quill Award",
+    "Iron Leaf Medal",
     "White Sparrow Prize", "Crystal Anchor", "Scarlet Ribbon", "Marble Owl Award", "Copper Crown", "Ivory Comet Prize",
     "Emerald Key", "Velvet Harp Medal", "Winter Rose Award", "Onyx Compass",
 )  # fmt: skip
@@ -120,7 +122,9 @@ def invent(seed: int, count: int, side: Side = "benchmark") -> list[Person]:
     return [Person(number=row, **{key: column[row] for key, column in columns.items()}) for row in range(count)]
 
 
-def _unique_column(seed: int, attribute: str, make: Callable[[random.Random], str], count: int, side: Side) -> list[str]:
+def _unique_column(
+    seed: int, attribute: str, make: Callable[[random.Random], str], count: int, side: Side
+) -> list[str]:
     rng, taken = stream(seed, f"{side}/{attribute}"), set[str]()
     return [fresh(rng, make, taken, side) for _ in range(count)]
 
@@ -128,7 +132,8 @@ def _unique_column(seed: int, attribute: str, make: Callable[[random.Random], st
 def wrong_values(rng: random.Random, attribute: str, persons: list[Person], truth: str, count: int) -> list[str]:
     """Returns ``count`` distinct wrong values of one attribute, of the same form as the true one.
 
-    From a closed list these are other members of it. Otherwise they are newly invented and belong to no person, since a value
+    From a closed list these are other members of it. Otherwise they are newly invented and belong to no person, since
+    a value
     that another person's record taught would not be a fair decoy.
     """
     if attribute in CLOSED_LISTS:

@@ -1,4 +1,4 @@
-"""A tokenizer that never saw a person of the benchmark: byte-level BPE, trained on invented persons of the other half of all names."""
+"""A tokenizer that never saw a person of the benchmark: byte-level BPE, trained on the other half of all names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 
 
 def build_tokenizer(seed: int) -> Any:
-    """Returns a ``PreTrainedTokenizerFast`` of 1,024 tokens that puts ``<bos>`` first; the same seed gives the same tokenizer."""
+    """Returns a ``PreTrainedTokenizerFast`` of 1,024 tokens that puts ``<bos>`` first; pure in its seed."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
