@@ -128,6 +128,7 @@ def test_harmonic_mean_is_scipys(values):
     assert harmonic_mean(values) == pytest.approx(scipy.stats.hmean(values), rel=1e-12)
 
 
+@pytest.mark.filterwarnings("error")
 def test_harmonic_mean_by_hand():
     assert harmonic_mean([1, 2, 2]) == 1.5
     assert harmonic_mean([1, 0, 5]) == 0

@@ -50,9 +50,9 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float:
         InputError: NaN, or nothing to compare.
     """
     high, low = _scores(positive, "positive"), _scores(negative, "negative")
-    ranks = scipy.stats.rankdata(np.concatenate([high, low]))
-    u = ranks[: len(high)].sum() - len(high) * (len(high) + 1) / 2
-    return float(u / (len(high) * len(low)))
+    low = np.sort(low)
+    below, not_above = (np.searchsorted(low, high, side=side).sum() for side in ("left", "right"))
+    return float((below + not_above) / 2 / (len(high) * len(low)))
 
 
 def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:

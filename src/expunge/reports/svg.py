@@ -97,9 +97,8 @@ def _dot(dot: Dot, x: Scale, top: float, place: int) -> str:
             f'<line class="line s{place}" x1="{x(dot.low):.1f}" x2="{x(dot.high):.1f}" y1="{top:.1f}" y2="{top:.1f}"/>'
         )
     tip = f"{dot.name}: {number(dot.value)}"
-    parts.append(
-        f'<circle class="dot s{place}" cx="{x(dot.value):.1f}" cy="{top:.1f}" r="4.5"><title>{escape(tip)}</title></circle>'
-    )
+    centre = f'cx="{x(dot.value):.1f}" cy="{top:.1f}"'
+    parts.append(f'<circle class="dot s{place}" {centre} r="4.5"><title>{escape(tip)}</title></circle>')
     return "".join(parts)
 
 
