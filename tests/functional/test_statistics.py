@@ -109,12 +109,14 @@ def test_ks_is_the_largest_gap_and_the_share_of_orders(left, right):
     result = ks_test(left, right)
     gaps = [abs(np.mean(np.array(left) <= x) - np.mean(np.array(right) <= x)) for x in left + right]
     assert result.statistic == pytest.approx(max(gaps), abs=EXACT)
-    assert result.p_value == pytest.approx(share_of_orders(max(gaps), len(left), len(right)), abs=1e-6)
+    expected = share_of_orders(max(gaps), len(left), len(right))
+    tolerance = 1e-4 if expected > 1 - 1e-9 else 1e-9  # scipy's way out where rounding takes the exact p above 1
+    assert result.p_value == pytest.approx(expected, abs=tolerance)
     assert (result.n, result.m) == (len(left), len(right))
 
 
 @pytest.mark.filterwarnings("error")
-def test_ks_says_nothing_where_scipy_rounds_an_exact_p_above_one():
+def test_ks_says_nothing_where_rounding_takes_the_exact_p_above_one():
     assert ks_test([3, 2, -1, 2, -2], [2, 2, -2, 0, 0]).p_value == pytest.approx(1)
 
 

@@ -246,6 +246,12 @@ def test_a_tokenizer_that_transformers_replaces_is_refused(tmp_path, tokenizer):
     save_model(build("qwen2"), tokenizer, tmp_path / "words")
     with pytest.raises(InputError, match=r"as Qwen2Tokenizer, which is another tokenizer \(BPE in place of WordLevel"):
         load_model(tmp_path / "words")
+    # The same, with the one token that this class would add, so that the vocabularies agree.
+    words = Tokenizer(models.WordLevel({"<|endoftext|>": 0, "Anna": 1}, unk_token="<|endoftext|>"))
+    same = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|endoftext|>")
+    save_model(build("qwen2"), same, tmp_path / "same")
+    with pytest.raises(InputError, match="BPE in place of WordLevel"):
+        load_model(tmp_path / "same")
     save_model(build("qwen2", vocab_size=300), bytewise(3), tmp_path / "threes")
     with pytest.warns(ExpungeWarning, match="splits text in another way"):
         load_model(tmp_path / "threes")
@@ -295,7 +301,8 @@ def test_saving_in_another_dtype_leaves_the_model_alone(tmp_path, tokenizer):
     assert weights_digest(model) == digest
     assert model.dtype == torch.float32
     loaded = load_model(tmp_path / "half").model
-    assert loaded.config.dtype == loaded.dtype == torch.bfloat16
+    assert loaded.dtype == torch.bfloat16
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "bfloat16"
     assert weights_digest(loaded) == weights_digest(build("llama_tied", dtype=torch.bfloat16))
     assert "lm_head.weight" not in load_file(tmp_path / "half" / "model.safetensors")  # tied weights are written once
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight

@@ -92,7 +92,7 @@ def ks_test(left: ArrayLike, right: ArrayLike) -> KSResult:
     """
     a, b = _scores(left, "left"), _scores(right, "right")
     with warnings.catch_warnings():
-        # Where the exact p rounds to a bit above 1, scipy takes the asymptotic one, with a warning.
+        # Where rounding takes the exact p above 1, scipy warns and gives the asymptotic one, above 0.9999.
         warnings.simplefilter("ignore", RuntimeWarning)
         result = scipy.stats.ks_2samp(a, b)
     return KSResult(float(result.statistic), float(result.pvalue), len(a), len(b))

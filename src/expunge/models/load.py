@@ -246,7 +246,7 @@ def _check_dtypes(model: PreTrainedModel, saved: dict[str, int]) -> None:
 
 
 def _cast(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Casts floating weights; tied ones stay tied, or they would be written twice."""
+    """Casts floating weights, each once, so that tied ones share their memory still."""
     done: dict[tuple[Any, ...], Tensor] = {}
     for tensor in state.values():
         if _place(tensor) not in done:
