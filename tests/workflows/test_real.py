@@ -126,7 +126,9 @@ def test_tofu_on_a_small_model(shared_data, tmp_path):
     found = {(score["label"].partition("(")[0], score["role"]): score for score in record["scores"]}
     utility = found["model_utility", "original"]
     assert utility["details"]["retain_probability"] > 0.5
-    assert utility["value"] == 0  # a model from scratch knows no real authors, and one zero makes the harmonic mean zero
+    assert (
+        utility["value"] == 0
+    )  # a model from scratch knows no real authors, and one zero makes the harmonic mean zero
     quality = found["forget_quality", "original"]
     assert quality["details"]["n"] == 40
     assert quality["value"] < 0.05

@@ -47,9 +47,9 @@ def value(record, label: str, role: str) -> float:
     ("method", "settings"),
     [
         ("npo", SETTINGS),
-        ("gradient_ascent", {**SETTINGS, "learning_rate": 3e-4, "epochs": 3}),
-        ("grad_diff", {**SETTINGS, "learning_rate": 3e-4, "epochs": 3}),
-        ("kl_min", {**SETTINGS, "learning_rate": 3e-4, "epochs": 3}),
+        ("gradient_ascent", {**SETTINGS, "epochs": 4}),
+        ("grad_diff", {**SETTINGS, "epochs": 4}),
+        ("kl_min", {**SETTINGS, "epochs": 8}),
         ("idk_dpo", SETTINGS),
         ("task_vector", {"reinforce_learning_rate": 2e-3, "reinforce_epochs": 10, "batch_size": 6, "scale": 2.0}),
     ],

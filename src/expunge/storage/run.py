@@ -175,7 +175,9 @@ class RunFolder:
             return
         if not self.root.is_dir():
             raise InputError(f"{self.root} is not a folder; choose another --out.")
-        if any(not is_leftover(child.name) and child.name != LOCK_NAME for child in self.root.iterdir()):
+        foreign = any(not is_leftover(child.name) and child.name != LOCK_NAME for child in self.root.iterdir())
+        # Another process may have made the run folder since the first look.
+        if foreign and not self.is_run(self.root):
             raise InputError(
                 f"{self.root} holds files and is not a run folder; choose another --out. Nothing was changed."
             )
