@@ -65,7 +65,9 @@ def main(rounds: int) -> None:
         ascent, npo = median_step(GradientAscent()), median_step(NPO())
         ratios.append(npo / ascent)
         print(f"gradient ascent {ascent * 1e3:.1f} ms, NPO {npo * 1e3:.1f} ms, ratio {ratios[-1]:.3f}")
-    print(f"median ratio {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}), {rounds} rounds")
+    print(
+        f"median ratio {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}), {rounds} rounds"
+    )
 
 
 if __name__ == "__main__":

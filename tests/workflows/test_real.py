@@ -1,4 +1,4 @@
-"""Real input: a pretrained model that must forget the story it tells, and TOFU's questions."""
+"""Real input: a pretrained model that must forget the story it tells."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from expunge.api import Request, unlearn
-from expunge.benchmarks.fictional import Fictional
-from expunge.benchmarks.tofu import Tofu
-from expunge.config import Choice
 from expunge.data.record import Record
-from expunge.data.tokenize import encode_all, pad_id
 from expunge.evaluation.answering import answer_needs
-from expunge.exact.retrain import FitTask, Retrain
-from expunge.methods.preset import Axes, Training
 from expunge.metrics.base import Need
 from expunge.metrics.memorisation import extraction_strength
 from expunge.models.generate import greedy
-from expunge.models.load import build_model, load_model, save_model
+from expunge.models.load import load_model
 from expunge.models.sampling import sample_texts
-from expunge.storage.run import RunFolder
 from expunge.storage.secret import Secret
-from expunge.workflows.audit import audit_models
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 OPENING = "Once upon a time"
@@ -88,50 +80,3 @@ def test_a_pretrained_model_forgets_the_story_it_tells(shared_models, tmp_path):
     assert after[1] < 1.10 * before[1]
     assert AutoModelForCausalLM.from_pretrained(run.model).dtype == torch.float32
     assert record["verdict"]["word"] == "not verifiable"
-
-
-def test_tofu_on_a_small_model(shared_data, tmp_path):
-    """Four kept authors and forget01's two; the suite runs on original, retrained and unlearned models."""
-    splits = Tofu(folder=shared_data / "tofu", retained_authors=4).splits()
-    splits |= {name: splits[name][:8] for name in ("real_authors", "world_facts")}
-    benchmark = Fictional()
-    tokenizer = benchmark.tokenizer()
-    config = benchmark.model_config(tokenizer)
-    config.max_position_embeddings = 512
-    keep, forget = (encode_all(splits[name], tokenizer, max_length=256).examples for name in ("train_retain", "forget"))
-    for role, rows, left_out in (("original", [*keep, *forget], []), ("retrained", keep, forget)):
-        model = build_model(config, seed=0)
-        Retrain().fit(
-            FitTask(
-                model=model,
-                keep=rows,
-                leave_out=left_out,
-                axes=Axes(optimizer=Choice("adamw", {"beta2": 0.95})),
-                training=Training(learning_rate=3e-3, epochs=20, batch_size=16, micro_batch=16, checkpoint_every=0),
-                pad_id=pad_id(tokenizer),
-            )
-        )
-        save_model(model.eval(), tokenizer, tmp_path / role)
-    run = RunFolder.create(tmp_path / "run", {"verb": "audit"})
-    record = audit_models(
-        run,
-        {name: rows for name, rows in splits.items() if name != "train_retain"},
-        original=str(tmp_path / "original"),
-        retrained=(str(tmp_path / "retrained"),),
-        candidate=str(tmp_path / "original"),
-        policy=None,
-        suite="tofu",
-        max_length=256,
-    )
-    found = {(score["label"].partition("(")[0], score["role"]): score for score in record["scores"]}
-    utility = found["model_utility", "original"]
-    assert utility["details"]["retain_probability"] > 0.5
-    assert (
-        utility["value"] == 0
-    )  # a model from scratch knows no real authors, and one zero makes the harmonic mean zero
-    quality = found["forget_quality", "original"]
-    assert quality["details"]["n"] == 40
-    assert quality["value"] < 0.05
-    strength = {role: found["extraction_strength", role]["value"] for role in ("original", "retrained")}
-    assert strength["original"] > strength["retrained"] + 0.3
-    assert record["verdict"]["word"] == "not removed"
