@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from expunge.reports.record import read_record
+from expunge.storage.events import read_events
+from expunge.workflows.demo import MAX_LENGTH, SETTINGS
 
 pytestmark = pytest.mark.slow
 
@@ -31,3 +35,40 @@ def test_the_original_knows_the_retrained_does_not_and_npo_moves(demo):
     assert value[kept, "unlearned"] > 0.9
     assert record.verdict["word"] in ("partly removed", "not verifiable")
     assert (demo / "run" / "report.html").stat().st_size > 10_000
+
+
+def request_of(demo: Path) -> list[str]:
+    """What the demonstration asked for, as arguments."""
+    files = [part for name in ("forget", "retain", "holdout") for part in (f"--{name}", f"{demo}/data/{name}.jsonl")]
+    more = ["--split", f"world_facts={demo}/data/world_facts.jsonl", "--retrained", str(demo / "retrained")]
+    settings = [part for key, item in SETTINGS.items() for part in ("--set", f"{key}={item}")]
+    return [str(demo / "original"), *files, *more, *settings, "--max-length", str(MAX_LENGTH)]
+
+
+def run_and_weigh(*arguments: str) -> tuple[str, int]:
+    """Runs a command in a process of its own; returns its output and its largest resident memory in bytes."""
+    script = (
+        "import resource, sys; from expunge.cli import main; code = main(sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True, timeout=600
+    )
+    output, _, memory = done.stdout.rstrip().rpartition("\n")
+    return output, int(memory)
+
+
+def test_the_plan_foretells_time_and_memory(demo):
+    """Within 30 %: the median of three pairs, each measured side by side, since a shared machine changes its speed."""
+    time_ratios, memory_ratios = [], []
+    for attempt in range(3):
+        planned, _ = run_and_weigh("plan", *request_of(demo), "--json")
+        foretold = json.loads(planned)
+        out = demo / f"again-{attempt}"
+        _, memory = run_and_weigh("unlearn", *request_of(demo), "--out", str(out))
+        seconds = sum(event.data["seconds"] for event in read_events(out / "events.jsonl") if "seconds" in event.data)
+        time_ratios.append((foretold["train_seconds"] + foretold["audit_seconds"]) / seconds)
+        memory_ratios.append(foretold["memory_bytes"] / memory)
+        assert foretold["steps"] == 20
+    assert 0.7 <= statistics.median(time_ratios) <= 1.3, time_ratios
+    assert 0.7 <= statistics.median(memory_ratios) <= 1.3, memory_ratios

@@ -14,7 +14,8 @@ from expunge.cli.verdict import summary_of
 
 def audit(
     target: Annotated[Path, typer.Argument(help="A run folder, or a model folder whoever unlearned it.")],
-    forget: options.Forget,
+    forget: options.Forget = None,
+    benchmark: options.Benchmark = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where the report goes; needed for a model folder.")] = None,
     original: Annotated[str | None, typer.Option("--original", help="The model before; a run folder knows it.")] = None,
     retrained: options.Retrained = None,
@@ -34,6 +35,7 @@ def audit(
         request = AuditRequest(
             target=target,
             forget=forget,
+            benchmark=options.choice(benchmark),
             out=out,
             original=original,
             retrained=tuple(retrained or ()),

@@ -11,7 +11,13 @@ import typer
 from expunge.config import Choice, parse_overrides, read_settings_file
 from expunge.errors import InputError
 
-Forget = Annotated[Path, typer.Option("--forget", help="Records to forget: .jsonl, .json or .csv.")]
+Forget = Annotated[Path | None, typer.Option("--forget", help="Records to forget: .jsonl, .json or .csv.")]
+Benchmark = Annotated[
+    str | None,
+    typer.Option(
+        "--benchmark", help="Where splits without a file come from: NAME or NAME:key=value,... See: list benchmarks."
+    ),
+]
 Retain = Annotated[
     str | None, typer.Option("--retain", help="Records to keep: a file, or 'self' for the model's own text.")
 ]
@@ -74,6 +80,11 @@ def settings(
         if value is not None:
             merged[axis] = _choice(value)
     return merged
+
+
+def choice(text: str | None) -> Choice | None:
+    """Reads the value of a flag that may be absent."""
+    return None if text is None else _choice(text)
 
 
 def _choice(text: str) -> Choice:

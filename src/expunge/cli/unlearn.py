@@ -17,8 +17,9 @@ Model = Annotated[str, typer.Argument(help="A model folder in Hugging Face layou
 
 def unlearn(
     model: Model,
-    forget: options.Forget,
     out: Annotated[Path, typer.Option("--out", help="The run folder; the same command goes on in it.")],
+    forget: options.Forget = None,
+    benchmark: options.Benchmark = None,
     retain: options.Retain = None,
     holdout: options.Holdout = None,
     split: options.Splits = None,
@@ -62,6 +63,7 @@ def unlearn(
         request = Request(
             model=model,
             forget=forget,
+            benchmark=options.choice(benchmark),
             out=out,
             retain=retain,
             holdout=holdout,
@@ -83,7 +85,8 @@ def unlearn(
 
 def plan(
     model: Model,
-    forget: options.Forget,
+    forget: options.Forget = None,
+    benchmark: options.Benchmark = None,
     retain: options.Retain = None,
     holdout: options.Holdout = None,
     split: options.Splits = None,
@@ -108,6 +111,7 @@ def plan(
     request = Request(
         model=model,
         forget=forget,
+        benchmark=options.choice(benchmark),
         out=Path("unused"),
         retain=retain,
         holdout=holdout,

@@ -31,7 +31,7 @@ def check_splits(forget: Sequence[Record], retain: Sequence[Record], *, allow_ov
         InputError: an empty forget set, an id that occurs twice, or an overlap that was not allowed.
     """
     if not forget:
-        raise InputError("The forget set is empty; hand in at least one record with --forget.")
+        raise InputError("The forget set is empty; hand in at least one record with --forget, or a --benchmark.")
     for name, records in (("forget", forget), ("retain", retain)):
         _check_ids(name, records)
     kept = {fingerprint(record) for record in retain}

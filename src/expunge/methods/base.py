@@ -23,8 +23,8 @@ Artefact = Literal["weights", "delta", "adapter", "ensemble", "policy", "new mod
 State = Mapping[str, Tensor]
 
 NEED_FLAGS = {
-    "forget": "--forget FILE",
-    "retain": "--retain FILE",
+    "forget": "--forget FILE or --benchmark NAME",
+    "retain": "--retain FILE or --benchmark NAME",
     "base": "--base MODEL, the model as it was before it saw the records",
 }
 

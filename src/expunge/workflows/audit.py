@@ -15,7 +15,8 @@ import torch
 import transformers
 
 import expunge
-from expunge.config import to_plain
+from expunge.config import Choice, to_plain
+from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.evaluation.result import Evaluation
@@ -55,6 +56,7 @@ class AuditRequest:
         original: the model before; taken from the run where there is one.
         retrained: models that never saw the records.
         forget: file of the records to forget.
+        benchmark: where all splits come from for which no file is given; a run made on one knows it.
         retain: file of records to keep.
         holdout: file of records no model has seen.
         evaluation: further splits by name, such as world_facts.
@@ -63,7 +65,8 @@ class AuditRequest:
     """
 
     target: Path
-    forget: Path
+    forget: Path | None = None
+    benchmark: Choice | None = None
     out: Path | None = None
     original: str | None = None
     retrained: tuple[str, ...] = ()
@@ -90,9 +93,10 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
         InputError: something is missing, or the records are not those the run was made with.
     """
     harden_umask()
-    files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout, **request.evaluation}
-    splits = read_inputs(files).splits
     is_run = RunFolder.is_run(request.target)
+    files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout, **request.evaluation}
+    splits = read_inputs(files, request.benchmark or (_benchmark_of(request.target) if is_run else None)).splits
+    check_splits(splits.get("forget", []), [])
     if is_run:
         run = RunFolder.open(request.target, tuple(listeners))
         settings = run.config
@@ -109,6 +113,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
             "model": str(Path(original).resolve()),
             "target": str(request.target.resolve()),
             "max_length": request.max_length,
+            "benchmark": to_plain(request.benchmark),
             "records": {split: len(records) for split, records in splits.items()},
         }
         run = RunFolder.create(request.out, settings, tuple(listeners))
@@ -127,6 +132,11 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
         )
         run.set_state("done")
     return run, record
+
+
+def _benchmark_of(folder: Path) -> Choice | None:
+    stored = RunFolder.open(folder).config.get("benchmark")
+    return Choice.parse(stored) if stored else None
 
 
 def audit_models(

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from expunge.config import Choice
 from expunge.data.checks import fingerprint
 from expunge.data.reader import Rejection, read_records
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 
 SELF = "self"  # --retain self: text that the model itself writes
+TRAIN_RETAIN = "train_retain"  # what a benchmark keeps training on where its split ``retain`` is for evaluation only
 
 
 class Inputs(NamedTuple):
@@ -29,14 +32,21 @@ class Inputs(NamedTuple):
         """Splits that hold records, for ``Recipe.check``."""
         return frozenset(name for name, records in self.splits.items() if records)
 
+    @property
+    def training(self) -> dict[str, list[Record]]:
+        """Records by the name that methods know them by: ``retain`` is what the model goes on training on."""
+        found = {name: records for name, records in self.splits.items() if name != TRAIN_RETAIN}
+        if TRAIN_RETAIN in self.splits:
+            found["retain"] = self.splits[TRAIN_RETAIN]
+        return found
 
-def read_inputs(files: Mapping[str, Path | None]) -> Inputs:
-    """Reads the files that were given; a split without a file is absent."""
+
+def read_inputs(files: Mapping[str, Path | None], benchmark: Choice | None = None) -> Inputs:
+    """Reads a benchmark's splits and the files that were given, which take the place of its splits."""
+    splits = benchmark.create(benchmarks).splits() if benchmark is not None else {}
     results = {split: read_records(path, split) for split, path in files.items() if path is not None}
-    return Inputs(
-        {split: result.records for split, result in results.items()},
-        {split: result.rejected for split, result in results.items() if result.rejected},
-    )
+    splits |= {split: result.records for split, result in results.items()}
+    return Inputs(splits, {split: result.rejected for split, result in results.items() if result.rejected})
 
 
 def data_summary(splits: Mapping[str, Sequence[Record]], key: DataKey) -> dict[str, dict[str, Any]]:

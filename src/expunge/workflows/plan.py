@@ -20,17 +20,16 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all
 from expunge.errors import ExpungeError, InputError
 from expunge.evaluation.answering import answer_needs
 from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
-from expunge.methods.preset import Recipe, resolve
+from expunge.methods.preset import Recipe
 from expunge.metrics.base import Need
 from expunge.models.folder import check_folder
 from expunge.models.load import LoadedModel, build_model
-from expunge.registry import suites
+from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
 from expunge.workflows.inputs import SELF, read_inputs
@@ -38,6 +37,7 @@ from expunge.workflows.produce import Work, produce
 from expunge.workflows.unlearn import Request
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
+LIBRARIES_BYTES = 500_000_000  # resident before any weight is read: Python, torch and transformers
 TRIAL_STEPS = 4  # the first one warms up and does not count
 TRIAL_RECORDS = 16  # of each split, for the time of the audit
 
@@ -77,18 +77,12 @@ def plan(request: Request) -> Plan:
     Raises:
         InputError: something that ``unlearn`` would refuse.
     """
-    recipe = resolve(request.method, request.settings)
-    inputs = read_inputs({"forget": request.forget, "retain": request.retain_file, "holdout": request.holdout})
-    available = (
-        inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
-    )
-    recipe.check(available)
-    check_splits(inputs.splits["forget"], inputs.splits.get("retain", []), allow_overlap=request.allow_overlap)
+    recipe, inputs = request.read()
     folder = Path(request.model)
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
     check_folder(folder)
-    splits = {**inputs.splits, **read_inputs(request.evaluation).splits}
+    splits = {**inputs.training, **read_inputs(request.evaluation).splits}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
     config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -222,14 +216,19 @@ def _estimate(
 ) -> tuple[int, float, float, int]:
     """Arithmetic: 6 operations for each weight and token trained, 2 for each read, at the speed of a product here."""
     with torch.device("meta"):
-        parameters = sum(parameter.numel() for parameter in build_model(config, seed=0).parameters())
+        model = build_model(config, seed=0)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        changed = recipe.axes.parameters.create(parameter_choices).apply(model)
+    share = sum(weight.numel() for weight in changed.parameters() if weight.requires_grad) / parameters
     speed = _operations_per_second()
     forget = max(1, len(splits["forget"]))
     views = sum(tokens.get(split, 0) / max(1, len(splits[split])) for split in splits if split in ("forget", "retain"))
     trained = steps * min(recipe.training.batch_size, forget) * views
     train_seconds = 6 * parameters * trained / speed
     audit_seconds = 2 * parameters * sum(tokens.values()) * 4 * (2 + len(request.retrained)) / speed
-    memory = int(4 * parameters * recipe.method.spec.memory_factor) + 600_000_000
+    # one copy of the weights; what the factor counts beyond it (gradients, moments) exists for what changes only
+    copies = 1 + (recipe.method.spec.memory_factor - 1) * share
+    memory = int(4 * parameters * copies) + LIBRARIES_BYTES
     return memory, train_seconds, audit_seconds, parameters
 
 

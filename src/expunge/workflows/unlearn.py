@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from expunge.config import to_plain
+from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.errors import DivergedError, InputError, InterruptedRunError
@@ -37,8 +37,9 @@ class Request:
 
     Attributes:
         model: folder or Hub id of the model that knows the records.
-        forget: file of the records to forget.
         out: the run folder.
+        forget: file of the records to forget.
+        benchmark: where all splits come from for which no file is given.
         retain: file of records to keep, ``"self"`` for text that the model writes itself, or None.
         holdout: file of records of the same kind that no model has seen, for membership inference.
         base: the model as it was before it saw the records, for exact methods.
@@ -54,8 +55,9 @@ class Request:
     """
 
     model: str
-    forget: Path
     out: Path
+    forget: Path | None = None
+    benchmark: Choice | None = None
     retain: Path | str | None = None
     holdout: Path | None = None
     base: str | None = None
@@ -73,6 +75,21 @@ class Request:
     def retain_file(self) -> Path | None:
         """The retain file, if a file was given."""
         return Path(self.retain) if self.retain is not None and str(self.retain) != SELF else None
+
+    def read(self) -> tuple[Recipe, Inputs]:
+        """Resolves the method and reads the records, and refuses what cannot be run before any model is loaded.
+
+        Raises:
+            InputError: a record, a setting or a need that is wrong or missing.
+        """
+        recipe = resolve(self.method, self.settings)
+        files = {"forget": self.forget, "retain": self.retain_file, "holdout": self.holdout}
+        inputs = read_inputs(files, self.benchmark)
+        supplied = {"base": self.base is not None, "retain": self.retain == SELF}
+        recipe.check(inputs.available | {need for need, there in supplied.items() if there})
+        kept = [] if self.retain == SELF else inputs.training.get("retain", [])
+        check_splits(inputs.training.get("forget", []), kept, allow_overlap=self.allow_overlap)
+        return recipe, inputs
 
 
 class Finished(NamedTuple):
@@ -95,13 +112,7 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         InterruptedRunError: stopped on request.
     """
     harden_umask()
-    recipe = resolve(request.method, request.settings)
-    inputs = read_inputs({"forget": request.forget, "retain": request.retain_file, "holdout": request.holdout})
-    available = (
-        inputs.available | ({"base"} if request.base else set()) | ({"retain"} if request.retain == SELF else set())
-    )
-    recipe.check(available)
-    check_splits(inputs.splits["forget"], inputs.splits.get("retain", []), allow_overlap=request.allow_overlap)
+    recipe, inputs = request.read()
     run = RunFolder.create(request.out, run_config(request, recipe, inputs), tuple(listeners))
     with run.locked(), stop_on_signal() as stop_requested:
         for split, rejected in inputs.rejected.items():
@@ -129,6 +140,7 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
         "training": to_plain(recipe.training),
         "max_length": request.max_length,
         "retain": "self" if request.retain == SELF else None,
+        "benchmark": to_plain(request.benchmark),
         "records": {split: len(records) for split, records in inputs.splits.items()},
     }
 
@@ -149,7 +161,7 @@ def _make_model(request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder
     start = request.base if isinstance(recipe.method, ExactMethod) and request.base else request.model
     loaded = load_model(start)
     dtype = loaded.model.dtype
-    splits: dict[str, list[Record]] = dict(inputs.splits)
+    splits = inputs.training
     if request.retain == SELF:
         splits["retain"] = _self_records(loaded, recipe.training.seed, request.max_length)
     before = weights_digest(loaded.model)
