@@ -23,7 +23,7 @@ from expunge.errors import InputError
 from expunge.storage.atomic import create_bytes, read_json, recover_tree
 from expunge.storage.digests import KEY_NAME
 from expunge.storage.disk import disk_errors, is_leftover, make_folder
-from expunge.storage.events import EVENTS_LOCK, EVENTS_NAME, EventLog, Listener, read_events
+from expunge.storage.events import EVENTS_LOCK, EVENTS_NAME, EventLog, Listener, SilentLog, read_events
 from expunge.storage.inventory import InventoryItem, inventory, purge
 from expunge.storage.lock import LOCK_NAME, lock
 from expunge.storage.plain import from_json, to_json
@@ -101,6 +101,13 @@ class RunFolder:
             raise InputError(f"{path} is not a run folder: it has no {CONFIG_NAME}. Give the folder that --out named.")
         if not cls.is_run(path):
             raise InputError(f"{path} is not a run folder: its {CONFIG_NAME} is not ours. Give what --out named.")
+        return run
+
+    @classmethod
+    def watch(cls, path: Path) -> RunFolder:
+        """Returns the run folder at ``path`` for a process that reads along and logs nothing."""
+        run = cls.open(path)
+        run.events = SilentLog(run.events_path)
         return run
 
     @staticmethod

@@ -18,7 +18,7 @@ from expunge.methods.base import LossMethod
 from expunge.methods.preset import Axes, Training
 from expunge.methods.retain import RetainTerm
 from expunge.registry import optimizers, stoppers
-from expunge.training import checkpoint
+from expunge.training import checkpoint, distributed
 from expunge.training.gradients import Gradients, clip
 from expunge.training.guard import runaway
 from expunge.training.optimizers import learning_rate
@@ -93,13 +93,13 @@ def total_steps(training: Training, records: int) -> int:
 
 
 def train(job: Job, accelerator: Accelerator | None = None) -> TrainResult:
-    """Runs a job to its end.
+    """Runs a job to its end, with the processes that the launcher started unless an accelerator is handed in.
 
     Raises:
         DivergedError: a step was not finite or not sane; the model holds the last good checkpoint.
         InterruptedRunError: stopped on request; the same call goes on from the checkpoint.
     """
-    return _Run(job, accelerator or Accelerator(cpu=not torch.cuda.is_available())).run()
+    return _Run(job, accelerator or distributed.accelerator(job.model)).run()
 
 
 class _Run:

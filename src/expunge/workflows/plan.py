@@ -160,6 +160,7 @@ def _time_steps(
         work = Work(
             recipe=short,
             model=model,
+            build=lambda: model,
             tokenizer=tokenizer,
             splits=splits,
             run=run,

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from expunge.data.batch import Example
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
-from expunge.errors import InputError
+from expunge.errors import DivergedError, InputError
 from expunge.exact.retrain import FitTask
 from expunge.methods.base import EditMethod, EditTask, ExactMethod, HelperSpec, InferenceMethod, LossMethod
 from expunge.methods.finetune import Finetune
@@ -23,16 +23,21 @@ from expunge.methods.retain import NoRetain
 from expunge.registry import parameter_choices, relabellers
 from expunge.storage import atomic
 from expunge.storage.run import RunFolder
+from expunge.training.distributed import gathered, launched_strategy, leads
 from expunge.training.loop import Job, StepReport, TrainResult, train
 from expunge.training.references import build_references
 
 
 class Product(NamedTuple):
-    """What a recipe made: the plain model, or a policy around the unchanged one, and how the run ended."""
+    """What a recipe made: the plain model, or a policy around the unchanged one, and how the run ended.
+
+    Where the training diverged, ``model`` is the last good checkpoint and ``trouble`` says what happened.
+    """
 
     model: Any
     policy: Any
     result: TrainResult
+    trouble: DivergedError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,7 @@ class Work:
     Attributes:
         recipe: the method with its axes and numbers.
         model: the model to change (for exact methods, the base model), float32.
+        build: makes another model like it, for the weights of one that was spread over processes.
         tokenizer: its tokenizer.
         splits: records by split.
         run: where checkpoints, helper models and events go.
@@ -52,6 +58,7 @@ class Work:
 
     recipe: Recipe
     model: Any
+    build: Callable[[], Any]
     tokenizer: Any
     splits: Mapping[str, Sequence[Record]]
     run: RunFolder
@@ -89,7 +96,7 @@ def produce(work: Work) -> Product:
     """Runs the recipe.
 
     Raises:
-        DivergedError: ``work.model`` holds the last good checkpoint.
+        DivergedError: a helper model diverged, so there is nothing to save.
         InterruptedRunError: stopped on request.
     """
     method = work.recipe.method
@@ -114,25 +121,34 @@ def _by_loss(work: Work, method: LossMethod) -> Product:
     model = choice.apply(work.model)
     filler = pad_id(work.tokenizer)
     references = build_references(model, specs, examples, kind=axes.reference, pad_id=filler, batch_size=16)
-    result = train(
-        Job(
-            model=model,
-            method=method,
-            retain_term=retain_term,
-            axes=axes,
-            training=work.recipe.training,
-            examples=examples,
-            references=references,
-            pad_id=filler,
-            checkpoints=work.run.checkpoints,
-            listener=work.log_step,
-            stop_requested=work.stop_requested,
-        )
+    job = Job(
+        model=model,
+        method=method,
+        retain_term=retain_term,
+        axes=axes,
+        training=work.recipe.training,
+        examples=examples,
+        references=references,
+        pad_id=filler,
+        checkpoints=work.run.checkpoints,
+        listener=work.log_step,
+        stop_requested=work.stop_requested,
     )
-    return Product(choice.export(model), None, result)
+    result, trouble = _attempt(lambda: train(job))
+    whole = gathered(model, lambda: choice.apply(work.build()))
+    return Product(choice.export(whole), None, result, trouble)
+
+
+def _attempt(training: Callable[[], TrainResult]) -> tuple[TrainResult, DivergedError | None]:
+    try:
+        return training(), None
+    except DivergedError as trouble:
+        return TrainResult(0, str(trouble)), trouble
 
 
 def _by_edit(work: Work, method: EditMethod) -> Product:
+    if launched_strategy() == "fsdp2":
+        raise InputError(f"The method {work.recipe.name!r} edits a whole model; launch it without FSDP.")
     original = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
     helpers = {spec.name: _helper(work, spec, original) for spec in method.helpers()}
     method.edit(work.model, EditTask(helpers=helpers, forget=tuple(work.splits["forget"])))
@@ -165,8 +181,9 @@ def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) 
         )
     )
     trained = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
-    with atomic.folder(work.run.helpers / spec.name, replace=True) as temporary:
-        save_file(trained, temporary / "weights.safetensors")
+    if leads():
+        with atomic.folder(work.run.helpers / spec.name, replace=True) as temporary:
+            save_file(trained, temporary / "weights.safetensors")
     with torch.no_grad():
         for name, weight in work.model.named_parameters():
             weight.copy_(original[name])
@@ -174,20 +191,19 @@ def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) 
 
 
 def _exactly(work: Work, method: ExactMethod) -> Product:
-    result = method.fit(
-        FitTask(
-            model=work.model.requires_grad_(True),
-            keep=work.encoded("retain"),
-            leave_out=work.encoded("forget"),
-            axes=work.recipe.axes,
-            training=work.recipe.training,
-            pad_id=pad_id(work.tokenizer),
-            checkpoints=work.run.checkpoints,
-            listener=work.log_step,
-            stop_requested=work.stop_requested,
-        )
+    task = FitTask(
+        model=work.model.requires_grad_(True),
+        keep=work.encoded("retain"),
+        leave_out=work.encoded("forget"),
+        axes=work.recipe.axes,
+        training=work.recipe.training,
+        pad_id=pad_id(work.tokenizer),
+        checkpoints=work.run.checkpoints,
+        listener=work.log_step,
+        stop_requested=work.stop_requested,
     )
-    return Product(work.model, None, result)
+    result, trouble = _attempt(lambda: method.fit(task))
+    return Product(gathered(work.model, work.build), None, result, trouble)
 
 
 def remove_traces(run: RunFolder) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,16 +13,17 @@ import torch
 from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
-from expunge.errors import DivergedError, InputError, InterruptedRunError
+from expunge.errors import InputError, InterruptedRunError
 from expunge.methods.base import ExactMethod
 from expunge.methods.preset import Recipe, resolve
-from expunge.models.load import load_model, save_model, weights_digest
+from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
 from expunge.models.sampling import sample_texts
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.storage.secret import Secret
+from expunge.training.distributed import launched_strategy, leads, meet, shared
 from expunge.workflows.audit import audit_models, stored_policy
 from expunge.workflows.inputs import SELF, Inputs, bind_data, read_inputs
 from expunge.workflows.produce import Work, produce, remove_traces
@@ -113,14 +114,19 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
     """
     harden_umask()
     recipe, inputs = request.read()
+    launched_strategy()  # refuses a launch that the loop does not know
+    if not leads():
+        return _train_along(request, recipe, inputs)
     run = RunFolder.create(request.out, run_config(request, recipe, inputs), tuple(listeners))
     with run.locked(), stop_on_signal() as stop_requested:
         for split, rejected in inputs.rejected.items():
             lines = ", ".join(f"line {item.line}: {item.reason}" for item in rejected[:10])
             run.events.append("warning", text=f"{len(rejected)} lines of the {split} file were left out ({lines}).")
         bind_data(run, inputs.splits)
+        is_saved = model_is_saved(run)
+        meet()  # from here on the other processes find the run folder
         try:
-            if not model_is_saved(run):
+            if not is_saved:
                 _make_model(request, recipe, inputs, run, stop_requested)
             return Finished(run, _audit(request, inputs, run))
         except InterruptedRunError:
@@ -155,20 +161,28 @@ def _place(source: str) -> str:
     return str(path.resolve()) if path.is_dir() else source
 
 
-def _make_model(request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder, stop_requested: Any) -> None:
-    run.set_state("running")
-    run.events.append("phase", name="load the model")
+class Prepared(NamedTuple):
+    """A loaded model and everything its recipe needs."""
+
+    work: Work
+    digest: str  # of the weights as they were loaded
+    dtype: torch.dtype
+
+
+def _prepare(
+    request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]
+) -> Prepared:
     start = request.base if isinstance(recipe.method, ExactMethod) and request.base else request.model
     loaded = load_model(start)
     dtype = loaded.model.dtype
     splits = inputs.training
     if request.retain == SELF:
         splits["retain"] = _self_records(loaded, recipe.training.seed, request.max_length)
-    before = weights_digest(loaded.model)
-    run.events.append("phase", name=f"unlearn with {recipe.name}")
+    digest = weights_digest(loaded.model)
     work = Work(
         recipe=recipe,
         model=loaded.model.float(),  # small updates vanish in half precision; the result is saved in the saved dtype
+        build=lambda: load_model(start).model.float(),
         tokenizer=loaded.tokenizer,
         splits=splits,
         run=run,
@@ -176,19 +190,38 @@ def _make_model(request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder
         stop_requested=stop_requested,
         secret=bytes.fromhex(DataKey.load_or_create(run.root).hmac("policy")),
     )
+    return Prepared(work, digest, dtype)
+
+
+def _train_along(request: Request, recipe: Recipe, inputs: Inputs) -> Finished:
+    """What every process of a launch but the first does: its share of the training, and no writing."""
+    meet()
+    run = RunFolder.watch(request.out)
+    with stop_on_signal() as stop_requested:
+        if not model_is_saved(run):
+            produce(_prepare(request, recipe, inputs, run, stop_requested).work)
+    return Finished(run, None)
+
+
+def _make_model(
+    request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]
+) -> None:
+    run.set_state("running")
+    run.events.append("phase", name="load the model")
+    work, before, dtype = _prepare(request, recipe, inputs, run, stop_requested)
+    run.events.append("phase", name=f"unlearn with {recipe.name}")
     began = time.perf_counter()
-    try:
-        product = produce(work)
-    except DivergedError as trouble:
-        save_model(loaded.model, loaded.tokenizer, run.model, dtype=dtype, replace=True)
-        run.set_state("diverged", reason=str(trouble))
-        raise
+    product = produce(work)
     seconds = time.perf_counter() - began
+    if product.trouble is not None:
+        save_model(product.model, work.tokenizer, run.model, dtype=dtype, replace=True)
+        run.set_state("diverged", reason=str(product.trouble))
+        raise product.trouble
     if product.policy is not None:
         atomic.write_json(run.root / "policy.json", product.policy.to_plain())
         digest = None
     else:
-        digest = _save_and_reload(product.model, loaded.tokenizer, run, dtype)
+        digest = _save_and_reload(product.model, work.tokenizer, run, dtype)
         if digest == before:
             run.events.append("warning", text="The weights did not change; the method did nothing.")
     run.events.append(
@@ -203,9 +236,11 @@ def _make_model(request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder
         remove_traces(run)
 
 
-def _self_records(loaded: Any, seed: int, max_length: int) -> list[Record]:
-    texts = sample_texts(
-        loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
+def _self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Record]:
+    texts = shared(
+        lambda: sample_texts(
+            loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
+        )
     )
     return [
         Record(index=index, split="retain", kind="text", answer=Secret(text, f"retain record {index}"))
