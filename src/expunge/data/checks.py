@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.storage.plain import to_json
+from expunge.storage.secret import Secret
 
 
 class SplitReport(NamedTuple):
@@ -53,6 +55,23 @@ def fingerprint(record: Record) -> bytes:
     prompts = [turn.content for turn in record.messages] if record.prompt is None else [record.prompt]
     parts = [secret.reveal() for secret in (*prompts, record.answer)]
     return hashlib.sha256("\x1f".join(map(_normal, parts)).encode("utf-8", "surrogatepass")).digest()
+
+
+def content_digest(record: Record) -> bytes:
+    """Digest of everything in a record that a number may depend on, to the letter: wordings, forms, subject, weight."""
+    turns = [(turn.role, turn.content.reveal()) for turn in record.messages]
+    forms = {
+        name: [(_open(one.prompt), one.answer.reveal()) for one in variants]
+        for name, variants in record.variants.items()
+    }
+    wordings = (record.paraphrased_question, record.paraphrased_answer, *record.perturbed_answers)
+    own = (record.kind, _open(record.prompt), record.answer.reveal(), _open(record.subject), record.weight)
+    whole = to_json([own, turns, [_open(wording) for wording in wordings], forms])
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
+
+
+def _open(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.reveal()
 
 
 def _normal(text: str) -> str:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from expunge.data.files import Limits as Limits
 from expunge.data.files import Unusable, read_items
-from expunge.data.record import Kind, Message, Record
+from expunge.data.record import FORMS, Kind, Message, Record, Variant
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
+OWN_COLUMNS = {"trained", "paraphrased_question", "paraphrased_answer", "perturbed_answer"}  # not under ``forms``
 SHAPES = '{"text"}, {"prompt", "completion"}, {"question", "answer"} or {"messages"}'
 
 
@@ -93,6 +94,7 @@ def _record(item: Any, split: str, index: int) -> Record:
         paraphrased_question=_optional(item, "paraphrased_question", label),
         paraphrased_answer=_optional(item, "paraphrased_answer", label),
         perturbed_answers=_texts(item, "perturbed_answer", label),
+        variants=_variants(item, label),
     )
 
 
@@ -135,10 +137,30 @@ def _optional(item: Mapping[str, Any], key: str, label: str) -> Secret | None:
 
 def _texts(item: Mapping[str, Any], key: str, label: str) -> tuple[Secret, ...]:
     value = item.get(key)
-    if value is None:
-        return ()
-    values = value if isinstance(value, list) else [value]
-    return tuple(_text(one, key, label) for one in values)
+    return () if value is None else tuple(_text(one, key, label) for one in _as_list(value))
+
+
+def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, ...]]:
+    """Reads ``forms``: name to a list of ``{"question", "answer"}`` (or ``{"text"}`` for running text)."""
+    given = item.get("forms")
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(name in FORMS and name not in OWN_COLUMNS for name in given):
+        raise Unusable(f"forms is not an object with names among {', '.join(set(FORMS) - OWN_COLUMNS)}")
+    return {name: tuple(_variant(one, label) for one in _as_list(value)) for name, value in given.items()}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _variant(value: Any, label: str) -> Variant:
+    if not isinstance(value, Mapping):
+        raise Unusable("a form is not an object")
+    body = _body(value, label)
+    if body.kind == "messages":
+        raise Unusable("a form is a conversation")
+    return Variant(answer=body.answer, prompt=body.prompt)
 
 
 def _weight(item: Mapping[str, Any]) -> float:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
 Kind = Literal["text", "completion", "qa", "messages"]
-FORMS = ("trained", "paraphrased_question", "paraphrased_answer", "perturbed_answer")
+
+# Every way to ask for what a record says. A model that forgot one of them only did not forget.
+FORMS = {
+    "trained": "the record as it was trained on",
+    "paraphrased_question": "the question in other words",
+    "paraphrased_answer": "the answer in other words",
+    "perturbed_answer": "wrong answers of the same shape",
+    "cloze": "the value left out of the statement",
+    "multiple_choice": "a choice of four, answered by its letter",
+    "reverse": "who is meant, asked from the value",
+    "multi_hop": "asked through another person or fact",
+    "yes_no": "whether a statement is true",
+    "biography": "running text that holds the value",
+    "second_language": "the question in another language",
+    "prefix": "the answer begun and to be continued",
+    "casing": "the question in capital letters",
+    "truncation": "the question without its end",
+    "decoy": "format-preserving decoys of the value, never seen by any model",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +37,14 @@ class Message:
 
     role: str
     content: Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """Another prompt and answer for the same fact; ``prompt`` is None for running text."""
+
+    answer: Secret
+    prompt: Secret | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +64,7 @@ class Record:
         paraphrased_question: the question in other words.
         paraphrased_answer: the answer in other words.
         perturbed_answers: wrong answers of the same form.
+        variants: further forms of the fact by name, see ``FORMS``.
     """
 
     index: int
@@ -51,6 +79,7 @@ class Record:
     paraphrased_question: Secret | None = None
     paraphrased_answer: Secret | None = None
     perturbed_answers: tuple[Secret, ...] = ()
+    variants: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
 
     def with_answer(self, answer: str) -> Record:
         """Returns this record with another answer, for relabelling."""
@@ -59,8 +88,8 @@ class Record:
     def forms(self, form: str) -> tuple[Record, ...]:
         """Returns the records to score for one form of this record; empty when it has no such form.
 
-        ``trained`` is the record itself, ``paraphrased_question`` and ``paraphrased_answer`` replace one side, and
-        ``perturbed_answer`` gives one record for each wrong answer.
+        ``trained`` is the record itself, ``paraphrased_question`` and ``paraphrased_answer`` replace one side,
+        ``perturbed_answer`` gives one record for each wrong answer, and the others give one for each variant.
 
         Raises:
             InputError: a form that does not exist.
@@ -73,4 +102,13 @@ class Record:
             return () if self.paraphrased_answer is None else (replace(self, answer=self.paraphrased_answer),)
         if form == "perturbed_answer":
             return tuple(replace(self, answer=answer) for answer in self.perturbed_answers)
-        raise InputError(f"There is no form {form!r}; known: {', '.join(FORMS)}.")
+        if form not in FORMS:
+            raise InputError(f"There is no form {form!r}; known: {', '.join(FORMS)}.")
+        return tuple(self._as(variant) for variant in self.variants.get(form, ()))
+
+    def _as(self, variant: Variant) -> Record:
+        kind: Kind = "text" if variant.prompt is None else "qa" if self.kind == "text" else self.kind
+        if kind == "messages":
+            question = Message(role="user", content=variant.prompt or variant.answer)
+            return replace(self, answer=variant.answer, messages=(*self.messages[:-1], question), variants={})
+        return replace(self, kind=kind, prompt=variant.prompt, answer=variant.answer, messages=(), variants={})

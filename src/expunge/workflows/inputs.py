@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.config import Choice
-from expunge.data.checks import fingerprint
+from expunge.data.checks import content_digest
 from expunge.data.reader import Rejection, read_records
 from expunge.data.record import Record
 from expunge.errors import InputError
@@ -55,7 +54,7 @@ def data_summary(splits: Mapping[str, Sequence[Record]], key: DataKey) -> dict[s
         split: {
             "records": len(records),
             "subjects": len({record.subject for record in records if record.subject is not None}) or None,
-            "hmac": key.hmac_many(hashlib.sha256(fingerprint(record)).hexdigest() for record in records),
+            "hmac": key.hmac_many(content_digest(record).hex() for record in records),
         }
         for split, records in splits.items()
     }
