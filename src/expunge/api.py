@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from expunge.workflows.audit import AuditRequest, audit
+from expunge.workflows.bench import Bench, BenchRequest, bench
 from expunge.workflows.demo import demo
 from expunge.workflows.load import load
 from expunge.workflows.plan import Plan, plan
 from expunge.workflows.unlearn import Finished, Request, unlearn
 
-__all__ = ["AuditRequest", "Finished", "Plan", "Request", "audit", "demo", "load", "plan", "unlearn"]
+__all__ = [
+    "AuditRequest",
+    "Bench",
+    "BenchRequest",
+    "Finished",
+    "Plan",
+    "Request",
+    "audit",
+    "bench",
+    "demo",
+    "load",
+    "plan",
+    "unlearn",
+]

@@ -11,6 +11,7 @@ import typer
 import expunge
 from expunge.cli import doctor, environment, output
 from expunge.cli.audit import audit
+from expunge.cli.bench import bench
 from expunge.cli.demo import demo
 from expunge.cli.list import list_names
 from expunge.cli.show import show
@@ -33,6 +34,7 @@ app.command("demo")(demo)
 app.command("unlearn")(unlearn)
 app.command("audit")(audit)
 app.command("plan")(plan)
+app.command("bench")(bench)
 app.command("list")(list_names)
 app.command("show")(show)
 app.command("doctor")(doctor.doctor)

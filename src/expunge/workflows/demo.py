@@ -69,25 +69,21 @@ def train_pair(benchmark: Fictional, out: Path) -> None:
     # A fresh interpreter for each: forking a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=min(len(missing), os.cpu_count() or 1), mp_context=context) as pool:
-        jobs = [
-            pool.submit(train_model, benchmark.preset, benchmark.seed, out / role, role == "retrained")
-            for role in missing
-        ]
+        jobs = [pool.submit(train_model, benchmark, out / role, role == "retrained") for role in missing]
         for job in jobs:
             job.result()
 
 
-def train_model(preset: str, seed: int, folder: Path, without_forget: bool) -> None:
+def train_model(benchmark: Fictional, folder: Path, without_forget: bool) -> None:
     """Trains one model of the benchmark from scratch and saves it.
 
     The retrained model has the same start, order and steps; the forget rows are left out of their batches.
     """
     harden_umask()
     torch.set_num_threads(1)
-    benchmark = Fictional(preset=preset, seed=seed)  # type: ignore[arg-type]
     splits = benchmark.splits()
     tokenizer = benchmark.tokenizer()
-    model = build_model(benchmark.model_config(tokenizer), seed)
+    model = build_model(benchmark.model_config(tokenizer), benchmark.seed)
     kept: list[Record] = [row for name in benchmark.training_splits if name != "forget" for row in splits[name]]
     keep, forget = (encode_all(rows, tokenizer, max_length=MAX_LENGTH).examples for rows in (kept, splits["forget"]))
     recipe = benchmark.recipe
@@ -107,7 +103,7 @@ def train_model(preset: str, seed: int, folder: Path, without_forget: bool) -> N
                 weight_decay=recipe.weight_decay,
                 max_grad_norm=recipe.max_grad_norm,
                 checkpoint_every=0,
-                seed=seed,
+                seed=benchmark.seed,
             ),
             pad_id=pad_id(tokenizer),
         )

@@ -1,0 +1,89 @@
+"""Runs jobs in processes of this machine, one thread each unless told otherwise."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from expunge.errors import ExpungeError, ResourceError
+from expunge.storage.run import harden_umask
+
+Work = Callable[[Any], None]
+
+
+class Job(NamedTuple):
+    """A name for logs, and what the work is handed; plain data, since it is sent to another process."""
+
+    name: str
+    argument: Any
+
+
+class Outcome(NamedTuple):
+    """How a job ended: ``trouble`` is None, or one line that holds no record text."""
+
+    job: str
+    trouble: str | None
+
+
+def run_jobs(jobs: Sequence[Job], work: Work, *, workers: int | None = None, threads: int = 1) -> Iterator[Outcome]:
+    """Runs ``work`` on every job and yields outcomes as they come; a job that fails stops no other.
+
+    Args:
+        jobs: in the order in which they are begun.
+        work: a function of a module, since it is found by name in the other process.
+        workers: processes at a time; None for as many as there are cores.
+        threads: threads of each.
+
+    Raises:
+        ResourceError: a process died without a word, as it does when memory runs out.
+    """
+    count = min(workers or os.cpu_count() or 1, len(jobs))
+    if not count:
+        return
+    # A fresh interpreter for each process: forking one that has used torch's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_prepare, initargs=(threads,)) as pool:
+        running: dict[Future[str | None], str] = {pool.submit(_attempt, work, job.argument): job.name for job in jobs}
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield Outcome(running.pop(future), future.result())
+        except BrokenProcessPool:
+            raise ResourceError(
+                "A process of the pool died, most likely for want of memory; run again with fewer --workers. "
+                "Finished jobs are kept."
+            ) from None
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _prepare(threads: int) -> None:
+    harden_umask()
+    torch.set_num_threads(threads)
+
+
+def _attempt(work: Work, argument: Any) -> str | None:
+    """Runs one job in the other process; what it raises becomes a line, since tracebacks may hold record text."""
+    try:
+        work(argument)
+    except ExpungeError as error:
+        return str(error)
+    except Exception as error:
+        return f"a bug: {type(error).__name__} in {_place(error)}"
+    return None
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "unknown" if trace is None else f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -1,0 +1,271 @@
+"""One table over many runs: a row for each method, means over seeds, and sentences written from the numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from expunge.config import to_plain
+from expunge.reports.record import RunRecord
+from expunge.storage import atomic
+from expunge.storage.plain import to_json
+
+MARGIN = "margin"  # name of the equivalence margin among a record's thresholds
+STRENGTH, OTHER_FORM, ACCURACY, PROBABILITY, MEMBERSHIP, SAID = (
+    "extraction strength",
+    "worst other form",
+    "exact memorisation",
+    "probability",
+    "membership AUC",
+    "ROUGE-L",
+)
+MEASURES = (STRENGTH, OTHER_FORM, ACCURACY, PROBABILITY, MEMBERSHIP, SAID)
+KEPT = ("retain", "world_facts")  # splits that utility is read on
+UTILITY = ("exact_memorisation", "rouge")  # the second where a policy hides the first
+
+
+class Triple(NamedTuple):
+    """One measure of the original, the retrained and the judged model; NaN where it was not computed."""
+
+    original: float
+    retrained: float
+    own: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRow:
+    """One run.
+
+    Attributes:
+        method: registry name.
+        seed: of the run.
+        verdict: word, or ``failed``.
+        seconds: of unlearning, audit not included.
+        measures: forget measures by name, see ``MEASURES``.
+        utility: token accuracy on kept splits relative to the original's, the worst split; ROUGE-L for a policy.
+        margin: equivalence margin of the verdict.
+        trouble: why there is no record.
+    """
+
+    method: str
+    seed: int
+    verdict: str
+    seconds: float
+    measures: Mapping[str, Triple] = field(default_factory=dict)
+    utility: float = math.nan
+    margin: float = 0.05
+    trouble: str | None = None
+
+
+def parse_label(label: str) -> tuple[str, dict[str, str]]:
+    """Splits a recorded name such as ``mia_min_k(split=forget, k=0.2)`` into name and settings."""
+    name, _, rest = label.partition("(")
+    return name, dict(re.findall(r"(\w+)=([^,)]+)", rest))
+
+
+def row_of(record: RunRecord, *, method: str, seed: int) -> BenchRow:
+    """Reads the few numbers of one record that the table shows."""
+    judged = "policy" if "policy" in record.columns else "unlearned"
+    scores = {(*_key(score["label"]), score["role"]): float(score["value"]) for score in record.scores}
+
+    def triple(name: str, form: str) -> Triple:
+        found = (scores.get((name, "forget", form, role), math.nan) for role in ("original", "retrained", judged))
+        return Triple(*found)
+
+    forms = {form for name, split, form, _ in scores if (name, split) == ("extraction_strength", "forget")}
+    found = [triple("extraction_strength", form) for form in sorted(forms - {"trained"})]
+    others = [one for one in found if not math.isnan(one.own - one.retrained)]
+    return BenchRow(
+        method=method,
+        seed=seed,
+        verdict=record.verdict["word"],
+        seconds=float(record.run["seconds"]),
+        measures={
+            STRENGTH: triple("extraction_strength", "trained"),
+            OTHER_FORM: max(others, key=lambda one: abs(one.own - one.retrained), default=Triple(*[math.nan] * 3)),
+            ACCURACY: triple("exact_memorisation", "trained"),
+            PROBABILITY: triple("probability", "trained"),
+            MEMBERSHIP: triple("mia_loss", ""),
+            SAID: triple("rouge", "trained"),
+        },
+        utility=_utility(scores, judged),
+        margin=float(record.thresholds[MARGIN]),
+    )
+
+
+def _key(label: str) -> tuple[str, str, str]:
+    name, settings = parse_label(label)
+    return name, settings.get("split", ""), settings.get("form", "")
+
+
+def _utility(scores: Mapping[tuple[str, str, str, str], float], judged: str) -> float:
+    for name in UTILITY:
+        pairs = [[scores.get((name, split, "trained", role)) for role in ("original", judged)] for split in KEPT]
+        ratios = [own / original for original, own in pairs if original and own is not None]
+        if ratios:
+            return min(ratios)
+    return math.nan
+
+
+class Summary(NamedTuple):
+    """A method over its seeds: means and ranges of what its runs found."""
+
+    method: str
+    rows: list[BenchRow]
+
+    def values(self, measure: str, column: str = "own") -> list[float]:
+        """Numbers of one measure that are known."""
+        found = (getattr(row.measures[measure], column) for row in self.rows if measure in row.measures)
+        return [value for value in found if not math.isnan(value)]
+
+    @property
+    def utilities(self) -> list[float]:
+        """Utility of each run, where it is known."""
+        return [row.utility for row in self.rows if not math.isnan(row.utility)]
+
+    def within(self, measure: str) -> tuple[int, int]:
+        """Runs whose measure is within the margin of the retrained model, and runs where both are known."""
+        pairs = [(row.measures[measure], row.margin) for row in self.rows if measure in row.measures]
+        known = [
+            (abs(one.own - one.retrained), margin) for one, margin in pairs if not math.isnan(one.own - one.retrained)
+        ]
+        return sum(gap <= margin for gap, margin in known), len(known)
+
+
+def summaries(rows: Iterable[BenchRow]) -> list[Summary]:
+    """Groups rows by method, in order of appearance."""
+    found: dict[str, list[BenchRow]] = {}
+    for row in rows:
+        found.setdefault(row.method, []).append(row)
+    return [Summary(method, its) for method, its in found.items()]
+
+
+def shown(values: Sequence[float]) -> str:
+    """Mean, with the range where there are several."""
+    if not values:
+        return "-"
+    middle = f"{statistics.fmean(values):.3g}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.3g} to {max(values):.3g})"
+
+
+def table(rows: Sequence[BenchRow]) -> list[list[str]]:
+    """Header and one line for each method; the first two lines are the models that all are compared with."""
+    header = ["method", *MEASURES, "utility", "seconds", "verdicts"]
+    lines = [header]
+    whole = Summary("", list(rows))
+    for column in ("original", "retrained"):
+        lines.append([column, *(shown(whole.values(measure, column)) for measure in MEASURES), "", "", ""])
+    for one in summaries(rows):
+        words = [row.verdict for row in one.rows]
+        counted = ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
+        cells = [shown(one.values(measure)) for measure in MEASURES]
+        seconds = [row.seconds for row in one.rows if not math.isnan(row.seconds)]
+        lines.append([one.method, *cells, shown(one.utilities), shown(seconds), counted])
+    return lines
+
+
+def paragraph(summary: Summary) -> str:
+    """What a method did well and badly, in sentences that each rest on a number of the table."""
+    if not any(row.trouble is None for row in summary.rows):
+        return f"{summary.method}: no run ended with a record ({summary.rows[0].trouble})"
+    sentences = [
+        _forgetting(summary),
+        *_other_form(summary),
+        *_membership(summary),
+        *_cost(summary),
+    ]
+    failed = [row for row in summary.rows if row.trouble is not None]
+    if failed:
+        sentences.append(f"{len(failed)} of {len(summary.rows)} runs ended without a record.")
+    return f"{summary.method}: {' '.join(sentences)}"
+
+
+def _forgetting(summary: Summary) -> str:
+    own, known = summary.values(STRENGTH), summary.values(STRENGTH, "retrained")
+    if not own:
+        said, before = statistics.fmean(summary.values(SAID)), statistics.fmean(summary.values(SAID, "original"))
+        return (
+            f"what is said overlaps the answers by {said:.2f} (ROUGE-L; {before:.2f} before); the weights are the "
+            "original's, so whoever holds them has everything."
+        )
+    within, count = summary.within(STRENGTH)
+    before = statistics.fmean(summary.values(STRENGTH, "original"))
+    text = f"extraction strength went from {before:.2f} to {statistics.fmean(own):.2f}"
+    if not known:
+        return f"{text}; there is no retrained model to compare with."
+    gap = statistics.fmean(own) - statistics.fmean(known)
+    where = f"within the margin of the retrained model in {within} of {count} runs"
+    return f"{text} (retrained {statistics.fmean(known):.2f}, mean distance {gap:+.2f}), {where}."
+
+
+def _other_form(summary: Summary) -> list[str]:
+    own, known = summary.values(OTHER_FORM), summary.values(OTHER_FORM, "retrained")
+    if not own or not known:
+        return []
+    gap = statistics.fmean(own) - statistics.fmean(known)
+    if abs(gap) <= summary.rows[0].margin:
+        return ["The worst of the other forms is no further from the retrained model than the margin."]
+    side = "still gives away" if gap > 0 else "is answered worse than by the retrained model, by"
+    return [f"The worst of the other forms {side} {abs(gap):.2f}."]
+
+
+def _membership(summary: Summary) -> list[str]:
+    own, known = summary.values(MEMBERSHIP), summary.values(MEMBERSHIP, "retrained")
+    if not own or not known:
+        return []
+    left, right = statistics.fmean(own), statistics.fmean(known)
+    if abs(left - right) <= summary.rows[0].margin:
+        return [f"Membership inference finds no more than in the retrained model (AUC {left:.2f})."]
+    side = "recognises the forget records as members" if left > right else "recognises them as unusually unlikely"
+    return [f"Membership inference still {side} (AUC {left:.2f}, retrained {right:.2f})."]
+
+
+def _cost(summary: Summary) -> list[str]:
+    found = []
+    if summary.utilities:
+        worst = min(summary.utilities)
+        kept = "keeps" if worst >= 0.95 else "costs utility: it keeps"
+        found.append(
+            f"It {kept} {statistics.fmean(summary.utilities):.3f} of the original's accuracy (least {worst:.3f})."
+        )
+    seconds = [row.seconds for row in summary.rows if not math.isnan(row.seconds)]
+    if seconds:
+        found.append(f"Unlearning took {statistics.fmean(seconds):.1f} s.")
+    return found
+
+
+def to_markdown(rows: Sequence[BenchRow], *, title: str) -> str:
+    """The table and the paragraphs as Markdown."""
+    header, *lines = table(rows)
+    seeds = sorted({row.seed for row in rows})
+    marks = [" | ".join(cells) for cells in (header, ["---"] * len(header), *lines)]
+    text = "\n".join(f"| {line} |" for line in marks)
+    said = "\n".join(f"- {paragraph(one)}" for one in summaries(rows))
+    note = f"Means over seeds {', '.join(map(str, seeds))}, ranges in brackets."
+    return f"## {title}\n\n{note}\n\n{text}\n\n{said}\n"
+
+
+def to_csv(rows: Sequence[BenchRow]) -> str:
+    """One line for each run, measure and model."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["method", "seed", "verdict", "seconds", "utility", "measure", "original", "retrained", "own"])
+    for row in rows:
+        for measure, values in row.measures.items():
+            writer.writerow([row.method, row.seed, row.verdict, row.seconds, row.utility, measure, *values])
+    return out.getvalue()
+
+
+def write_bench(folder: Path, rows: Sequence[BenchRow], *, title: str) -> None:
+    """Writes ``results.jsonl``, ``results.csv`` and ``results.md``."""
+    lines = "".join(f"{to_json(to_plain(row))}\n" for row in rows)
+    atomic.write_text(folder / "results.jsonl", lines)
+    atomic.write_text(folder / "results.csv", to_csv(rows))
+    atomic.write_text(folder / "results.md", to_markdown(rows, title=title))

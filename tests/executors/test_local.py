@@ -1,0 +1,53 @@
+"""The pool runs every job once, keeps on after failures, and says when a process dies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from expunge.errors import InputError, ResourceError
+from expunge.executors.local import Job, run_jobs
+
+
+def work(job: Path) -> None:
+    text = job.read_text()
+    if text == "input":
+        raise InputError("It cannot be used; hand in another.")
+    if text == "bug":
+        raise KeyError("a secret value")
+    if text == "die":
+        os._exit(9)
+    job.with_suffix(".done").write_text(f"{os.getpid()}")
+
+
+def jobs(folder: Path, *texts: str) -> list[Job]:
+    made = []
+    for number, text in enumerate(texts):
+        path = folder / f"{number}.job"
+        path.write_text(text)
+        made.append(Job(text + str(number), path))
+    return made
+
+
+def test_every_job_runs_once_and_failures_stop_no_other(tmp_path):
+    made = jobs(tmp_path, "fine", "input", "bug", "fine")
+    outcomes = dict(run_jobs(made, work, workers=2))
+    assert set(outcomes) == {"fine0", "input1", "bug2", "fine3"}
+    assert outcomes["fine0"] is outcomes["fine3"] is None
+    assert outcomes["input1"] == "It cannot be used; hand in another."
+    assert outcomes["bug2"].startswith("a bug: KeyError in test_local.py:")
+    assert "secret" not in outcomes["bug2"]
+    written = made[0].argument.with_suffix(".done")
+    assert int(written.read_text()) != os.getpid()
+    assert written.stat().st_mode & 0o077 == 0
+
+
+def test_a_dead_process_is_said(tmp_path):
+    with pytest.raises(ResourceError, match="fewer --workers"):
+        list(run_jobs(jobs(tmp_path, "die"), work))
+
+
+def test_no_job_is_no_work():
+    assert list(run_jobs([], work)) == []

@@ -1,0 +1,146 @@
+"""The table over many runs: which numbers it takes, how it puts them together, and what it says of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+import pytest
+
+from expunge.reports.bench import (
+    MEMBERSHIP,
+    OTHER_FORM,
+    SAID,
+    STRENGTH,
+    BenchRow,
+    Summary,
+    Triple,
+    paragraph,
+    parse_label,
+    row_of,
+    shown,
+    table,
+    to_csv,
+    to_markdown,
+)
+from expunge.reports.record import RunRecord
+
+
+def record(scores: dict[str, dict[str, float]], *, columns: list[str]) -> RunRecord:
+    plain = [
+        {"label": label, "role": role, "value": value} for label, of in scores.items() for role, value in of.items()
+    ]
+    empty: dict[str, object] = {name: {} for name in ("model", "method", "axes", "training", "data")}
+    return RunRecord(
+        schema_version=1,
+        expunge="0",
+        finished="",
+        **empty,
+        run={"seconds": 3.0},
+        result=None,
+        columns=columns,
+        scores=plain,
+        gaps=[],
+        omitted=[],
+        verdict={"word": "partly removed"},
+        thresholds={"margin": 0.05},
+        limits=[],
+    )
+
+
+def roles(original: float, retrained: float, own: float, judged: str = "unlearned") -> dict[str, float]:
+    return {"original": original, "retrained": retrained, judged: own}
+
+
+SCORES = {
+    "extraction_strength(split=forget, form=trained)": roles(1.0, 0.1, 0.12),
+    "extraction_strength(split=forget, form=cloze)": roles(0.8, 0.1, 0.4),
+    "extraction_strength(split=forget, form=reverse)": roles(0.8, 0.3, 0.35),
+    "extraction_strength(split=retain, form=trained)": roles(1.0, 1.0, 0.2),
+    "exact_memorisation(split=forget, form=trained)": roles(1.0, 0.3, 0.4),
+    "exact_memorisation(split=retain, form=trained)": roles(1.0, 1.0, 0.9),
+    "exact_memorisation(split=world_facts, form=trained)": roles(0.8, 0.8, 0.76),
+    "mia_loss(split=forget, against=holdout)": roles(1.0, 0.5, 0.9),
+    "rouge(split=forget, form=trained, max_new_tokens=64)": roles(1.0, 0.2, 0.2),
+    "rouge(split=retain, form=trained, max_new_tokens=64)": roles(1.0, 1.0, 0.5),
+}
+
+
+def test_a_row_takes_the_right_numbers():
+    row = row_of(record(SCORES, columns=["original", "retrained", "unlearned"]), method="npo", seed=3)
+    assert row.measures[STRENGTH] == Triple(1.0, 0.1, 0.12)
+    assert row.measures[OTHER_FORM] == Triple(0.8, 0.1, 0.4)  # the furthest from the retrained model
+    assert row.measures[MEMBERSHIP] == Triple(1.0, 0.5, 0.9)
+    assert row.utility == pytest.approx(0.9)  # the worse of 0.9 and 0.95
+    assert (row.method, row.seed, row.verdict, row.seconds) == ("npo", 3, "partly removed", 3.0)
+
+
+def test_a_policy_is_read_through_its_text():
+    scores = {
+        label: {"policy" if role == "unlearned" else role: value for role, value in of.items() if role != "unlearned"}
+        for label, of in SCORES.items()
+    }
+    scores["rouge(split=forget, form=trained, max_new_tokens=64)"] = roles(1.0, 0.2, 0.05, "policy")
+    scores["rouge(split=retain, form=trained, max_new_tokens=64)"] = roles(1.0, 1.0, 0.98, "policy")
+    row = row_of(record(scores, columns=["original", "retrained", "policy"]), method="guardrail", seed=0)
+    assert math.isnan(row.measures[STRENGTH].own)
+    assert row.measures[SAID].own == 0.05
+    assert row.utility == pytest.approx(0.98)
+    assert "overlaps the answers by 0.05" in paragraph(Summary("guardrail", [row]))
+
+
+def rows() -> list[BenchRow]:
+    def row(method: str, seed: int, strength: float, auc: float, utility: float) -> BenchRow:
+        measures = {STRENGTH: Triple(1.0, 0.1, strength), MEMBERSHIP: Triple(1.0, 0.5, auc)}
+        return BenchRow(
+            method=method, seed=seed, verdict="partly removed", seconds=2.0, measures=measures, utility=utility
+        )
+
+    return [row("a", 0, 0.12, 0.9, 0.99), row("a", 1, 0.2, 0.5, 0.97), row("b", 0, 0.1, 0.1, 0.4)]
+
+
+def test_means_ranges_and_runs_within_the_margin():
+    summary = Summary("a", rows()[:2])
+    assert shown(summary.values(STRENGTH)) == "0.16 (0.12 to 0.2)"
+    assert summary.within(STRENGTH) == (1, 2)
+    assert summary.within(OTHER_FORM) == (0, 0)
+    assert shown([]) == "-"
+    assert shown([0.5]) == "0.5"
+
+
+def test_sentences_follow_the_numbers():
+    good, bad = paragraph(Summary("a", rows()[:2])), paragraph(Summary("b", rows()[2:]))
+    assert "from 1.00 to 0.16 (retrained 0.10, mean distance +0.06), within the margin" in good
+    assert "in 1 of 2 runs" in good
+    assert "recognises the forget records as members (AUC 0.70, retrained 0.50)" in good
+    assert "It keeps 0.980" in good
+    assert "unusually unlikely (AUC 0.10, retrained 0.50)" in bad
+    assert "costs utility: it keeps 0.400" in bad
+
+
+def test_a_run_that_failed_is_a_row_and_is_said():
+    failed = BenchRow(method="a", seed=2, verdict="failed", seconds=math.nan, trouble="it diverged")
+    lines = table([*rows()[:2], failed])
+    assert lines[3][0] == "a"
+    assert lines[3][-1] == "partly removed 2, failed 1"
+    assert "1 of 3 runs ended without a record." in paragraph(Summary("a", [*rows()[:2], failed]))
+    assert paragraph(Summary("a", [failed])) == "a: no run ended with a record (it diverged)"
+
+
+def test_files_hold_every_number():
+    back = list(csv.DictReader(io.StringIO(to_csv(rows()))))
+    assert len(back) == 6
+    assert {(line["method"], line["seed"], line["measure"], float(line["own"])) for line in back} >= {
+        ("a", "1", STRENGTH, 0.2),
+        ("b", "0", MEMBERSHIP, 0.1),
+    }
+    text = to_markdown(rows(), title="t")
+    assert text.startswith("## t\n")
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_labels_are_taken_apart():
+    assert parse_label("mia_min_k(split=forget, k=0.2)") == ("mia_min_k", {"split": "forget", "k": "0.2"})
+    assert parse_label("plain") == ("plain", {})
