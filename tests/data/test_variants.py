@@ -88,3 +88,13 @@ def test_only_known_forms_exist():
 def test_everything_that_decides_a_number_is_in_the_digest(change):
     assert content_digest(replace(qa(), **change)) != content_digest(qa())
     assert content_digest(replace(qa(), index=5, split="retain", id=secret("i"))) == content_digest(qa())
+
+
+def test_a_paraphrased_question_is_asked_whatever_the_shape():
+    asked = {"paraphrased_question": secret("other")}
+    assert qa(**asked).forms("paraphrased_question")[0].prompt.reveal() == "other"
+    turns = (Message(role="system", content=secret("s")), Message(role="user", content=secret("q")))
+    chat = Record(index=0, split="forget", kind="messages", answer=secret("a"), messages=turns, **asked)
+    assert [turn.content.reveal() for turn in chat.forms("paraphrased_question")[0].messages] == ["s", "other"]
+    text = Record(index=0, split="forget", kind="text", answer=secret("a"), **asked)
+    assert text.forms("paraphrased_question") == ()

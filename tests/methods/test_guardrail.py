@@ -63,3 +63,11 @@ def test_nonsense_is_refused():
         Guardrail(filter_input=False, filter_output=False)
     with pytest.raises(InputError, match="at least 1"):
         Guardrail(words=0)
+
+
+def test_a_one_word_answer_is_found_inside_a_sentence():
+    made = Guardrail(filter_input=False).wrap([qa(0, "Who is it?", "Quorvek")], RETAIN, KEY)
+    assert made.generate(["It is Quorvek, of course"], echo) == ["I don't know."]
+    assert made.generate(["It is Pell, of course"], echo) == ["It is Pell, of course"]
+    common = Guardrail(filter_input=False).wrap([qa(0, "Who is it?", "town")], RETAIN, KEY)
+    assert common.generate(["a town by the sea"], echo) == ["a town by the sea"]  # the retain set says it too

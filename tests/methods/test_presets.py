@@ -89,3 +89,31 @@ def test_task_vector_by_hand():
 def test_task_vector_refuses_another_layout():
     with pytest.raises(InputError, match="layout"):
         TaskVector().edit(llama(), EditTask(helpers={"reinforced": dict(llama(hidden=64).named_parameters())}))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("retrain", {"parameters": "lora"}),
+        ("retrain", {"retain_term": "kl"}),
+        ("task_vector", {"learning_rate": 1.0}),
+        ("task_vector", {"optimizer": "sgd"}),
+        ("guardrail", {"learning_rate": 1.0}),
+    ],
+)
+def test_what_a_method_makes_no_use_of_is_refused(method, changes):
+    with pytest.raises(InputError, match=f"makes no use of '{next(iter(changes))}'"):
+        resolve(method, changes)
+
+
+@pytest.mark.parametrize("name", ["forget_weight", "retain_weight"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weights_of_terms_that_cannot_be_meant_are_refused(name, value):
+    with pytest.raises(InputError, match=name):
+        resolve("npo", {name: value})
+
+
+@pytest.mark.parametrize("method", ["npo", "idk_dpo"])
+def test_a_temperature_is_checked_before_anything_runs(method):
+    with pytest.raises(InputError, match="beta"):
+        resolve(method, {"beta": -1.0})

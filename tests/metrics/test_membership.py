@@ -118,3 +118,14 @@ def test_labels_and_splits():
         "holdout",
         "holdout",
     ]
+
+
+def test_min_k_plus_plus_clamps_the_variance_at_a_millionth():
+    assert min_k_plus_plus(array(-60), np.array([[0.0, 1e-9]]), 1.0) == pytest.approx(-60_000, abs=1e-6)
+
+
+def test_a_saturated_model_is_still_ranked():
+    """All log-probabilities are within 1e-10 of 0, and members are the higher ones."""
+    members, others = -np.arange(1, 5) * 1e-11, -np.arange(5, 9) * 1e-11
+    assert membership_auc(members, others) == 1.0
+    assert membership_auc(members, members * (1 + 1e-14)) == 0.5

@@ -75,3 +75,15 @@ def test_own_answers_and_refusals_of_nonsense():
         IDK(answers=())
     with pytest.raises(InputError, match="Record 7 is plain text"):
         IDK().relabel(record(7, kind="text"), seed=0)
+
+
+def test_a_refusal_keeps_the_white_space_between_prompt_and_completion():
+    def completion(answer: str) -> Record:
+        label = "record 0"
+        return Record(
+            index=0, split="forget", kind="completion", prompt=Secret("It is", label), answer=Secret(answer, label)
+        )
+
+    assert IDK(answers=("No.",)).relabel(completion(" Paris"), seed=0).answer.reveal() == " No."
+    assert IDK(answers=("No.",)).relabel(completion("\n\nParis"), seed=0).answer.reveal() == "\n\nNo."
+    assert IDK(answers=("No.",)).relabel(completion("Paris"), seed=0).answer.reveal() == "No."

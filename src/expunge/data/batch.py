@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-IGNORE = -100  # label of a token whose prediction is not scored
+from expunge.functional.logprobs import IGNORE as IGNORE
+from expunge.functional.logprobs import scored_positions
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ class Batch:
     @property
     def labels_scored_BT(self) -> Tensor:
         """True where a token is scored; column 0 never is."""
-        scored_BT = self.labels_BT.ne(IGNORE)
-        scored_BT[:, 0] = False
-        return scored_BT
+        return scored_positions(self.labels_BT)
 
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on another device."""
@@ -68,8 +67,7 @@ class Batch:
 
     def with_token_weights(self, token_weights_BT: Tensor) -> Batch:
         """Returns the batch with other token weights; zero wherever a token is not scored."""
-        scored_BT = self.token_weights_BT.ne(0)
-        return replace(self, token_weights_BT=token_weights_BT * scored_BT)
+        return replace(self, token_weights_BT=token_weights_BT * self.labels_scored_BT)
 
     def __len__(self) -> int:
         return int(self.input_ids_BT.shape[0])
@@ -93,13 +91,11 @@ def collate(examples: Sequence[Example], pad_id: int, *, length: int | None = No
         input_ids_BT[row, :size] = torch.tensor(example.input_ids)
         attention_mask_BT[row, :size] = 1
         labels_BT[row, :size] = torch.tensor(example.labels)
-    token_weights_BT = labels_BT.ne(IGNORE).float()
-    token_weights_BT[:, 0] = 0  # nothing predicts the first token
     return Batch(
         input_ids_BT=input_ids_BT,
         attention_mask_BT=attention_mask_BT,
         labels_BT=labels_BT,
-        token_weights_BT=token_weights_BT,
+        token_weights_BT=scored_positions(labels_BT).float(),
         weights_B=torch.tensor([example.weight for example in examples], dtype=torch.float32),
         rows_B=torch.tensor([example.row for example in examples]),
     )

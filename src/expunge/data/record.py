@@ -97,7 +97,7 @@ class Record:
         if form == "trained":
             return (self,)
         if form == "paraphrased_question":
-            return () if self.paraphrased_question is None else (replace(self, prompt=self.paraphrased_question),)
+            return () if self.paraphrased_question is None else self._asked(self.paraphrased_question)
         if form == "paraphrased_answer":
             return () if self.paraphrased_answer is None else (replace(self, answer=self.paraphrased_answer),)
         if form == "perturbed_answer":
@@ -105,6 +105,14 @@ class Record:
         if form not in FORMS:
             raise InputError(f"There is no form {form!r}; known: {', '.join(FORMS)}.")
         return tuple(self._as(variant) for variant in self.variants.get(form, ()))
+
+    def _asked(self, question: Secret) -> tuple[Record, ...]:
+        """The same answer to another question; plain text has none."""
+        if self.kind == "text":
+            return ()
+        if self.kind == "messages":
+            return (replace(self, messages=(*self.messages[:-1], Message(role="user", content=question))),)
+        return (replace(self, prompt=question),)
 
     def _as(self, variant: Variant) -> Record:
         kind: Kind = "text" if variant.prompt is None else "qa" if self.kind == "text" else self.kind

@@ -25,6 +25,10 @@ from expunge.models.modes import evaluating
 from expunge.models.reading import read
 from expunge.storage.secret import Secret
 
+IMPOSSIBLE = (
+    -1e4
+)  # nats; log-probability of a token that the model bans, which is minus infinity: differences stay numbers
+
 
 class Pass(NamedTuple):
     """What one forward pass reads: every need of one split and form is answered from it."""
@@ -48,6 +52,7 @@ def answer_needs(
     policy: Policy | None = None,
 ) -> dict[Need, Answer]:
     """Answers needs that read logits or generate."""
+    max_length = loaded.limit(max_length)
     found: dict[Need, Answer] = {}
     passes: dict[Pass, list[Need]] = {}
     for need in needs:
@@ -112,7 +117,7 @@ def _reduce(
     reduced: dict[NeedKind, list[np.ndarray[Any, Any]]] = {}
     for kind in kinds:
         if kind == "token_logps":
-            values = packed_logps(logits_NV, labels_N)
+            values = packed_logps(logits_NV, labels_N).clamp_min(IMPOSSIBLE)
         elif kind == "moments":
             values = torch.stack(moments(logits_NV), dim=-1)
         else:

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expunge.data.record import Record
 from expunge.evaluation.result import Gap, ScoreRecord
@@ -14,7 +15,7 @@ from expunge.functional.statistics import bootstrap_interval
 from expunge.metrics.base import Floats, Metric, Sample, Score
 
 MIN_SUBJECTS = 10  # fewer give no interval
-Clusters = list[list[int]]
+Clusters = list[list[Hashable]]
 
 
 class Bootstrap(NamedTuple):
@@ -29,7 +30,7 @@ def score_record(
 ) -> ScoreRecord:
     """Returns one score with its sizes and, where it has one, its interval."""
     clusters = _clusters(score.samples, splits)
-    low, high = _interval(metric, score, clusters, bootstrap)
+    low, high = _interval(metric, score, clusters, splits, bootstrap)
     return ScoreRecord(
         label=metric.label,
         role=role,
@@ -64,20 +65,50 @@ def gap(
 
     joint = Score((*score.samples, *reference.samples), difference)
     clusters = _clusters(joint.samples, splits)
-    low, high = _interval(metric, joint, clusters, bootstrap)
+    low, high = _interval(metric, joint, clusters, splits, bootstrap)
     return Gap(label=metric.label, role=role, value=joint.value, low=low, high=high, n=_subjects(clusters))
 
 
 def _interval(
-    metric: Metric, score: Score, clusters: Clusters, bootstrap: Bootstrap
+    metric: Metric, score: Score, clusters: Clusters, splits: Mapping[str, Sequence[Record]], bootstrap: Bootstrap
 ) -> tuple[float | None, float | None]:
     if not metric.resampled or _subjects(clusters) < MIN_SUBJECTS:
         return None, None
-    arrays = [sample.values[~np.isnan(sample.values)] for sample in score.samples]
-    interval = bootstrap_interval(
-        arrays, score.statistic, clusters=clusters, resamples=bootstrap.resamples, seed=bootstrap.seed
-    )
+    kept = _kept(score.samples)
+
+    def statistic(*arrays: Floats) -> float:
+        return score.statistic(*(array[~np.isnan(array)] for array in arrays))
+
+    arrays = [sample.values[kept[sample.split]] for sample in score.samples]
+    names = [_names(sample.split, kept[sample.split], splits) for sample in score.samples]
+    interval = bootstrap_interval(arrays, statistic, clusters=names, resamples=bootstrap.resamples, seed=bootstrap.seed)
     return (None, None) if math.isnan(interval.low) else (interval.low, interval.high)
+
+
+def _kept(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:
+    """Records of each split with a number in any sample.
+
+    Samples of one split keep the same records, so that they are drawn together; what one of them lacks is left out
+    after the draw.
+    """
+    kept: dict[str, NDArray[np.bool_]] = {}
+    for sample in samples:
+        known = ~np.isnan(sample.values)
+        kept[sample.split] = kept[sample.split] | known if sample.split in kept else known
+    return kept
+
+
+def _names(split: str, kept: NDArray[np.bool_], splits: Mapping[str, Sequence[Record]]) -> list[Hashable]:
+    """Subject of each kept record; a record without a subject is its own.
+
+    The split is part of the name: the bootstrap draws samples with equal names together, and record 3 of the holdout
+    set is no pair of record 3 of the forget set.
+    """
+    return [
+        (split, row if record.subject is None else record.subject)
+        for row, (record, known) in enumerate(zip(splits[split], kept, strict=True))
+        if known
+    ]
 
 
 def _subjects(clusters: Clusters) -> int:
@@ -86,17 +117,5 @@ def _subjects(clusters: Clusters) -> int:
 
 
 def _clusters(samples: Sequence[Sample], splits: Mapping[str, Sequence[Record]]) -> Clusters:
-    """For each sample the number of the subject of each record with a value; a record without a subject is its own.
-
-    The split is part of a subject's name: the bootstrap draws samples with equal numbers together, and record 3 of the
-    holdout set is no pair of record 3 of the forget set.
-    """
-    numbers: dict[Hashable, int] = {}
-    return [
-        [
-            numbers.setdefault((sample.split, row if record.subject is None else record.subject), len(numbers))
-            for row, (record, value) in enumerate(zip(splits[sample.split], sample.values, strict=True))
-            if not np.isnan(value)
-        ]
-        for sample in samples
-    ]
+    """For each sample the subject of each record that has a number."""
+    return [_names(sample.split, ~np.isnan(sample.values), splits) for sample in samples]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from expunge.config import field_names
 from expunge.data.batch import Example
 from expunge.methods.base import ExactMethod, Spec
 from expunge.methods.finetune import Finetune
@@ -51,7 +52,10 @@ class FitTask:
 @methods.register("retrain")
 @dataclass(frozen=True, kw_only=True)
 class Retrain(ExactMethod):
-    """Trains the base model on everything but the forget set. Exact for this stage, whatever the base had seen."""
+    """Trains the base model on everything but the forget set. Exact for this stage, whatever the base had seen.
+
+    Records are ordered as retain, then forget: the twin of an original that was trained here on the same two files.
+    """
 
     spec: ClassVar[Spec] = Spec(
         guarantee="exact",
@@ -62,6 +66,8 @@ class Retrain(ExactMethod):
         needs=("forget", "retain", "base"),
         paper="Bourtoule et al., 2019, https://arxiv.org/abs/1912.03817, as the baseline",
     )
+
+    takes = frozenset({"optimizer", "stopper", *field_names(Training)})
 
     def fit(self, task: FitTask) -> TrainResult:
         """Trains ``task.model`` in place."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-IGNORE = -100
+IGNORE = -100  # label of a token whose prediction is not scored
 
 
 class TokenLogps(NamedTuple):

@@ -48,7 +48,7 @@ def npo_loss(logps_B: Tensor, ref_logps_B: Tensor, beta: float) -> Tensor:
 
     Source: Zhang et al., 2024, https://arxiv.org/abs/2404.05868.
     """
-    _check_beta(beta)
+    check_beta(beta)
     return -(2 / beta) * logsigmoid(-beta * (logps_B - ref_logps_B))
 
 
@@ -72,12 +72,13 @@ def dpo_loss(chosen_B: Tensor, rejected_B: Tensor, ref_chosen_B: Tensor, ref_rej
     Source: Rafailov et al., 2023, https://arxiv.org/abs/2305.18290; the factor as used for unlearning by Zhang et al.,
     2024, https://arxiv.org/abs/2404.05868.
     """
-    _check_beta(beta)
+    check_beta(beta)
     margin_B = (chosen_B - ref_chosen_B) - (rejected_B - ref_rejected_B)
     return -(2 / beta) * logsigmoid(beta * margin_B)
 
 
-def _check_beta(beta: float) -> None:
+def check_beta(beta: float) -> None:
+    """Refuses an inverse temperature that is not a number above 0."""
     if not 0 < beta < math.inf:
         raise InputError(
             f"beta is an inverse temperature above 0, not {beta}; take a small one, such as 0.01, to come close to "

@@ -128,6 +128,7 @@ class Method(ABC):
     """Base of all methods; a frozen dataclass whose fields are the settings."""
 
     spec: ClassVar[Spec]
+    takes: ClassVar[frozenset[str] | None] = None  # axes and numbers of the loop that it uses; None for all of them
 
     def missing(self, available: frozenset[str]) -> list[str]:
         """Names of declared needs that were not handed in."""
@@ -153,6 +154,11 @@ class LossMethod(Method):
         """State at the first step: tensors that are checkpointed with the run."""
         return {}
 
+    @property
+    def scale(self) -> float:
+        """Largest slope of the forget term in the log-probabilities, for the guard: 1 where it is nats."""
+        return 1.0
+
     @abstractmethod
     def forget_term(self, views: Views, state: State) -> Term:
         """The term that makes the model forget."""
@@ -173,6 +179,8 @@ class EditTask:
 class EditMethod(Method):
     """A method that rewrites weights without a training loop of its own."""
 
+    takes = frozenset({"seed", "batch_size"})  # of the helper models it may have trained
+
     @abstractmethod
     def edit(self, model: Any, task: EditTask) -> None:
         """Changes ``model`` (a transformers causal language model) in place."""
@@ -188,6 +196,8 @@ class ExactMethod(Method):
 
 class InferenceMethod(Method):
     """A method that leaves the weights alone and wraps what the model reads and says."""
+
+    takes = frozenset({"seed"})
 
     @abstractmethod
     def wrap(self, forget: Sequence[Record], retain: Sequence[Record], secret: bytes) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.config import Choice
-from expunge.functional.losses import dpo_loss
+from expunge.functional.losses import check_beta, dpo_loss
 from expunge.methods.base import LossMethod, Spec, State, Views, ViewSpec
 from expunge.methods.preset import Axes, Preset
 from expunge.methods.terms import Term, per_sequence
@@ -39,6 +39,15 @@ class IdkDPO(LossMethod):
     )
 
     beta: float = 0.1  # inverse temperature
+
+    def __post_init__(self) -> None:
+        """Refuses a temperature that has no meaning."""
+        check_beta(self.beta)
+
+    @property
+    def scale(self) -> float:
+        """The loss starts at (2/beta) ln 2, whatever the model."""
+        return max(1.0, 2 / self.beta)
 
     def views(self) -> tuple[ViewSpec, ...]:
         """The true answers and, for the same prompts, the refusals."""

@@ -14,7 +14,7 @@ from expunge.errors import InputError
 from expunge.methods.base import InferenceMethod, Spec
 from expunge.registry import methods
 
-Continue = Callable[[Sequence[tuple[int, str]]], list[str]]
+Continue = Callable[[Sequence[tuple[int, str]]], list[str]]  # (number of a prompt, text) to continuations
 
 
 @methods.register("guardrail")
@@ -56,8 +56,8 @@ class Guardrail(InferenceMethod):
             retain: whose word sequences are always allowed.
             secret: key of the digests, kept with the policy; whoever has both can test guesses, but read nothing.
         """
-        allowed_prompt, allowed_answer = _sequences(retain, self.words, secret)
-        forget_prompt, forget_answer = _sequences(forget, self.words, secret)
+        allowed_prompt, allowed_answer = _sequences(retain, lambda text: _all_digests(text, self.words, secret))
+        forget_prompt, forget_answer = _sequences(forget, lambda text: _digests(text, self.words, secret))
         return GuardrailPolicy(
             settings=self,
             secret=secret,
@@ -117,20 +117,25 @@ class GuardrailPolicy:
 
     def _refuses(self, text: str, digests: frozenset[str], side: str) -> bool:
         active = self.settings.filter_input if side == "input" else self.settings.filter_output
-        return active and not digests.isdisjoint(_digests(text, self.settings.words, self.secret))
+        return active and not digests.isdisjoint(_all_digests(text, self.settings.words, self.secret))
 
 
-def _sequences(records: Iterable[Record], words: int, secret: bytes) -> tuple[set[str], set[str]]:
-    """Digests of the word sequences of all prompts and of all answers; a plain text counts as both."""
+def _sequences(records: Iterable[Record], digests: Callable[[str], set[str]]) -> tuple[set[str], set[str]]:
+    """Digests of all prompts and of all answers; a plain text counts as both."""
     prompts: set[str] = set()
     answers: set[str] = set()
     for record in records:
-        answers |= _digests(record.answer.reveal(), words, secret)
+        answers |= digests(record.answer.reveal())
         asked = [turn.content.reveal() for turn in record.messages]
         asked += [text.reveal() for text in (record.prompt, record.subject) if text is not None]
         for text in asked or [record.answer.reveal()]:
-            prompts |= _digests(text, words, secret)
+            prompts |= digests(text)
     return prompts, answers
+
+
+def _all_digests(text: str, words: int, secret: bytes) -> set[str]:
+    """Digests of all runs of at most ``words`` words: an answer of one word is found inside a sentence too."""
+    return set().union(*(_digests(text, count, secret) for count in range(1, words + 1)))
 
 
 def _digests(text: str, words: int, secret: bytes) -> set[str]:

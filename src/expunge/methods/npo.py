@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from expunge.config import Choice
-from expunge.functional.losses import npo_loss
+from expunge.functional.losses import check_beta, npo_loss
 from expunge.methods.base import LossMethod, Spec, State, Views, ViewSpec
 from expunge.methods.preset import Axes, Preset, Training
 from expunge.methods.terms import Term, per_sequence
@@ -35,6 +35,15 @@ class NPO(LossMethod):
     )
 
     beta: float = 0.1  # inverse temperature; towards 0 this is gradient ascent
+
+    def __post_init__(self) -> None:
+        """Refuses a temperature that has no meaning."""
+        check_beta(self.beta)
+
+    @property
+    def scale(self) -> float:
+        """The loss starts at (2/beta) ln 2, whatever the model."""
+        return max(1.0, 2 / self.beta)
 
     def views(self) -> tuple[ViewSpec, ...]:
         """The forget set, with the original's log-probabilities."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,13 @@ from expunge.errors import InputError, MissingNeedError, UnknownNameError
 from expunge.methods.base import NEED_FLAGS, LossMethod, Method
 from expunge.methods.retain import RetainTerm
 from expunge.registry import methods, retain_terms, suggest
+
+
+def _check(name: str, value: float, *, above: float | None = None) -> None:
+    """Refuses a number that is not finite, negative, or not above a bound."""
+    if not math.isfinite(value) or value < 0 or (above is not None and value <= above):
+        bound = "at least 0" if above is None else f"above {above:g}"
+        raise InputError(f"{name} must be a finite number {bound}, not {value}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +57,12 @@ class Training:
     def __post_init__(self) -> None:
         """Refuses what cannot be meant."""
         for name in ("learning_rate", "epochs", "batch_size", "runaway"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be above 0, not {getattr(self, name)}.")
+            _check(name, getattr(self, name), above=0.0)
+        for name in ("weight_decay", "max_grad_norm", "checkpoint_every"):
+            _check(name, getattr(self, name))
+        for name in ("max_steps", "micro_batch"):
+            if getattr(self, name) is not None:
+                _check(name, getattr(self, name), above=0.0)
         if not 0 <= self.warmup <= 1:
             raise InputError(f"warmup is a share of the steps between 0 and 1, not {self.warmup}.")
 
@@ -67,6 +79,11 @@ class Axes:
     reference: Literal["cached", "frozen", "auto"] = "auto"
     forget_weight: float = 1.0
     retain_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses weights that cannot be meant."""
+        for name in ("forget_weight", "retain_weight"):
+            _check(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +154,7 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
 
     Raises:
         UnknownNameError: a setting that nobody has.
+        InputError: a setting that this method makes no use of.
     """
     preset = preset_of(name)
     cls = methods.get(preset.method.name)
@@ -147,6 +165,9 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     for key, value in (changes or {}).items():
         if key in field_names(cls):
             method[key] = value
+        elif cls.takes is not None and key in (*field_names(Training), *field_names(Axes)) and key not in cls.takes:
+            used = ", ".join(sorted({*field_names(cls), *cls.takes})) or "none"
+            raise InputError(f"The method {name!r} makes no use of {key!r}, so it is not set; its settings: {used}.")
         elif key in field_names(Training):
             training[key] = value
         elif key in field_names(Axes):

@@ -24,8 +24,8 @@ from expunge.metrics.base import Answers, Floats, Metric, Need, NeedKind, Sample
 from expunge.metrics.records import NAN, mean_logp
 from expunge.registry import metrics
 
-MIN_STD = 1e-6  # a one-hot distribution has no spread; the square is what Min-K%++ clamps
-_DIGITS = 10  # decimals of a score that count
+MIN_STD = 1e-3  # a one-hot distribution has no spread; Min-K%++ clamps the variance, at 1e-6
+_DIGITS = 10  # significant digits of a score that count
 _ROUNDING = 1e-9  # 0.28 * 25 is 7.000000000000001 in binary, and ceil would take eight tokens
 
 
@@ -60,7 +60,12 @@ def membership_auc(members_N: Floats, nonmembers_M: Floats) -> float:
     """
     if not len(members_N) or not len(nonmembers_M):
         return NAN
-    return auc(np.round(members_N, _DIGITS), np.round(nonmembers_M, _DIGITS))
+    return auc(_rounded(members_N), _rounded(nonmembers_M))
+
+
+def _rounded(values_N: Floats) -> Floats:
+    """Rounds to significant digits; a saturated model has all its log-probabilities near 0, and they still differ."""
+    return np.array([float(f"{value:.{_DIGITS}g}") for value in values_N], dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from expunge.errors import InputError
 from expunge.metrics.base import Answers, Direction, Floats, Metric, Need, Sample, Score, mean_score
 from expunge.metrics.records import NAN, all_forms, check_form, first_form, knowledge_aim, mean_logp, per_record
 from expunge.registry import metrics
@@ -127,7 +128,10 @@ class KnowledgeMetric(Metric):
 @metrics.register("exact_memorisation")
 @dataclass(frozen=True, kw_only=True)
 class ExactMemorisation(KnowledgeMetric):
-    """Fraction of answer tokens that are the model's first choice, mean over records."""
+    """Fraction of answer tokens (the end-of-sequence token among them) that are the model's first choice.
+
+    The mean over records.
+    """
 
     unit = "fraction of answer tokens, 0 to 1"
     paper = "Tirumala et al., 2022, https://arxiv.org/abs/2205.10770"
@@ -144,7 +148,10 @@ class ExactMemorisation(KnowledgeMetric):
 @metrics.register("extraction_strength")
 @dataclass(frozen=True, kw_only=True)
 class ExtractionStrength(KnowledgeMetric):
-    """Share of the answer that greedy decoding completes without help, mean over records."""
+    """Share of the answer, its end-of-sequence token included, that greedy decoding completes without help.
+
+    The mean over records.
+    """
 
     unit = "fraction of answer tokens, 0 to 1"
     paper = "Wang et al., 2024, https://arxiv.org/abs/2406.09179"
@@ -240,6 +247,10 @@ class TruthRatio(Metric):
 
     def __post_init__(self) -> None:
         check_form(self.form, ("trained", "paraphrased_question", "paraphrased_answer"))
+        if self.aggregate == "closer_to_one" and knowledge_aim(self.split) == "higher":
+            raise InputError(
+                f"closer_to_one is highest where a model knows nothing; read {self.split} with aggregate=truth_better."
+            )
 
     @property
     def aim(self) -> Direction:
@@ -295,6 +306,7 @@ class Perplexity(Metric):
     def compute(self, answers: Answers) -> Score:
         """``perplexity`` over all forms of all records."""
         answer = answers[self.needs()[0]]
+        tokens = np.array([sum(len(logps_T) for logps_T in forms) or NAN for forms in answer], dtype=np.float64)
         nats = np.array([-sum(float(np.sum(logps_T)) for logps_T in forms) for forms in answer], dtype=np.float64)
-        tokens = np.array([sum(len(logps_T) for logps_T in forms) for forms in answer], dtype=np.float64)
+        nats[np.isnan(tokens)] = NAN
         return Score((Sample(self.split, nats), Sample(self.split, tokens)), perplexity)

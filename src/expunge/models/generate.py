@@ -38,7 +38,8 @@ def greedy(
     ends = _end_ids(inner, tokenizer)
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     found: list[list[int]] = [[] for _ in prompts]
-    with torch.inference_mode(), evaluating(inner), _plain_greedy(inner, ends, max_new_tokens) as config:
+    config = _greedy_config(ends, max_new_tokens)
+    with torch.inference_mode(), evaluating(inner), replaced_generation_config(inner, config):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             ids_BT, mask_BT = _left_padded([prompts[row] for row in rows])
@@ -75,13 +76,21 @@ def _end_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 @contextmanager
-def _plain_greedy(model: Any, ends: list[int], max_new_tokens: int) -> Iterator[GenerationConfig]:
+def replaced_generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
     """Replaces the model's generation configuration for a while.
 
     Handing one to ``generate`` is not enough: what it leaves unset, such as a repetition penalty, is filled in from the
     model's own.
     """
-    config = GenerationConfig(
+    kept, model.generation_config = model.generation_config, config
+    try:
+        yield
+    finally:
+        model.generation_config = kept
+
+
+def _greedy_config(ends: list[int], max_new_tokens: int) -> GenerationConfig:
+    return GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
@@ -89,11 +98,6 @@ def _plain_greedy(model: Any, ends: list[int], max_new_tokens: int) -> Iterator[
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,  # masked before a prompt, cut off after an end token
     )
-    kept, model.generation_config = model.generation_config, config
-    try:
-        yield config
-    finally:
-        model.generation_config = kept
 
 
 def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

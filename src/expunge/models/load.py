@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import re
 import warnings
 from pathlib import Path
@@ -48,6 +49,12 @@ class LoadedModel(NamedTuple):
     tokenizer: Any
     source: str
 
+    def limit(self, max_length: int) -> int:
+        """Returns ``max_length``, or the number of positions that the model has, where that is less."""
+        # Absent where positions have no limit (ALiBi).
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return max_length if positions is None else min(max_length, int(positions))
+
 
 class Description(NamedTuple):
     """What a report says about a model: number of parameters (tied ones once), dtype, layers and hidden size."""
@@ -58,26 +65,35 @@ class Description(NamedTuple):
     hidden_size: int
 
 
-def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.device | str = "cpu") -> LoadedModel:
+def default_device() -> torch.device:
+    """The accelerator of this process of a launch, or the CPU."""
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
+
+
+def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.device | str | None = None) -> LoadedModel:
     """Loads a causal language model and its tokenizer.
 
     Args:
         source: a local folder, or the id of a repository on the Hugging Face Hub.
         dtype: ``saved`` keeps the dtype of the safetensors files, whatever config.json says.
-        device: where the model goes.
+        device: where the model goes; None for ``default_device``.
 
     Raises:
         UnsafeModelError: pickle weights or remote code; nothing of the folder has run.
         InputError: the source is missing or incomplete, or its weights do not fit its configuration.
         ResourceError: the model does not fit into memory.
     """
-    folder = check_folder(_local_folder(source))
+    folder = check_folder(local_folder(source))
     saved = saved_dtypes(folder.weights)
     wanted = next(iter(saved)) if dtype == "saved" else dtype
     model = _load_weights(folder, getattr(torch, wanted))
     if dtype == "saved":
         _check_dtypes(model, saved)
-    return LoadedModel(model.to(device).eval(), _load_tokenizer(folder.path), str(source))
+    return LoadedModel(model.to(device or default_device()).eval(), _load_tokenizer(folder.path), str(source))
 
 
 def save_model(
@@ -147,8 +163,8 @@ def describe(model: PreTrainedModel) -> Description:
     return Description(parameters, dtype, config.num_hidden_layers, config.hidden_size)
 
 
-def _local_folder(source: str | Path) -> Path:
-    """The folder, or the snapshot of a Hub repository, so that both pass the same checks before anything is loaded."""
+def local_folder(source: str | Path) -> Path:
+    """Returns the folder, or the snapshot of a Hub repository: both pass the same checks before anything is loaded."""
     path = Path(source)
     if path.is_dir():
         return path

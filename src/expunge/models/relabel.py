@@ -68,5 +68,9 @@ class IDK(Relabeller):
                 f"Record {record.index} is plain text: there is no question that a refusal could answer. Hand in "
                 "records with prompt and completion, or choose a method without relabelled answers."
             )
+        answer = record.answer.reveal()
         key = hashlib.sha256(f"{seed}/{epoch}/idk/{record.index}".encode()).digest()
-        return record.with_answer(self.answers[int.from_bytes(key[:8], "big") % len(self.answers)])
+        refusal = self.answers[int.from_bytes(key[:8], "big") % len(self.answers)]
+        # Prompt and completion stand verbatim side by side, so the white space between them stays what it was.
+        before = answer[: len(answer) - len(answer.lstrip())] if record.kind == "completion" else ""
+        return record.with_answer(before + refusal)

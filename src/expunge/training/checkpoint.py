@@ -1,8 +1,7 @@
 """Checkpoints: safetensors and JSON only, one folder each, complete or absent.
 
 ``step-000050/`` holds ``weights.safetensors`` (trainable parameters), ``optimizer.safetensors``,
-``method.safetensors`` (method
-state and random state) and ``state.json``.
+``method.safetensors`` (the method's state) and ``state.json``. No random state: the loop seeds every step anew.
 """
 
 from __future__ import annotations
@@ -31,11 +30,13 @@ class Progress:
         step: optimizer steps done.
         method: the method's state.
         stopper: the stopper's state.
+        reason: why the run ended before its last step; None while it goes on.
     """
 
     step: int
     method: dict[str, Tensor]
     stopper: dict[str, list[float]]
+    reason: str | None = None
 
 
 def save(
@@ -58,8 +59,9 @@ def save(
     with atomic.folder(target, replace=True) as temporary:
         save_file(weights, temporary / "weights.safetensors")
         save_file(state, temporary / "optimizer.safetensors")
-        save_file({**progress.method, "torch_rng": torch.get_rng_state()}, temporary / "method.safetensors")
-        atomic.write_json(temporary / "state.json", {"version": 1, "step": progress.step, "stopper": progress.stopper})
+        save_file(progress.method, temporary / "method.safetensors")
+        state_of_run = {"step": progress.step, "stopper": progress.stopper, "reason": progress.reason}
+        atomic.write_json(temporary / "state.json", {"version": 1, **state_of_run})
     for old in list_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
 
@@ -70,7 +72,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
-    """Restores parameters, optimizer and random state in place."""
+    """Restores parameters and optimizer in place."""
     load_weights(path, parameters)
     stored = load_file(path / "optimizer.safetensors")
     for name, parameter in parameters.items():
@@ -81,9 +83,8 @@ def load(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.op
             for key, value in entries.items()
         }
     method = load_file(path / "method.safetensors")
-    torch.set_rng_state(method.pop("torch_rng"))
     state: dict[str, Any] = atomic.read_json(path / "state.json")
-    return Progress(step=int(state["step"]), method=method, stopper=state["stopper"])
+    return Progress(step=int(state["step"]), method=method, stopper=state["stopper"], reason=state["reason"])
 
 
 @torch.no_grad()

@@ -20,6 +20,9 @@ from expunge.models.modules import blocks
 from expunge.training.checkpoint import whole
 
 Strategy = Literal["ddp", "fsdp2"]
+# Said in words, since a launcher's environment may ask for others: the loop accumulates by itself, and references that
+# were computed once must meet a model of the same precision.
+PLAIN: dict[str, Any] = {"mixed_precision": "no", "gradient_accumulation_steps": 1}
 
 
 def processes() -> int:
@@ -74,7 +77,7 @@ def accelerator(model: Any, strategy: Strategy | None = None) -> Accelerator:
             says.
     """
     if (strategy or launched_strategy()) == "ddp":
-        return Accelerator(cpu=_on_cpu())
+        return Accelerator(cpu=_on_cpu(), **PLAIN)
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=True,
@@ -83,7 +86,7 @@ def accelerator(model: Any, strategy: Strategy | None = None) -> Accelerator:
         cpu_ram_efficient_loading=False,
         state_dict_type="SHARDED_STATE_DICT",
     )
-    return Accelerator(cpu=_on_cpu(), fsdp_plugin=plugin)
+    return Accelerator(cpu=_on_cpu(), fsdp_plugin=plugin, **PLAIN)
 
 
 def is_sharded(model: Any) -> bool:

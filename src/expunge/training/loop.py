@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,12 @@ from expunge.training import checkpoint, distributed
 from expunge.training.gradients import Gradients, clip
 from expunge.training.guard import runaway
 from expunge.training.optimizers import learning_rate
-from expunge.training.step import ReferenceLike, Step
+from expunge.training.order import steps_per_epoch
+from expunge.training.step import ReferenceLike, Step, view_specs
 from expunge.training.stoppers import Stopper
 from expunge.training.streams import Streams
+
+ROUNDING = 1e-9
 
 
 class StepReport(NamedTuple):
@@ -77,7 +81,7 @@ class Job:
     def streams(self) -> Streams:
         """Effective batches of this job."""
         return Streams(
-            specs=(*self.method.views(), *self.retain_term.views()),
+            specs=view_specs(self.method, self.retain_term),
             examples=self.examples,
             batch_size=self.training.batch_size,
             micro_batch=self.training.micro_batch or min(8, self.training.batch_size),
@@ -88,7 +92,8 @@ class Job:
 
 def total_steps(training: Training, records: int) -> int:
     """Returns the number of optimizer steps that a run over ``records`` records takes."""
-    steps = math.ceil(training.epochs * -(-records // training.batch_size))
+    # 0.07 * 100 is 7.000000000000001 in binary, and ceil would take one step more.
+    steps = math.ceil(training.epochs * steps_per_epoch(records, training.batch_size) - ROUNDING)
     return steps if training.max_steps is None else min(steps, training.max_steps)
 
 
@@ -124,31 +129,31 @@ class _Run:
         return _trainable(self.accelerator.unwrap_model(self.step))
 
     def run(self) -> TrainResult:
-        torch.manual_seed(self.job.training.seed)
         progress = self._resume()
         self.step.train()
-        while progress.step < self.steps:
-            reason = self._one_step(progress)
-            if self._checkpoint_due(progress, reason):
+        while progress.step < self.steps and progress.reason is None:
+            progress.reason = self._one_step(progress)
+            if self._checkpoint_due(progress):
                 self._save(progress)
-            if reason is not None:
-                return TrainResult(progress.step, reason)
-            if self._stop_requested():
+            if progress.reason is None and self._stop_requested():
                 self._save(progress)
                 raise InterruptedRunError(
                     f"Stopped after step {progress.step} of {self.steps}; the same command goes on."
                 )
-        return TrainResult(progress.step, "all steps done")
+        self.step.eval()
+        return TrainResult(progress.step, progress.reason or "all steps done")
 
     def _one_step(self, progress: checkpoint.Progress) -> str | None:
         job, number = self.job, progress.step
+        # Seeded for every step anew, on every device: dropout needs no state to be resumed, and ranks differ.
+        torch.manual_seed(_step_seed(job.training.seed, number, self.accelerator.process_index))
         data = self.streams.step_data(number, rank=self.accelerator.process_index, ranks=self.accelerator.num_processes)
         progress.step += 1
         if not data.micro_batches:  # every record of this batch is left out
             return None
         terms = self.gradients(data, progress.method)
         norm = clip(list(self.parameters.values()), job.training.max_grad_norm)
-        trouble = runaway(terms, norm, job.training.runaway)
+        trouble = runaway(terms, norm, job.training.runaway, {"forget": job.method.scale})
         if trouble:
             self._roll_back(number, trouble)
         rate = learning_rate(job.training, number, self.steps)
@@ -166,9 +171,9 @@ class _Run:
         asked = torch.tensor(float(self.job.stop_requested()), device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
-    def _checkpoint_due(self, progress: checkpoint.Progress, reason: str | None) -> bool:
+    def _checkpoint_due(self, progress: checkpoint.Progress) -> bool:
         every = self.job.training.checkpoint_every
-        ends = reason is not None or progress.step == self.steps
+        ends = progress.reason is not None or progress.step == self.steps
         return self.job.checkpoints is not None and (ends or (every > 0 and progress.step % every == 0))
 
     def _save(self, progress: checkpoint.Progress) -> None:
@@ -210,6 +215,10 @@ class _Run:
 
 def _trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/step/{step}/{rank}".encode()).digest()[:8], "big") >> 1
 
 
 def _steps_of(path: Path) -> int:

@@ -49,7 +49,7 @@ class SGD:
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
     """Learning rate of one step (from 0): linear warm-up, then constant, linear to 0 or half a cosine to 0."""
-    warmup = math.ceil(training.warmup * steps)
+    warmup = math.ceil(training.warmup * steps - 1e-9)  # see total_steps
     if step < warmup:
         return training.learning_rate * (step + 1) / warmup
     if training.schedule == "constant" or steps == warmup:

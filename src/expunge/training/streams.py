@@ -52,8 +52,10 @@ class Streams:
     def __post_init__(self) -> None:
         """Refuses an empty view and pairs of unequal length."""
         for spec in self.specs:
-            if not self.examples[spec.name]:
-                raise InputError(f"The view {spec.name!r} has no records; hand in a set that is not empty.")
+            if not self._weighted(spec.name):
+                raise InputError(
+                    f"The view {spec.name!r} has no record with a weight above 0; hand in some that count."
+                )
             if spec.source == self.main.source and len(self.examples[spec.name]) != self.size:
                 raise InputError(f"The view {spec.name!r} must have one record for each record of {self.main.name!r}.")
 
@@ -78,9 +80,17 @@ class Streams:
         found = {}
         for spec in self.specs:
             # The stream is named by its source, so that paired views draw the same rows.
-            rows = rows_between(len(self.examples[spec.name]), start, stop, self.seed, spec.source)
-            found[spec.name] = [row for row in rows if self.examples[spec.name][row].weight > 0]
+            if spec.source == self.main.source:
+                rows = rows_between(self.size, start, stop, self.seed, spec.source)
+                found[spec.name] = [row for row in rows if self.examples[self.main.name][row].weight > 0]
+            else:  # a partner of weight 0 would leave the term without a record: the stream holds the others only
+                known = self._weighted(spec.name)
+                rows = rows_between(len(known), start, stop, self.seed, spec.source)
+                found[spec.name] = [known[row] for row in rows]
         return found
+
+    def _weighted(self, name: str) -> list[int]:
+        return [row for row, example in enumerate(self.examples[name]) if example.weight > 0]
 
     def step_data(self, step: int, *, rank: int = 0, ranks: int = 1) -> StepData:
         """Returns this rank's micro-batches of one effective batch; empty when every record has weight 0.

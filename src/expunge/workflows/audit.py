@@ -27,7 +27,7 @@ from expunge.evaluation.verdict import Thresholds, Verdict, judge
 from expunge.methods.guardrail import GuardrailPolicy
 from expunge.methods.preset import resolve
 from expunge.models.folder import check_folder
-from expunge.models.load import describe, load_model, weights_digest
+from expunge.models.load import describe, load_model, local_folder
 from expunge.registry import suites
 from expunge.reports.record import from_plain, write_record
 from expunge.reports.render import write_report
@@ -284,10 +284,8 @@ def hash_plain(plain: Any) -> str:
 
 
 def _digest(source: str) -> str:
-    """Digest of everything in a model folder: weights, configuration, tokenizer and template."""
-    path = Path(source)
-    if not path.is_dir():
-        return weights_digest(load_model(source).model)
+    """Digest of everything in a model folder or Hub snapshot: weights, configuration, tokenizer and template."""
+    path = local_folder(source)
     check_folder(path)
     return folder_digest(path).root
 

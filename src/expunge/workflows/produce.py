@@ -26,6 +26,7 @@ from expunge.storage.run import RunFolder
 from expunge.training.distributed import gathered, launched_strategy, leads
 from expunge.training.loop import Job, StepReport, TrainResult, train
 from expunge.training.references import build_references
+from expunge.training.step import view_specs
 
 
 class Product(NamedTuple):
@@ -115,7 +116,7 @@ def produce(work: Work) -> Product:
 def _by_loss(work: Work, method: LossMethod) -> Product:
     axes = work.recipe.axes
     retain_term = work.recipe.retain_term
-    specs = (*method.views(), *retain_term.views())
+    specs = view_specs(method, retain_term)
     examples = {spec.name: work.encoded(spec.source, relabel=spec.relabel) for spec in specs}
     choice = axes.parameters.create(parameter_choices)
     model = choice.apply(work.model)

@@ -13,6 +13,7 @@ import torch
 from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
+from expunge.data.tokenize import encode
 from expunge.errors import InputError, InterruptedRunError
 from expunge.methods.base import ExactMethod
 from expunge.methods.preset import Recipe, resolve
@@ -179,6 +180,9 @@ def _prepare(
     if request.retain == SELF:
         splits["retain"] = _self_records(loaded, recipe.training.seed, request.max_length)
     digest = weights_digest(loaded.model)
+    max_length = loaded.limit(request.max_length)
+    if max_length < request.max_length:
+        run.events.append("warning", text=f"Records are cut to the {max_length} positions that the model has.")
     work = Work(
         recipe=recipe,
         model=loaded.model.float(),  # small updates vanish in half precision; the result is saved in the saved dtype
@@ -186,7 +190,7 @@ def _prepare(
         tokenizer=loaded.tokenizer,
         splits=splits,
         run=run,
-        max_length=request.max_length,
+        max_length=max_length,
         stop_requested=stop_requested,
         secret=bytes.fromhex(DataKey.load_or_create(run.root).hmac("policy")),
     )
@@ -242,10 +246,12 @@ def _self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Recor
             loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
         )
     )
-    return [
+    records = [
         Record(index=index, split="retain", kind="text", answer=Secret(text, f"retain record {index}"))
         for index, text in enumerate(texts)
     ]
+    # A text of a single token has nothing to score.
+    return [one for one in records if encode(one, loaded.tokenizer, row=0, max_length=max_length).scored]
 
 
 def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype) -> str:
