@@ -59,10 +59,7 @@ class Retrain(ExactMethod):
 
     spec: ClassVar[Spec] = Spec(
         guarantee="exact",
-        access="weights",
         artefact="new model",
-        reversible=False,
-        memory_factor=4.0,
         needs=("forget", "retain", "base"),
         paper="Bourtoule et al., 2019, https://arxiv.org/abs/1912.03817, as the baseline",
     )

@@ -69,25 +69,25 @@ class HelperSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a method declares about itself.
+    """What a method declares about itself; what is left out is that of a loss that trains all weights.
 
     Attributes:
+        paper: authors, year, link.
         guarantee: strongest claim that the method can make.
         access: what of the model it must see.
         artefact: what comes out.
         reversible: whether taking the artefact off restores the knowledge.
         memory_factor: peak memory in copies of the weights (optimizer state and reference included).
         needs: what must be handed in; keys of ``NEED_FLAGS``.
-        paper: authors, year, link.
     """
 
-    guarantee: Guarantee
-    access: Access
-    artefact: Artefact
-    reversible: bool
-    memory_factor: float
-    needs: tuple[str, ...] = ("forget",)
     paper: str
+    guarantee: Guarantee = "approximate"
+    access: Access = "weights"
+    artefact: Artefact = "weights"
+    reversible: bool = False
+    memory_factor: float = 4.0  # weights, gradients, two moments
+    needs: tuple[str, ...] = ("forget",)
 
 
 class ReadingLike(Protocol):

@@ -25,10 +25,6 @@ class IdkDPO(LossMethod):
 
     spec: ClassVar[Spec] = Spec(
         guarantee="behavioural",
-        access="weights",
-        artefact="weights",
-        reversible=False,
-        memory_factor=4.0,
         paper="Rafailov et al., 2023, https://arxiv.org/abs/2305.18290; Zhang et al., 2024, https://arxiv.org/abs/2404.05868",
     )
     preset: ClassVar[Preset] = Preset(

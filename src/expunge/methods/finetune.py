@@ -15,11 +15,6 @@ class Finetune(LossMethod):
     """Negative log-likelihood of the answers, token mean."""
 
     spec: ClassVar[Spec] = Spec(
-        guarantee="approximate",
-        access="weights",
-        artefact="weights",
-        reversible=False,
-        memory_factor=4.0,
         needs=(),
         paper="maximum likelihood",
     )

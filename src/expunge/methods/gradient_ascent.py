@@ -24,11 +24,6 @@ class GradientAscent(LossMethod):
     """Raises the negative log-likelihood of the forget answers. Unbounded below: it collapses if nothing stops it."""
 
     spec: ClassVar[Spec] = Spec(
-        guarantee="approximate",
-        access="weights",
-        artefact="weights",
-        reversible=False,
-        memory_factor=4.0,
         paper="Jang et al., 2022, https://arxiv.org/abs/2210.01504",
     )
 

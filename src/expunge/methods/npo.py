@@ -19,11 +19,6 @@ class NPO(LossMethod):
     """DPO with only a dispreferred side: forget answers sink below the reference, boundedly."""
 
     spec: ClassVar[Spec] = Spec(
-        guarantee="approximate",
-        access="weights",
-        artefact="weights",
-        reversible=False,
-        memory_factor=4.0,
         paper="Zhang et al., 2024, https://arxiv.org/abs/2404.05868",
     )
     preset: ClassVar[Preset] = Preset(

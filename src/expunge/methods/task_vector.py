@@ -18,11 +18,6 @@ class TaskVector(EditMethod):
     """Subtracts what further training on the forget set would add: original - scale * (reinforced - original)."""
 
     spec: ClassVar[Spec] = Spec(
-        guarantee="approximate",
-        access="weights",
-        artefact="weights",
-        reversible=False,
-        memory_factor=4.0,
         paper="Ilharco et al., 2022, https://arxiv.org/abs/2212.04089",
     )
 
