@@ -6,7 +6,21 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-__all__ = ["AuditRequest", "Request", "__version__", "audit", "demo", "load", "plan", "unlearn"]
+__all__ = [
+    "AuditRequest",
+    "Bench",
+    "BenchRequest",
+    "Finished",
+    "Plan",
+    "Request",
+    "__version__",
+    "audit",
+    "bench",
+    "demo",
+    "load",
+    "plan",
+    "unlearn",
+]
 
 _FROM_API = frozenset(__all__) - {"__version__"}
 

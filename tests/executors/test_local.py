@@ -33,7 +33,9 @@ def jobs(folder: Path, *texts: str) -> list[Job]:
 
 def test_every_job_runs_once_and_failures_stop_no_other(tmp_path):
     made = jobs(tmp_path, "fine", "input", "bug", "fine")
-    outcomes = dict(run_jobs(made, work, workers=2))
+    ended = list(run_jobs(made, work, workers=2))
+    outcomes = {outcome.job: outcome.trouble for outcome in ended}
+    assert {outcome.job: outcome.exit_code for outcome in ended} == {"fine0": 0, "input1": 2, "bug2": 1, "fine3": 0}
     assert set(outcomes) == {"fine0", "input1", "bug2", "fine3"}
     assert outcomes["fine0"] is outcomes["fine3"] is None
     assert outcomes["input1"] == "It cannot be used; hand in another."

@@ -105,7 +105,7 @@ def _devices() -> list[Check]:
     if torch.cuda.is_available():
         return [_gpu(index) for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        return [Check("device", "ok", "Apple GPU (mps)")]
+        return [Check("device", "ok", "CPU; Expunge does not use the Apple GPU (mps) yet")]
     if torch.version.cuda or torch.version.hip:
         return [
             Check("device", "warn", "CPU; no GPU is visible to torch", "Check the driver and CUDA_VISIBLE_DEVICES.")

@@ -66,12 +66,14 @@ def settings(
 ) -> dict[str, Any]:
     """Merges a settings file, ``--set`` and the flags of the axes; later ones win, and contradictions are refused."""
     merged: dict[str, Any] = read_settings_file(config) if config is not None else {}
-    merged.update(parse_overrides(overrides or []))
+    merged = _merged(merged, parse_overrides(overrides or []))
     if lora is not None and layers is not None:
         raise InputError(
             "--lora and --layers both choose what may change; for LoRA on some layers pass --set "
             "'parameters={name: lora, settings: {rank: 16, layers: 5-7}}'."
         )
+    if "parameters" in merged and (lora is not None or layers is not None):
+        raise InputError("--lora and --layers choose what may change, and so does the setting parameters; give one.")
     if lora is not None:
         merged["parameters"] = Choice("lora", {"rank": lora, "alpha": 2.0 * lora})
     if layers is not None:
@@ -80,6 +82,15 @@ def settings(
         if value is not None:
             merged[axis] = _choice(value)
     return merged
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays settings over others, at any depth: ``--set parameters.settings.rank=4`` keeps the name from a file."""
+    found = dict(below)
+    for key, value in above.items():
+        under = found.get(key)
+        found[key] = _merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return found
 
 
 def choice(text: str | None) -> Choice | None:

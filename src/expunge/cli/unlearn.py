@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from expunge.cli import options
 from expunge.cli.job import Progress, run_job
 from expunge.cli.output import document, table
 from expunge.cli.verdict import summary_of
+
+if TYPE_CHECKING:
+    from expunge.workflows.plan import Plan
 
 Model = Annotated[str, typer.Argument(help="A model folder in Hugging Face layout, or a Hub id.")]
 
@@ -45,21 +48,21 @@ def unlearn(
     as_json: options.Json = False,
 ) -> None:
     """Make a model forget records, audit the result and write a report."""
-    settings = options.settings(
-        config=config,
-        overrides=overrides,
-        lora=lora,
-        layers=layers,
-        retain_term=retain_term,
-        optimizer=optimizer,
-        relabel=relabel,
-        stopper=stopper,
-    )
 
     def work(progress: Progress) -> dict[str, Any]:
         from expunge.api import Request
         from expunge.api import unlearn as run
 
+        settings = options.settings(
+            config=config,
+            overrides=overrides,
+            lora=lora,
+            layers=layers,
+            retain_term=retain_term,
+            optimizer=optimizer,
+            relabel=relabel,
+            stopper=stopper,
+        )
         request = Request(
             model=model,
             forget=forget,
@@ -98,13 +101,25 @@ def plan(
     retain_term: options.RetainTerm = None,
     lora: options.Lora = None,
     layers: options.Layers = None,
+    optimizer: options.Optimizer = None,
+    relabel: options.Relabel = None,
+    stopper: options.Stopper = None,
     suite: options.Suite = "quick",
     max_length: options.MaxLength = 512,
     allow_overlap: options.AllowOverlap = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Say what a run will take, without reading the weights; refuses what unlearn would refuse."""
-    settings = options.settings(config=config, overrides=overrides, lora=lora, layers=layers, retain_term=retain_term)
+    settings = options.settings(
+        config=config,
+        overrides=overrides,
+        lora=lora,
+        layers=layers,
+        retain_term=retain_term,
+        optimizer=optimizer,
+        relabel=relabel,
+        stopper=stopper,
+    )
     from expunge.api import Request
     from expunge.api import plan as make
 
@@ -128,17 +143,19 @@ def plan(
     if as_json:
         document(made)
         return
-    table(
-        [
-            ("method", made.method),
-            ("records", ", ".join(f"{split} {count}" for split, count in made.records.items())),
-            ("tokens", ", ".join(f"{split} {count:,}" for split, count in made.tokens.items())),
-            ("steps", str(made.steps)),
-            ("parameters", f"{made.parameters:,}"),
-            ("memory", f"{made.memory_bytes / 1e9:.2f} GB"),
-            ("disk", f"{made.disk_bytes / 1e9:.3f} GB"),
-            ("unlearning", f"{made.train_seconds:.0f} s"),
-            ("audit", f"{made.audit_seconds:.0f} s"),
-            ("basis", made.basis),
-        ]
-    )
+    table(_rows(made))
+
+
+def _rows(made: Plan) -> list[tuple[str, str]]:
+    return [
+        ("method", made.method),
+        ("records", ", ".join(f"{split} {count}" for split, count in made.records.items())),
+        ("tokens", ", ".join(f"{split} {count:,}" for split, count in made.tokens.items())),
+        ("steps", str(made.steps)),
+        ("parameters", f"{made.parameters:,}"),
+        ("memory", f"{made.memory_bytes / 1e9:.2f} GB"),
+        ("disk", f"{made.disk_bytes / 1e9:.3f} GB"),
+        ("unlearning", f"{made.train_seconds:.0f} s"),
+        ("audit", f"{made.audit_seconds:.0f} s"),
+        ("basis", made.basis),
+    ]

@@ -17,6 +17,7 @@ UTILITY = "exact_memorisation"  # token accuracy on what should have stayed
 UNSEEN = ("forget", "holdout")
 # A difference found at the 5 % level with 80 % power is (1.96 + 0.84) standard errors; half a 95 % interval is 1.96.
 DETECTABLE = 2.80 / 1.96
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,10 @@ class Measure(NamedTuple):
 
     @property
     def moved(self) -> float:
-        """How much nearer to the retrained model than the original is."""
-        return _size(self.original_gap) - _size(self.own_gap)
+        """How far the value went from the original's in the direction of the retrained model, past it included."""
+        if self.original_gap is None or self.own_gap is None:
+            return 0.0
+        return math.copysign(1.0, self.original_gap.value) * (self.original_gap.value - self.own_gap.value)
 
 
 def judge(
@@ -92,7 +95,7 @@ def judge(
     compared = [measure for measure in measures if _is_number(measure.own_gap) and _is_number(measure.original_gap)]
     known = [measure for measure in compared if _is_apart(measure.original_gap, limits)]
     if compared and not known:
-        return Verdict("not known", (f"No forget metric tells the original from the retrained model{_by(limits)}.",))
+        return _not_known(compared, limits)
     verdict = _damaged(utility, limits) or _exposed(measures, limits)
     if verdict is not None:
         return verdict
@@ -101,6 +104,14 @@ def judge(
     return (
         _not_removed(known, limits) or _partly(compared, limits) or _within(compared, utility, worst_recovery, limits)
     )
+
+
+def _not_known(compared: list[Measure], limits: Thresholds) -> Verdict:
+    same = f"No forget metric tells the original from the retrained model{_by(limits)}."
+    if min(_detectable(measure.original_gap) for measure in compared) > limits.margin:
+        blunt = "At this size that does not show that the original knows nothing; use more subjects."
+        return Verdict("not verifiable", (same, blunt))
+    return Verdict("not known", (same,))
 
 
 def _measures(evaluation: Evaluation, role: str) -> list[Measure]:
@@ -147,11 +158,12 @@ def _exposed(measures: list[Measure], limits: Thresholds) -> Verdict | None:
 
 
 def _stands_out(measure: Measure, limits: Thresholds) -> bool:
-    """Below one half by more than the margin, beyond chance, and further than a model that never saw the records."""
+    """Below one half by more than the margin, beyond chance, and further than the original and the retrained model."""
     own, retrained = measure.own, measure.retrained
-    chance = own.high is not None and own.high >= 0.5
+    # With too few subjects for an interval the exact test over records decides.
+    shown = own.high < 0.5 if own.high is not None else own.details.get("p", 1.0) < SIGNIFICANT
     further = retrained is None or own.value < retrained.value - limits.margin
-    return own.value < 0.5 - limits.margin and not chance and further
+    return own.value < min(0.5, measure.original.value) - limits.margin and shown and further
 
 
 def _without_reference(measures: list[Measure], limits: Thresholds) -> Verdict:

@@ -26,10 +26,11 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a job ended: ``trouble`` is None, or one line that holds no record text."""
+    """How a job ended: ``trouble`` is None, or one line that holds no record text, with the exit code it stands for."""
 
     job: str
     trouble: str | None
+    exit_code: int = 0
 
 
 def run_jobs(jobs: Sequence[Job], work: Work, *, workers: int | None = None, threads: int = 1) -> Iterator[Outcome]:
@@ -50,12 +51,14 @@ def run_jobs(jobs: Sequence[Job], work: Work, *, workers: int | None = None, thr
     # A fresh interpreter for each process: forking one that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_prepare, initargs=(threads,)) as pool:
-        running: dict[Future[str | None], str] = {pool.submit(_attempt, work, job.argument): job.name for job in jobs}
+        running: dict[Future[_Trouble | None], str] = {
+            pool.submit(_attempt, work, job.argument): job.name for job in jobs
+        }
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield Outcome(running.pop(future), future.result())
+                    yield Outcome(running.pop(future), *(future.result() or (None,)))
         except BrokenProcessPool:
             raise ResourceError(
                 "A process of the pool died, most likely for want of memory; run again with fewer --workers. "
@@ -71,14 +74,17 @@ def _prepare(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _attempt(work: Work, argument: Any) -> str | None:
+_Trouble = tuple[str, int]
+
+
+def _attempt(work: Work, argument: Any) -> _Trouble | None:
     """Runs one job in the other process; what it raises becomes a line, since tracebacks may hold record text."""
     try:
         work(argument)
     except ExpungeError as error:
-        return str(error)
+        return str(error), error.exit_code
     except Exception as error:
-        return f"a bug: {type(error).__name__} in {_place(error)}"
+        return f"a bug: {type(error).__name__} in {_place(error)}", 1
     return None
 
 

@@ -12,7 +12,15 @@ from expunge.config import Choice, build, field_names
 from expunge.errors import InputError, MissingNeedError, UnknownNameError
 from expunge.methods.base import NEED_FLAGS, LossMethod, Method
 from expunge.methods.retain import RetainTerm
-from expunge.registry import methods, retain_terms, suggest
+from expunge.registry import (
+    methods,
+    optimizers,
+    parameter_choices,
+    relabellers,
+    retain_terms,
+    stoppers,
+    suggest,
+)
 
 
 def _check(name: str, value: float, *, above: float | None = None) -> None:
@@ -119,6 +127,14 @@ class Recipe:
         """The retain term's instance."""
         return self.axes.retain_term.create(retain_terms)  # type: ignore[no-any-return]
 
+    def create_axes(self) -> None:
+        """Builds every axis once, so that a setting that cannot be meant is refused before anything runs."""
+        self.axes.retain_term.create(retain_terms)
+        self.axes.relabel.create(relabellers)
+        self.axes.parameters.create(parameter_choices)
+        self.axes.optimizer.create(optimizers)
+        self.axes.stopper.create(stoppers)
+
     def needs(self) -> tuple[str, ...]:
         """All that must be handed in, the retain term's records included."""
         needs = dict.fromkeys(self.method.needs())
@@ -156,6 +172,8 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         UnknownNameError: a setting that nobody has.
         InputError: a setting that this method makes no use of.
     """
+    if not isinstance(changes or {}, Mapping):
+        raise InputError(f"The settings of {name!r} are given by name, such as {{beta: 0.1}}, not {changes!r}.")
     preset = preset_of(name)
     cls = methods.get(preset.method.name)
     method = dict(preset.method.settings)

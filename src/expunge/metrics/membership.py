@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from expunge.errors import InputError
-from expunge.functional.statistics import auc
+from expunge.functional.statistics import auc, rank_test
 from expunge.metrics.base import Answers, Floats, Metric, Need, NeedKind, Sample, Score
 from expunge.metrics.records import NAN, mean_logp
 from expunge.registry import metrics
@@ -94,9 +94,10 @@ class MembershipMetric(Metric):
         return tuple(Need(kind=kind, split=split) for split in (self.split, self.against) for kind in self.kinds)
 
     def compute(self, answers: Answers) -> Score:
-        """The area under the ROC curve."""
+        """The area under the ROC curve; ``p`` is the two-sided Mann-Whitney test over records against one half."""
         samples = tuple(Sample(split, self._scores(split, answers)) for split in (self.split, self.against))
-        return Score(samples, membership_auc)
+        members, others = (_rounded(sample.values[~np.isnan(sample.values)]) for sample in samples)
+        return Score(samples, membership_auc, {"p": rank_test(members, others)})
 
     def _scores(self, split: str, answers: Answers) -> Floats:
         columns = [answers[Need(kind=kind, split=split)] for kind in self.kinds]

@@ -198,4 +198,6 @@ def _header(file: Path) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise InputError(f"{file.name} is not a safetensors file.")
     header.pop("__metadata__", None)
+    if not all(isinstance(tensor, dict) and {"dtype", "shape"} <= tensor.keys() for tensor in header.values()):
+        raise InputError(f"{file.name} is not a whole safetensors file; copy or save it again.")
     return header

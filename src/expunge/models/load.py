@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PretrainedConfig,
@@ -28,6 +29,7 @@ from transformers import (
 
 from expunge.errors import ExpungeWarning, InputError, ResourceError
 from expunge.models.folder import ModelFolder, check_folder, saved_dtypes
+from expunge.models.tensors import tensor_errors
 from expunge.storage import atomic
 
 Dtype = Literal["saved", "float32", "bfloat16"]
@@ -93,7 +95,7 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
     model = _load_weights(folder, getattr(torch, wanted))
     if dtype == "saved":
         _check_dtypes(model, saved)
-    return LoadedModel(model.to(device or default_device()).eval(), _load_tokenizer(folder.path), str(source))
+    return LoadedModel(model.to(device or default_device()).eval(), load_tokenizer(folder.path), str(source))
 
 
 def save_model(
@@ -118,7 +120,7 @@ def save_model(
     """
     if isinstance(model, PeftModel) or not isinstance(model, PreTrainedModel):
         raise InputError(f"{type(model).__name__} cannot be saved as a plain model; merge its adapter first (export).")
-    with atomic.folder(folder, replace=replace) as temporary:
+    with atomic.folder(folder, replace=replace) as temporary, tensor_errors(folder.parent):
         state = None if dtype is None else _cast(model.state_dict(), dtype)
         model.save_pretrained(temporary, state_dict=state)
         if dtype is not None:
@@ -183,6 +185,7 @@ def local_folder(source: str | Path) -> Path:
 
 def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
     """Loads the weights and refuses any that are missing, left over or of another shape."""
+    load_config(folder.path)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
@@ -217,7 +220,25 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
     return loaded
 
 
-def _load_tokenizer(path: Path) -> Any:
+def load_config(path: Path) -> PretrainedConfig:
+    """Reads the configuration of a checked model folder.
+
+    Raises:
+        InputError: of a model type that transformers does not know, or with values of the wrong type.
+    """
+    try:
+        found: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # validation in transformers raises classes of its own
+        raise InputError(f"The configuration of {path.name!r} cannot be loaded: {_first_line(error)}") from error
+    return found
+
+
+def load_tokenizer(path: Path) -> Any:
+    """Reads the tokenizer of a checked model folder.
+
+    Raises:
+        InputError: it cannot be read, or transformers would make another one of it.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         file = path / "tokenizer.json"

@@ -189,6 +189,8 @@ def paragraph(summary: Summary) -> str:
 
 def _forgetting(summary: Summary) -> str:
     own, known = summary.values(STRENGTH), summary.values(STRENGTH, "retrained")
+    if not own and not summary.values(SAID):
+        return "neither its weights nor what it says could be read on these records."
     if not own:
         said, before = statistics.fmean(summary.values(SAID)), statistics.fmean(summary.values(SAID, "original"))
         return (
@@ -233,7 +235,7 @@ def _cost(summary: Summary) -> list[str]:
         worst = min(summary.utilities)
         kept = "keeps" if worst >= 0.95 else "costs utility: it keeps"
         found.append(
-            f"It {kept} {statistics.fmean(summary.utilities):.3f} of the original's accuracy (least {worst:.3f})."
+            f"It {kept} {statistics.fmean(summary.utilities):.3f} of the original's utility (least {worst:.3f})."
         )
     seconds = [row.seconds for row in summary.rows if not math.isnan(row.seconds)]
     if seconds:

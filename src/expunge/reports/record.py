@@ -29,6 +29,7 @@ class RunRecord:
         data: records, subjects and HMAC of each split.
         run: steps, reason of the end, seconds, curves of the terms.
         result: digest and folder of the unlearned model; None for a policy.
+        digests: SHA-256 of the model folders that were read, by role, of the tokenizer and of this package's code.
         columns: models that were read, in order.
         scores: every score, see ``expunge.evaluation.result.ScoreRecord``.
         gaps: differences from the retrained model with their intervals, on which the verdict rests.
@@ -57,6 +58,7 @@ class RunRecord:
     thresholds: dict[str, Any]
     limits: list[str]
     environment: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 def from_plain(plain: Mapping[str, Any]) -> RunRecord:

@@ -51,30 +51,33 @@ def file_digest(path: Path) -> str:
         raise InputError(f"A file in {path.parent} cannot be read: {error.strerror}.") from None
 
 
-def folder_digest(path: Path, exclude: Iterable[str] = ()) -> FolderDigest:
+def folder_digest(path: Path, exclude: Iterable[str] = (), *, follow_links: bool = False) -> FolderDigest:
     """Returns the digests of all files below a folder; empty folders do not count.
 
     Args:
         path: the folder.
         exclude: relative paths, with forward slashes, of files and folders to leave out. The folder's own lock file
             always is.
+        follow_links: read the files that links point to, as a Hub snapshot is made of links.
 
     Raises:
         InputError: no folder, an unreadable file, a link or device (its content could change unseen), or a file name
             with a line break or backslash or that is not Unicode (two different folders could have the same lines).
     """
+    if follow_links:
+        path = path.resolve()
     if path.is_symlink() or not path.is_dir():
         raise InputError(
             f"{path} is not a folder, so it has no folder digest; give the folder itself, not a link to it."
         )
     skip = {*exclude, LOCK_NAME}
-    names = sorted(_files_below(path, "", skip))
+    names = sorted(_files_below(path, "", skip, follow_links))
     files = {name: file_digest(path / name) for name in names}
     lines = "".join(f"{digest}  {name}\n" for name, digest in files.items())
     return FolderDigest(text_digest(lines), files)
 
 
-def _files_below(root: Path, prefix: str, skip: set[str]) -> Iterator[str]:
+def _files_below(root: Path, prefix: str, skip: set[str], follow_links: bool) -> Iterator[str]:
     try:
         children = list((root / prefix).iterdir())
     except OSError as error:
@@ -84,8 +87,10 @@ def _files_below(root: Path, prefix: str, skip: set[str]) -> Iterator[str]:
         if name in skip:
             continue
         mode = child.lstat().st_mode
+        if follow_links and stat.S_ISLNK(mode) and child.is_file():
+            mode = child.stat().st_mode
         if stat.S_ISDIR(mode):
-            yield from _files_below(root, f"{name}/", skip)
+            yield from _files_below(root, f"{name}/", skip, follow_links)
         elif stat.S_ISREG(mode):
             yield _checked_name(root, name)
         else:

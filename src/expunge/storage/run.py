@@ -28,9 +28,10 @@ from expunge.storage.inventory import InventoryItem, inventory, purge
 from expunge.storage.lock import LOCK_NAME, lock
 from expunge.storage.plain import from_json, to_json
 
-State = Literal["created", "running", "interrupted", "diverged", "done"]
+State = Literal["created", "running", "interrupted", "failed", "diverged", "done"]
 CONFIG_NAME = "config.json"
 _FORMAT = "expunge-run"
+_VERSION = 1
 _SHOWN = 12  # differing settings that a message names
 _WIDTH = 80  # characters of a value in a message
 
@@ -72,7 +73,7 @@ class RunFolder:
             ResourceError: the disk is full.
         """
         run = cls(path, listeners)
-        header = {"format": _FORMAT, "version": 1, "settings": config}
+        header = {"format": _FORMAT, "version": _VERSION, "settings": config}
         text = to_json(header, indent=2) + "\n"
         with disk_errors(path):
             run._refuse_foreign()
@@ -101,6 +102,11 @@ class RunFolder:
             raise InputError(f"{path} is not a run folder: it has no {CONFIG_NAME}. Give the folder that --out named.")
         if not cls.is_run(path):
             raise InputError(f"{path} is not a run folder: its {CONFIG_NAME} is not ours. Give what --out named.")
+        version = read_json(run.config_path).get("version")
+        if version != _VERSION:
+            raise InputError(
+                f"{path} is a run folder of version {version}; this Expunge reads {_VERSION}. Use that which wrote it."
+            )
         return run
 
     @classmethod

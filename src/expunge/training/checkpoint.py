@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from expunge.models.tensors import write_tensors
 from expunge.storage import atomic
 
 KEEP = 2
@@ -57,9 +58,9 @@ def save(
         return
     target = folder / f"step-{progress.step:06d}"
     with atomic.folder(target, replace=True) as temporary:
-        save_file(weights, temporary / "weights.safetensors")
-        save_file(state, temporary / "optimizer.safetensors")
-        save_file(progress.method, temporary / "method.safetensors")
+        write_tensors(temporary / "weights.safetensors", weights)
+        write_tensors(temporary / "optimizer.safetensors", state)
+        write_tensors(temporary / "method.safetensors", progress.method)
         state_of_run = {"step": progress.step, "stopper": progress.stopper, "reason": progress.reason}
         atomic.write_json(temporary / "state.json", {"version": 1, **state_of_run})
     for old in list_checkpoints(folder)[:-KEEP]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from expunge.data.batch import Batch
+from expunge.errors import InputError
 from expunge.methods.base import LossMethod, ReadingLike, State, View, ViewSpec
 from expunge.methods.retain import RetainTerm
 from expunge.methods.terms import Term
@@ -89,5 +91,15 @@ class Step(nn.Module):
 
 
 def view_specs(method: LossMethod, retain_term: RetainTerm) -> tuple[ViewSpec, ...]:
-    """Returns the views of method and retain term, the method's first."""
-    return (*method.views(), *retain_term.views())
+    """Returns the views of method and retain term, the method's first; one that both name is read once for both.
+
+    Raises:
+        InputError: they mean different records by one name.
+    """
+    found: dict[str, ViewSpec] = {}
+    for spec in (*method.views(), *retain_term.views()):
+        known = found.setdefault(spec.name, spec)
+        if (known.source, known.relabel) != (spec.source, spec.relabel):
+            raise InputError(f"Method and retain term mean different records by the view {spec.name!r}.")
+        found[spec.name] = replace(known, reference=known.reference | spec.reference)
+    return tuple(found.values())

@@ -56,8 +56,9 @@ class Streams:
                 raise InputError(
                     f"The view {spec.name!r} has no record with a weight above 0; hand in some that count."
                 )
-            if spec.source == self.main.source and len(self.examples[spec.name]) != self.size:
-                raise InputError(f"The view {spec.name!r} must have one record for each record of {self.main.name!r}.")
+            first = next(other.name for other in self.specs if other.source == spec.source)
+            if len(self.examples[spec.name]) != len(self.examples[first]):
+                raise InputError(f"The view {spec.name!r} must have one record for each record of {first!r}.")
 
     @property
     def main(self) -> ViewSpec:
@@ -84,7 +85,7 @@ class Streams:
                 rows = rows_between(self.size, start, stop, self.seed, spec.source)
                 found[spec.name] = [row for row in rows if self.examples[self.main.name][row].weight > 0]
             else:  # a partner of weight 0 would leave the term without a record: the stream holds the others only
-                known = self._weighted(spec.name)
+                known = self._weighted(next(other.name for other in self.specs if other.source == spec.source))
                 rows = rows_between(len(known), start, stop, self.seed, spec.source)
                 found[spec.name] = [known[row] for row in rows]
         return found
@@ -115,9 +116,9 @@ class Streams:
         return StepData(micro_batches, totals)
 
     def _pick(self, name: str, rows: list[int]) -> list[Example]:
-        """Sorts by length, so that micro-batches hold little padding; paired views follow the first one's order."""
-        spec = next(spec for spec in self.specs if spec.name == name)
-        lead = self.examples[self.main.name if spec.source == self.main.source else name]
+        """Sorts by length, so that micro-batches hold little padding; views of one source follow the first of them."""
+        source = next(spec.source for spec in self.specs if spec.name == name)
+        lead = self.examples[next(spec.name for spec in self.specs if spec.source == source)]
         return [self.examples[name][row] for row in sorted(rows, key=lambda row: (len(lead[row].input_ids), row))]
 
 

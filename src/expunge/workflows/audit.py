@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-import transformers
-
-import expunge
 from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
-from expunge.errors import InputError
-from expunge.evaluation.result import Evaluation
+from expunge.errors import InputError, InterruptedRunError, VerificationError
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
-from expunge.evaluation.verdict import Thresholds, Verdict, judge
+from expunge.evaluation.verdict import Thresholds, judge
 from expunge.methods.guardrail import GuardrailPolicy
-from expunge.methods.preset import resolve
-from expunge.models.folder import check_folder
-from expunge.models.load import describe, load_model, local_folder
+from expunge.models.load import load_model
 from expunge.registry import suites
 from expunge.reports.record import from_plain, write_record
 from expunge.reports.render import write_report
 from expunge.storage import atomic
-from expunge.storage.digests import DataKey, folder_digest, text_digest
+from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
-from expunge.storage.plain import to_json
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.workflows.inputs import bind_data, data_summary, read_inputs
-
-LIMITS = (
-    "Every number is a lower bound of what the model still knows: another prompt, attack or sample may show more.",
-    "Facts learnt in fine-tuning are easier to remove than facts from pretraining.",
-    "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression.",
-    "This is a measurement, not a statement of legal compliance.",
+from expunge.workflows.identity import hash_plain, model_digest
+from expunge.workflows.inputs import (
+    bind_data,
+    check_models,
+    data_summary,
+    model_is_saved,
+    read_inputs,
+    warn_of_rejected,
 )
+from expunge.workflows.record import Audited, build_record
+from expunge.workflows.signals import stop_on_signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +70,6 @@ class AuditRequest:
     max_length: int = 512
 
 
-class Audited(NamedTuple):
-    """What an audit found."""
-
-    evaluation: Evaluation
-    verdict: Verdict
-    thresholds: Thresholds
-    seconds: float
-
-
 def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFolder, dict[str, Any]]:
     """Audits a run folder or any model folder.
 
@@ -93,15 +77,25 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
         InputError: something is missing, or the records are not those the run was made with.
     """
     harden_umask()
+    suites.get(request.suite)
     is_run = RunFolder.is_run(request.target)
-    files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout, **request.evaluation}
-    splits = read_inputs(files, request.benchmark or (_benchmark_of(request.target) if is_run else None)).splits
+    files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
+    benchmark = request.benchmark or (_benchmark_of(request.target) if is_run else None)
+    inputs = read_inputs(files, request.evaluation, benchmark)
+    splits = inputs.audited
     check_splits(splits.get("forget", []), [])
+    retrained = request.retrained
     if is_run:
         run = RunFolder.open(request.target, tuple(listeners))
         settings = run.config
+        if settings.get("verb") == "bench":
+            raise InputError(f"{request.target} is a bench; audit one of its runs, in {request.target / 'runs'}.")
+        if settings.get("verb") == "unlearn" and not model_is_saved(run):
+            raise InputError(f"{request.target} has no finished model (the run is {run.state}); finish it first.")
+        target = settings.get("target")
         original, policy = request.original or settings["model"], stored_policy(run)
-        candidate = original if policy else str(run.model)
+        candidate = original if policy else str(target or run.model)
+        retrained = request.retrained or _retrained_before(run)
     else:
         if request.out is None:
             raise InputError("Auditing a model folder needs a place for the report: pass --out DIR.")
@@ -116,22 +110,43 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
             "benchmark": to_plain(request.benchmark),
             "records": {split: len(records) for split, records in splits.items()},
         }
+        check_models(candidate, original, *request.retrained)
         run = RunFolder.create(request.out, settings, tuple(listeners))
-    with run.locked():
+    check_models(candidate, original, *retrained)
+    with run.locked(), stop_on_signal() as stop_requested:
+        warn_of_rejected(run, inputs)
         if not is_run:
             bind_data(run, splits)
+        _warn_of_lost_splits(run, splits)
         record = audit_models(
             run,
             splits,
             original=original,
-            retrained=request.retrained,
+            retrained=retrained,
             candidate=candidate,
             policy=policy,
             suite=request.suite,
             max_length=int(settings.get("max_length", request.max_length)),
+            stop_requested=stop_requested,
         )
-        run.set_state("done")
+        if not is_run:
+            run.set_state("done")
     return run, record
+
+
+def _retrained_before(run: RunFolder) -> tuple[str, ...]:
+    """The retrained models of the last audit: a new one without a word of them is not meant to lose the column."""
+    audits = [event.data for event in read_events(run.events_path) if event.kind == "audit"]
+    return tuple(place for place in (audits[-1]["retrained"] if audits else ()) if Path(place).is_dir())
+
+
+def _warn_of_lost_splits(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> None:
+    audits = [event.data for event in read_events(run.events_path) if event.kind == "audit"]
+    lost = sorted(set(audits[-1]["splits"]) - set(splits)) if audits else []
+    if lost:
+        run.events.append(
+            "warning", text=f"The report before had {', '.join(lost)}; hand them in again to keep what rests on them."
+        )
 
 
 def _benchmark_of(folder: Path) -> Choice | None:
@@ -149,97 +164,56 @@ def audit_models(
     policy: Any,
     suite: str,
     max_length: int,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Evaluates all models, judges, and writes ``record.json`` and ``report.html``; returns the record."""
+    """Evaluates all models, judges, and writes ``record.json`` and ``report.html``; returns the record.
+
+    Raises:
+        VerificationError: the original or the unlearned model is not the one that the run read or made.
+        InterruptedRunError: stopped on request, between two models; what was read is kept.
+    """
     run.events.append("phase", name=f"audit with suite {suite}")
     began = time.perf_counter()
     summary = _data_of(run, splits)
     subjects = _subjects(original, retrained, candidate, policy)
+    _check_digests(run, subjects)
+    places = [str(Path(place).resolve()) for place in retrained]
+    run.events.append("audit", retrained=places, splits=sorted(splits), suite=suite)
     store = Store(run.scores, {split: data["hmac"] for split, data in summary.items()}, max_length)
     evaluation = evaluate(
         subjects,
         splits,
         suites.get(suite)(tuple(splits)),
         store,
-        log=lambda role: _log_phase(run, f"read the {role} model"),
+        log=lambda role: _next_model(run, role, stop_requested),
     )
     thresholds = Thresholds()
     # A policy is judged by the weights it stands before: whoever has them bypasses it.
     verdict = judge(evaluation, thresholds, role="original" if policy else "unlearned")
     audited = Audited(evaluation, verdict, thresholds, time.perf_counter() - began)
-    record = build_record(run, audited, summary, original=original)
+    record = build_record(run, audited, summary, subjects, original=original)
     write_record(run.record, from_plain(record))
     write_report(run.root, from_plain(record))
     run.events.append("verdict", word=verdict.word, reasons=list(verdict.reasons), seconds=audited.seconds)
     return record
 
 
-def _log_phase(run: RunFolder, name: str) -> None:
-    run.events.append("phase", name=name)
+def _next_model(run: RunFolder, role: str, stop_requested: Callable[[], bool]) -> None:
+    if stop_requested():
+        raise InterruptedRunError(f"Stopped before the {role} model was read; the same command goes on.")
+    run.events.append("phase", name=f"read the {role} model")
 
 
-def build_record(run: RunFolder, audited: Audited, data: Mapping[str, Any], *, original: str) -> dict[str, Any]:
-    """Returns ``record.json`` as plain data: what was done, with what, and every number found."""
-    settings = run.config
-    log = read_events(run.events_path)
-    saved = next((event.data for event in reversed(log) if event.kind == "saved"), {})
-    described = describe(load_model(original).model)
-    return {
-        "schema_version": 1,
-        "expunge": expunge.__version__,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "name": Path(original).name,
-            "digest": saved.get("before") or _digest(original),
-            "dtype": described.dtype,
-            "parameters": described.parameters,
-        },
-        "method": _method_facts(settings),
-        "axes": settings.get("axes", {}),
-        "training": settings.get("training", {}),
-        "data": dict(data),
-        "run": {
-            "steps": saved.get("steps", 0),
-            "reason": saved.get("reason", "the model was made elsewhere"),
-            "seconds": saved.get("seconds", 0.0),
-            "curves": [
-                {"step": event.data["step"], "terms": dict(event.data["terms"])}
-                for event in log
-                if event.kind == "metric"
-            ],
-        },
-        "result": {"digest": saved["digest"], "folder": "model"} if saved.get("digest") else None,
-        "columns": audited.evaluation.roles,
-        "scores": [to_plain(score) for score in audited.evaluation.scores],
-        "gaps": [to_plain(gap) for gap in audited.evaluation.gaps],
-        "omitted": [to_plain(item) for item in audited.evaluation.omitted],
-        "verdict": {"word": audited.verdict.word, "reasons": list(audited.verdict.reasons)},
-        "thresholds": to_plain(audited.thresholds),
-        "limits": list(LIMITS),
-        "environment": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "threads": torch.get_num_threads(),
-        },
-    }
-
-
-def _method_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    if "method" not in settings:
-        unknown = {"guarantee": "unknown", "artefact": "weights", "reversible": None, "access": "unknown", "paper": ""}
-        return {"name": "unknown", **unknown, "settings": {}}
-    spec = resolve(settings["method"], settings["settings"]).method.spec
-    return {
-        "name": settings["method"],
-        "guarantee": spec.guarantee,
-        "artefact": spec.artefact,
-        "reversible": spec.reversible,
-        "access": spec.access,
-        "paper": spec.paper,
-        "settings": settings["settings"],
-    }
+def _check_digests(run: RunFolder, subjects: Sequence[Subject]) -> None:
+    """Refuses models that are not those the run vouches for."""
+    saved = next((event.data for event in reversed(read_events(run.events_path)) if event.kind == "saved"), {})
+    known = saved.get("folders", {}) if run.config.get("verb") == "unlearn" else {}
+    for subject in subjects:
+        if subject.role in known and subject.identity["weights"] != known[subject.role]:
+            raise VerificationError(
+                f"The {subject.role} model is not the one that {run.root} was made with: its files have changed. "
+                "Restore it, or audit the folder by itself with --original and --out."
+            )
 
 
 def _data_of(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
@@ -268,7 +242,7 @@ def _subjects(original: str, retrained: Sequence[str], candidate: str, policy: A
 
 def _subject(role: str, source: str, policy: Any = None) -> Subject:
     identity = {
-        "weights": _digest(source),
+        "weights": model_digest(source),
         "adapter": "none",
         "policy": "none" if policy is None else str(hash_plain(policy.to_plain())),
         "attack": "none",
@@ -276,18 +250,6 @@ def _subject(role: str, source: str, policy: Any = None) -> Subject:
         "template": "default",
     }
     return Subject(role=role, identity=identity, load=partial(load_model, source), policy=policy)
-
-
-def hash_plain(plain: Any) -> str:
-    """SHA-256 of plain data."""
-    return text_digest(to_json(plain))
-
-
-def _digest(source: str) -> str:
-    """Digest of everything in a model folder or Hub snapshot: weights, configuration, tokenizer and template."""
-    path = local_folder(source)
-    check_folder(path)
-    return folder_digest(path).root
 
 
 def stored_policy(run: RunFolder) -> GuardrailPolicy | None:

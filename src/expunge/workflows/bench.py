@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 
 from expunge.benchmarks.fictional import Fictional
 from expunge.config import Choice, to_plain
+from expunge.data.record import Record
 from expunge.errors import InputError
-from expunge.executors.local import Job, Outcome, run_jobs
+from expunge.executors.local import Job, run_jobs
 from expunge.methods.base import ExactMethod
 from expunge.methods.preset import resolve
-from expunge.registry import benchmarks
+from expunge.registry import benchmarks, suites
 from expunge.reports.bench import BenchRow, row_of, write_bench
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.workflows.demo import MAX_LENGTH, train_model
+from expunge.workflows.demo import MAX_LENGTH, ROLES, ToTrain, check_outcome, train_model
+from expunge.workflows.inputs import SELF, bind_data, read_inputs
 from expunge.workflows.unlearn import Request, unlearn
-
-ROLES = ("original", "retrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,9 @@ class BenchRequest:
         """Refuses what cannot be meant."""
         if not self.methods or not self.seeds:
             raise InputError("A bench needs at least one method and one seed; see: expunge list methods.")
+        for name, values in (("method", self.methods), ("seed", self.seeds)):
+            if len(set(values)) != len(values):
+                raise InputError(f"A {name} is named twice in {', '.join(map(str, values))}; name each once.")
         stray = sorted(set(self.settings) - set(self.methods))
         if stray:
             raise InputError(
@@ -76,28 +79,45 @@ def bench(request: BenchRequest, listeners: Sequence[Any] = ()) -> Bench:
         ResourceError: a process died; run again, the bench goes on.
     """
     harden_umask()
-    for method in request.methods:
-        _check(method, request)
+    records = [_check(method, request) for method in request.methods][0]
     run = RunFolder.create(request.out, _config(request), tuple(listeners))
     with run.locked():
+        bind_data(run, records)
         run.set_state("running")
         if request.own is None:
             _train(request, run)
         _unlearn(request, run)
         rows = [_row(run, method, seed) for method in request.methods for seed in request.seeds]
         write_bench(run.root, rows, title=_title(request))
+        if all(row.trouble is not None for row in rows):
+            run.set_state("failed")
+            raise InputError(f"No run ended with a record; the first one says: {rows[0].trouble}")
         run.set_state("done")
     return Bench(run, rows)
 
 
-def _check(method: str, request: BenchRequest) -> None:
-    recipe = resolve(method, request.settings.get(method))
+def _check(method: str, request: BenchRequest) -> dict[str, list[Record]]:
+    """Refuses what no run could do, and returns the records that all runs share; a benchmark has others every seed."""
+    settings = request.settings.get(method, {})
+    recipe = resolve(method, settings)
     if isinstance(recipe.method, ExactMethod):
         raise InputError(f"{method!r} is exact: it is the reference column of every run, not a row of the table.")
+    suites.get(request.suite)
+    if request.own is None:
+        recipe.check(read_inputs({}, benchmark=request.benchmark).available)
+        return {}
+    return replace(request.own, method=method, settings=settings).read()[1].audited
 
 
 def _config(request: BenchRequest) -> dict[str, Any]:
-    own = None if request.own is None else {"model": request.own.model, "retrained": list(request.own.retrained)}
+    own = None
+    if request.own is not None:
+        own = {
+            "model": request.own.model,
+            "retrained": list(request.own.retrained),
+            "max_length": request.own.max_length,
+            "retain": "self" if request.own.retain == SELF else None,
+        }
     return {
         "verb": "bench",
         "methods": list(request.methods),
@@ -124,13 +144,13 @@ def _train(request: BenchRequest, run: RunFolder) -> None:
     """Original and retrained model of every seed."""
     jobs = []
     for seed in request.seeds:
-        choice = _benchmark(request, seed)
-        if not isinstance(choice.create(benchmarks), Fictional):
-            raise InputError(f"The benchmark {choice.name!r} does not train its own models; hand in a MODEL.")
+        benchmark = _benchmark(request, seed).create(benchmarks)
+        if not isinstance(benchmark, Fictional):
+            raise InputError(f"The benchmark {request.benchmark.name!r} trains no models of its own; hand in a MODEL.")
         for role in ROLES:
             folder = _models(run, seed) / role
             if not (folder / "config.json").is_file():
-                jobs.append(Job(f"train-{role}-seed-{seed}", Training(choice, folder, role == "retrained")))
+                jobs.append(Job(f"train-{role}-seed-{seed}", ToTrain(benchmark, folder, role == "retrained")))
     _run_all(run, f"train {len(jobs)} models", jobs, request.workers)
 
 
@@ -162,20 +182,12 @@ def _request(request: BenchRequest, run: RunFolder, method: str, seed: int) -> R
     )
 
 
-class Training(NamedTuple):
-    """A model to train: of which benchmark, where it goes, and whether it is the retrained one."""
-
-    benchmark: Choice
-    folder: Path
-    without_forget: bool
-
-
-def run_job(argument: Training | Request) -> None:
+def run_job(argument: ToTrain | Request) -> None:
     """Carries out one job; called in a process of the pool."""
     if isinstance(argument, Request):
         unlearn(argument)
     else:
-        train_model(argument.benchmark.create(benchmarks), argument.folder, argument.without_forget)
+        train_model(argument)
 
 
 def _run_all(run: RunFolder, name: str, jobs: Sequence[Job], workers: int | None) -> None:
@@ -183,29 +195,25 @@ def _run_all(run: RunFolder, name: str, jobs: Sequence[Job], workers: int | None
     if not jobs:
         return
     run.events.append("phase", name=name, total=len(jobs))
-    for number, (job, trouble) in enumerate(run_jobs(jobs, run_job, workers=workers), start=1):
-        run.events.append("job", job=job, trouble=trouble)
+    for number, outcome in enumerate(run_jobs(jobs, run_job, workers=workers), start=1):
+        run.events.append("job", job=outcome.job, trouble=outcome.trouble)
         run.events.append("metric", step=number, terms={})
-        if trouble is not None:
-            _refuse_or_warn(run, Outcome(job, trouble))
-
-
-def _refuse_or_warn(run: RunFolder, outcome: Outcome) -> None:
-    if outcome.job.startswith("train-"):
-        raise InputError(f"The job {outcome.job} failed: {outcome.trouble}")
-    run.events.append("warning", text=f"{outcome.job}: {outcome.trouble}")
+        if isinstance(jobs[0].argument, ToTrain):
+            check_outcome(outcome)
+        elif outcome.trouble is not None:
+            run.events.append("warning", text=f"{outcome.job}: {outcome.trouble}")
 
 
 def _row(run: RunFolder, method: str, seed: int) -> BenchRow:
     place = _place(run, method, seed)
     if (place / "record.json").is_file():
         return row_of(read_record(place / "record.json"), method=method, seed=seed)
-    troubles = [
-        event.data["trouble"]
-        for event in read_events(run.events_path)
-        if event.data.get("job") == f"{method}-seed-{seed}"
-    ]
-    return BenchRow(method=method, seed=seed, verdict="failed", seconds=math.nan, trouble=str(troubles[-1]))
+    # What a run says of itself outlives a bench that was killed before it heard of it.
+    told = [*read_events(place / "events.jsonl"), *read_events(run.events_path)]
+    reasons = [event.data.get("reason") for event in told if event.data.get("state") == "diverged"]
+    reasons += [event.data["trouble"] for event in told if event.data.get("job") == f"{method}-seed-{seed}"]
+    trouble = next((str(reason) for reason in reversed(reasons) if reason), "the run left no record")
+    return BenchRow(method=method, seed=seed, verdict="failed", seconds=math.nan, trouble=trouble)
 
 
 def _models(run: RunFolder, seed: int) -> Path:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,12 +12,18 @@ from expunge.benchmarks.fictional import Fictional
 from expunge.config import Choice
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
+from expunge.errors import InputError, ResourceError
 from expunge.exact.retrain import FitTask, Retrain
+from expunge.executors.local import Job, Outcome, run_jobs
 from expunge.methods.preset import Axes, Training
 from expunge.models.load import build_model, save_model
+from expunge.registry import benchmarks
+from expunge.storage import atomic
+from expunge.storage.plain import from_json, to_json
 from expunge.storage.run import harden_umask
 from expunge.workflows.unlearn import Finished, Request, unlearn
 
+ROLES = ("original", "retrained")
 MAX_LENGTH = 128  # tokens; every record of the benchmark is shorter
 # Tuned on seed 1 of the smoke preset; see docs/log.md.
 SETTINGS = {"learning_rate": 1e-3, "epochs": 10.0, "batch_size": 16, "warmup": 0.0, "retain_weight": 1.0}
@@ -39,10 +42,9 @@ def demo(
         listeners: called with each event of the run.
     """
     harden_umask()
-    benchmark = Fictional(preset=preset, seed=seed)  # type: ignore[arg-type]
+    benchmark: Fictional = Choice("fictional", {"preset": preset, "seed": seed}).create(benchmarks)
     data = out / "data"
-    if not (data / "manifest.json").is_file():
-        benchmark.write(data)
+    _write_data(benchmark, data)
     train_pair(benchmark, out)
     return unlearn(
         Request(
@@ -63,24 +65,51 @@ def demo(
 
 def train_pair(benchmark: Fictional, out: Path) -> None:
     """Trains the original and the retrained model side by side, each in a process with one thread."""
-    missing = [role for role in ("original", "retrained") if not (out / role / "config.json").is_file()]
-    if not missing:
+    missing = [role for role in ROLES if not (out / role / "config.json").is_file()]
+    jobs = [Job(f"train the {role} model", ToTrain(benchmark, out / role, role == "retrained")) for role in missing]
+    for outcome in run_jobs(jobs, train_model):
+        check_outcome(outcome)
+
+
+def check_outcome(outcome: Outcome) -> None:
+    """Raises what a job met, under its own exit code: without its model there is no going on."""
+    if outcome.trouble is None:
         return
-    # A fresh interpreter for each: forking a process that has used torch's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=min(len(missing), os.cpu_count() or 1), mp_context=context) as pool:
-        jobs = [pool.submit(train_model, benchmark, out / role, role == "retrained") for role in missing]
-        for job in jobs:
-            job.result()
+    message = f"{outcome.job} failed: {outcome.trouble}"
+    if outcome.exit_code == ResourceError.exit_code:
+        raise ResourceError(message)
+    if outcome.exit_code == InputError.exit_code:
+        raise InputError(message)
+    raise RuntimeError(message)
 
 
-def train_model(benchmark: Fictional, folder: Path, without_forget: bool) -> None:
+def _write_data(benchmark: Fictional, folder: Path) -> None:
+    """Writes the records, or refuses a folder with those of another seed or preset."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        benchmark.write(folder)
+    elif atomic.read_json(path) != from_json(to_json(benchmark.manifest())):
+        raise InputError(
+            f"{folder.parent} holds the demonstration of another preset, seed or version; choose another --out."
+        )
+
+
+class ToTrain(NamedTuple):
+    """A model to train: of which benchmark, where it goes, and whether the forget rows are left out."""
+
+    benchmark: Fictional
+    folder: Path
+    without_forget: bool
+
+
+def train_model(wanted: ToTrain) -> None:
     """Trains one model of the benchmark from scratch and saves it.
 
     The retrained model has the same start, order and steps; the forget rows are left out of their batches.
     """
     harden_umask()
     torch.set_num_threads(1)
+    benchmark, folder, without_forget = wanted
     splits = benchmark.splits()
     tokenizer = benchmark.tokenizer()
     model = build_model(benchmark.model_config(tokenizer), benchmark.seed)

@@ -11,6 +11,8 @@ from expunge.data.checks import content_digest
 from expunge.data.reader import Rejection, read_records
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.models.folder import check_folder
+from expunge.models.load import local_folder
 from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
@@ -20,11 +22,20 @@ SELF = "self"  # --retain self: text that the model itself writes
 TRAIN_RETAIN = "train_retain"  # what a benchmark keeps training on where its split ``retain`` is for evaluation only
 
 
+RESERVED = ("forget", "retain", "holdout", TRAIN_RETAIN)  # splits that have a flag of their own
+
+
 class Inputs(NamedTuple):
-    """Records by split, and the rejected lines of each file."""
+    """Records by split, the rejected lines of each file, and records for the audit only."""
 
     splits: dict[str, list[Record]]
     rejected: dict[str, list[Rejection]]
+    evaluation: dict[str, list[Record]]
+
+    @property
+    def audited(self) -> dict[str, list[Record]]:
+        """Everything that an audit may read."""
+        return {**self.splits, **self.evaluation}
 
     @property
     def available(self) -> frozenset[str]:
@@ -40,12 +51,51 @@ class Inputs(NamedTuple):
         return found
 
 
-def read_inputs(files: Mapping[str, Path | None], benchmark: Choice | None = None) -> Inputs:
-    """Reads a benchmark's splits and the files that were given, which take the place of its splits."""
+def read_inputs(
+    files: Mapping[str, Path | None], evaluation: Mapping[str, Path] | None = None, benchmark: Choice | None = None
+) -> Inputs:
+    """Reads a benchmark's splits and the files that were given, which take the place of its splits.
+
+    Args:
+        files: of the splits that have a flag of their own; None for one that was not given.
+        evaluation: further files by split.
+        benchmark: where the other splits come from.
+
+    Raises:
+        InputError: a file that cannot be used, or a further split with the name of another flag.
+    """
+    further = dict(evaluation or {})
+    taken = sorted(set(further) & set(RESERVED))
+    if taken:
+        raise InputError(f"The split {taken[0]!r} has a flag of its own: --{taken[0].replace('_', '-')}.")
     splits = benchmark.create(benchmarks).splits() if benchmark is not None else {}
-    results = {split: read_records(path, split) for split, path in files.items() if path is not None}
-    splits |= {split: result.records for split, result in results.items()}
-    return Inputs(splits, {split: result.rejected for split, result in results.items() if result.rejected})
+    results = {split: read_records(path, split) for split, path in {**files, **further}.items() if path is not None}
+    splits |= {split: result.records for split, result in results.items() if split not in further}
+    return Inputs(
+        splits,
+        {split: result.rejected for split, result in results.items() if result.rejected},
+        {split: results[split].records for split in further},
+    )
+
+
+def warn_of_rejected(run: RunFolder, inputs: Inputs) -> None:
+    """Logs which lines were left out and why, never what they say."""
+    for split, rejected in inputs.rejected.items():
+        lines = ", ".join(f"line {item.line}: {item.reason}" for item in rejected[:10])
+        more = f" and {len(rejected) - 10} more" if len(rejected) > 10 else ""
+        run.events.append("warning", text=f"{len(rejected)} lines of the {split} file were left out ({lines}{more}).")
+
+
+def check_models(*sources: str | None) -> None:
+    """Refuses model folders that cannot be loaded, by their layout alone."""
+    for source in sources:
+        if source is not None:
+            check_folder(local_folder(source))
+
+
+def model_is_saved(run: RunFolder) -> bool:
+    """Whether an earlier call already finished the model (or policy) of this run."""
+    return any(event.kind == "saved" for event in read_events(run.events_path))
 
 
 def data_summary(splits: Mapping[str, Sequence[Record]], key: DataKey) -> dict[str, dict[str, Any]]:

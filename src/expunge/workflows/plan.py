@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
 
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all
@@ -28,11 +27,11 @@ from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossM
 from expunge.methods.preset import Recipe
 from expunge.metrics.base import Need
 from expunge.models.folder import check_folder
-from expunge.models.load import LoadedModel, build_model
+from expunge.models.load import LoadedModel, build_model, load_config, load_tokenizer
 from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
-from expunge.workflows.inputs import SELF, read_inputs
+from expunge.workflows.inputs import SELF
 from expunge.workflows.produce import Work, produce
 from expunge.workflows.unlearn import Request
 
@@ -77,15 +76,15 @@ def plan(request: Request) -> Plan:
     Raises:
         InputError: something that ``unlearn`` would refuse.
     """
-    recipe, inputs = request.read()
     folder = Path(request.model)
+    recipe, inputs = request.read(check_model=False)
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
     check_folder(folder)
-    splits = {**inputs.training, **read_inputs(request.evaluation).splits}
+    splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
-    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    config, tokenizer = load_config(folder), load_tokenizer(folder)
     tokens = {
         split: sum(
             len(example.input_ids) for example in encode_all(rows, tokenizer, max_length=request.max_length).examples

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
 
 from expunge.data.batch import Example
 from expunge.data.record import Record
@@ -20,6 +19,7 @@ from expunge.methods.base import EditMethod, EditTask, ExactMethod, HelperSpec, 
 from expunge.methods.finetune import Finetune
 from expunge.methods.preset import Axes, Recipe, Training
 from expunge.methods.retain import NoRetain
+from expunge.models.tensors import write_tensors
 from expunge.registry import parameter_choices, relabellers
 from expunge.storage import atomic
 from expunge.storage.run import RunFolder
@@ -184,7 +184,7 @@ def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) 
     trained = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
     if leads():
         with atomic.folder(work.run.helpers / spec.name, replace=True) as temporary:
-            save_file(trained, temporary / "weights.safetensors")
+            write_tensors(temporary / "weights.safetensors", trained)
     with torch.no_grad():
         for name, weight in work.model.named_parameters():
             weight.copy_(original[name])

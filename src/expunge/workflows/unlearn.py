@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +15,28 @@ from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.data.tokenize import encode
-from expunge.errors import InputError, InterruptedRunError
+from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
 from expunge.methods.base import ExactMethod
 from expunge.methods.preset import Recipe, resolve
 from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
 from expunge.models.sampling import sample_texts
+from expunge.registry import suites
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey
-from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.storage.secret import Secret
 from expunge.training.distributed import launched_strategy, leads, meet, shared
 from expunge.workflows.audit import audit_models, stored_policy
-from expunge.workflows.inputs import SELF, Inputs, bind_data, read_inputs
+from expunge.workflows.identity import model_digest
+from expunge.workflows.inputs import (
+    SELF,
+    Inputs,
+    bind_data,
+    check_models,
+    model_is_saved,
+    read_inputs,
+    warn_of_rejected,
+)
 from expunge.workflows.produce import Work, produce, remove_traces
 from expunge.workflows.signals import stop_on_signal
 
@@ -78,19 +88,26 @@ class Request:
         """The retain file, if a file was given."""
         return Path(self.retain) if self.retain is not None and str(self.retain) != SELF else None
 
-    def read(self) -> tuple[Recipe, Inputs]:
+    def read(self, *, check_model: bool = True) -> tuple[Recipe, Inputs]:
         """Resolves the method and reads the records, and refuses what cannot be run before any model is loaded.
+
+        Args:
+            check_model: look at the layout of the model folders too.
 
         Raises:
             InputError: a record, a setting or a need that is wrong or missing.
         """
         recipe = resolve(self.method, self.settings)
+        recipe.create_axes()
+        suites.get(self.suite)
         files = {"forget": self.forget, "retain": self.retain_file, "holdout": self.holdout}
-        inputs = read_inputs(files, self.benchmark)
+        inputs = read_inputs(files, self.evaluation, self.benchmark)
         supplied = {"base": self.base is not None, "retain": self.retain == SELF}
         recipe.check(inputs.available | {need for need, there in supplied.items() if there})
         kept = [] if self.retain == SELF else inputs.training.get("retain", [])
         check_splits(inputs.training.get("forget", []), kept, allow_overlap=self.allow_overlap)
+        if check_model:
+            check_models(self.model, self.base, *self.retrained)
         return recipe, inputs
 
 
@@ -120,18 +137,24 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         return _train_along(request, recipe, inputs)
     run = RunFolder.create(request.out, run_config(request, recipe, inputs), tuple(listeners))
     with run.locked(), stop_on_signal() as stop_requested:
-        for split, rejected in inputs.rejected.items():
-            lines = ", ".join(f"line {item.line}: {item.reason}" for item in rejected[:10])
-            run.events.append("warning", text=f"{len(rejected)} lines of the {split} file were left out ({lines}).")
+        warn_of_rejected(run, inputs)
         bind_data(run, inputs.splits)
         is_saved = model_is_saved(run)
         meet()  # from here on the other processes find the run folder
         try:
             if not is_saved:
                 _make_model(request, recipe, inputs, run, stop_requested)
-            return Finished(run, _audit(request, inputs, run))
-        except InterruptedRunError:
+            if not request.keep_helpers:
+                remove_traces(run)  # also those of a process that died before it came here
+            return Finished(run, _audit(request, inputs, run, stop_requested))
+        except (InterruptedRunError, KeyboardInterrupt):
             run.set_state("interrupted")
+            raise
+        except DivergedError:
+            raise  # the state says so already
+        except Exception:
+            with contextlib.suppress(ExpungeError):  # the disk may be what failed
+                run.set_state("failed")
             raise
 
 
@@ -150,11 +173,6 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
         "benchmark": to_plain(request.benchmark),
         "records": {split: len(records) for split, records in inputs.splits.items()},
     }
-
-
-def model_is_saved(run: RunFolder) -> bool:
-    """Whether an earlier call already finished the model (or policy) of this run."""
-    return any(event.kind == "saved" for event in read_events(run.events_path))
 
 
 def _place(source: str) -> str:
@@ -232,12 +250,11 @@ def _make_model(
         "saved",
         before=before,
         digest=digest,
+        folders={"original": model_digest(request.model), **({"unlearned": model_digest(run.model)} if digest else {})},
         steps=product.result.steps,
         reason=product.result.reason,
         seconds=seconds,
     )
-    if not request.keep_helpers:
-        remove_traces(run)
 
 
 def _self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Record]:
@@ -266,19 +283,22 @@ def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dt
     return digest
 
 
-def _audit(request: Request, inputs: Inputs, run: RunFolder) -> dict[str, Any] | None:
+def _audit(
+    request: Request, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]
+) -> dict[str, Any] | None:
     record = None
     if request.audit:
         policy = stored_policy(run)
         record = audit_models(
             run,
-            {**inputs.splits, **read_inputs(request.evaluation).splits},
+            inputs.audited,
             original=request.model,
             retrained=request.retrained,
             candidate=request.model if policy else str(run.model),
             policy=policy,
             suite=request.suite,
             max_length=request.max_length,
+            stop_requested=stop_requested,
         )
     run.set_state("done")
     return record

@@ -1,0 +1,48 @@
+"""Digests that say which model, tokenizer and code a number came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from expunge.models.folder import check_folder
+from expunge.models.load import local_folder
+from expunge.storage.digests import file_digest, folder_digest, text_digest
+from expunge.storage.plain import to_json
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+def hash_plain(plain: Any) -> str:
+    """SHA-256 of plain data."""
+    return text_digest(to_json(plain))
+
+
+def model_digest(source: str | Path) -> str:
+    """Digest of everything in a model folder or Hub snapshot: weights, configuration, tokenizer and template."""
+    path = local_folder(source)
+    check_folder(path)
+    return folder_digest(path, follow_links=True).root
+
+
+def tokenizer_digest(source: str) -> str:
+    """Digest of the files that make text into tokens."""
+    files = folder_digest(local_folder(source), follow_links=True).files
+    return text_digest("".join(f"{digest}  {name}\n" for name, digest in files.items() if name in TOKENIZER_FILES))
+
+
+def code_digest() -> str:
+    """Digest of the package's own source."""
+    package = Path(__file__).parents[1]
+    files = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    return text_digest("".join(f"{file_digest(package / name)}  {name}\n" for name in files))

@@ -1,0 +1,110 @@
+"""``record.json`` of an audit: what was done, with what, and every number found."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+
+import expunge
+from expunge.config import to_plain
+from expunge.evaluation.result import Evaluation
+from expunge.evaluation.subjects import Subject
+from expunge.evaluation.verdict import Thresholds, Verdict
+from expunge.methods.preset import resolve
+from expunge.models.load import describe, load_model
+from expunge.storage.events import read_events
+from expunge.storage.run import RunFolder
+from expunge.workflows.identity import code_digest, tokenizer_digest
+
+LIMITS = (
+    "Every number is a lower bound of what the model still knows: another prompt, attack or sample may show more.",
+    "Facts learnt in fine-tuning are easier to remove than facts from pretraining.",
+    "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression.",
+    "This is a measurement, not a statement of legal compliance.",
+)
+
+
+class Audited(NamedTuple):
+    """What an audit found."""
+
+    evaluation: Evaluation
+    verdict: Verdict
+    thresholds: Thresholds
+    seconds: float
+
+
+def build_record(
+    run: RunFolder, audited: Audited, data: Mapping[str, Any], subjects: Sequence[Subject], *, original: str
+) -> dict[str, Any]:
+    """Returns ``record.json`` as plain data: what was done, with what, and every number found."""
+    settings = run.config
+    log = read_events(run.events_path)
+    saved = next((event.data for event in reversed(log) if event.kind == "saved"), {})
+    described = describe(load_model(original).model)
+    return {
+        "schema_version": 1,
+        "expunge": expunge.__version__,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "name": Path(original).name,
+            "digest": subjects[0].identity["weights"],
+            "dtype": described.dtype,
+            "parameters": described.parameters,
+        },
+        "method": _method_facts(settings),
+        "axes": settings.get("axes", {}),
+        "training": settings.get("training", {}),
+        "data": dict(data),
+        "run": {
+            "steps": saved.get("steps", 0),
+            "reason": saved.get("reason", "the model was made elsewhere"),
+            "seconds": saved.get("seconds", 0.0),
+            "curves": [
+                {"step": event.data["step"], "terms": dict(event.data["terms"])}
+                for event in log
+                if event.kind == "metric"
+            ],
+        },
+        "result": {"digest": saved["digest"], "folder": "model"} if saved.get("digest") else None,
+        "digests": {
+            "code": code_digest(),
+            "tokenizer": tokenizer_digest(original),
+            **{subject.role: subject.identity["weights"] for subject in subjects},
+        },
+        "columns": audited.evaluation.roles,
+        "scores": [to_plain(score) for score in audited.evaluation.scores],
+        "gaps": [to_plain(gap) for gap in audited.evaluation.gaps],
+        "omitted": [to_plain(item) for item in audited.evaluation.omitted],
+        "verdict": {"word": audited.verdict.word, "reasons": list(audited.verdict.reasons)},
+        "thresholds": to_plain(audited.thresholds),
+        "limits": list(LIMITS),
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _method_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    if "method" not in settings:
+        unknown = {"guarantee": "unknown", "artefact": "weights", "reversible": None, "access": "unknown", "paper": ""}
+        return {"name": "unknown", **unknown, "settings": {}}
+    spec = resolve(settings["method"], settings["settings"]).method.spec
+    return {
+        "name": settings["method"],
+        "guarantee": spec.guarantee,
+        "artefact": spec.artefact,
+        "reversible": spec.reversible,
+        "access": spec.access,
+        "paper": spec.paper,
+        "settings": settings["settings"],
+    }
