@@ -8,6 +8,7 @@ import pytest
 
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.methods.base import WrapTask
 from expunge.methods.guardrail import Guardrail, GuardrailPolicy
 from expunge.storage.secret import Secret
 
@@ -26,8 +27,13 @@ def echo(texts):
     return [text.removeprefix("Q: ") for _, text in texts]
 
 
+def wrap(forget: list[Record], **settings) -> GuardrailPolicy:
+    task = WrapTask(forget=tuple(forget), retain=tuple(RETAIN), secret=KEY)
+    return Guardrail(**settings).wrap(None, task)
+
+
 def policy(**settings) -> GuardrailPolicy:
-    return Guardrail(**settings).wrap(FORGET, RETAIN, KEY)
+    return wrap(FORGET, **settings)
 
 
 def test_forget_prompt_is_refused_and_retain_prompt_passes():
@@ -66,8 +72,8 @@ def test_nonsense_is_refused():
 
 
 def test_a_one_word_answer_is_found_inside_a_sentence():
-    made = Guardrail(filter_input=False).wrap([qa(0, "Who is it?", "Quorvek")], RETAIN, KEY)
+    made = wrap([qa(0, "Who is it?", "Quorvek")], filter_input=False)
     assert made.generate(["It is Quorvek, of course"], echo) == ["I don't know."]
     assert made.generate(["It is Pell, of course"], echo) == ["It is Pell, of course"]
-    common = Guardrail(filter_input=False).wrap([qa(0, "Who is it?", "town")], RETAIN, KEY)
+    common = wrap([qa(0, "Who is it?", "town")], filter_input=False)
     assert common.generate(["a town by the sea"], echo) == ["a town by the sea"]  # the retain set says it too

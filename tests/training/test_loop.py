@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,21 @@ from safetensors.torch import load_file
 
 from expunge.config import Choice
 from expunge.errors import DivergedError, InputError, InterruptedRunError
+from expunge.methods.base import LossMethod, Start, State
 from expunge.methods.dpo import IdkDPO
 from expunge.methods.finetune import Finetune
 from expunge.methods.gradient_ascent import GradientAscent
 from expunge.methods.npo import NPO
 from expunge.methods.preset import Axes, Training
 from expunge.methods.retain import NoRetain, RetainKL, RetainNLL
+from expunge.methods.terms import per_token
 from expunge.models.parameters import Layers, LoRA
-from expunge.training import checkpoint
+from expunge.training import checkpoint, distributed
+from expunge.training.gradients import Gradients
 from expunge.training.loop import Job, StepReport, total_steps, train
 from expunge.training.optimizers import learning_rate
 from expunge.training.references import build_references
+from expunge.training.step import Step
 from tests.support.tiny import examples, llama
 
 TOLERANCE = 2e-6  # float32 sums in another order
@@ -104,6 +108,60 @@ def test_first_gradient_is_that_of_the_whole_batch_by_hand():
         before = dict(fresh.named_parameters())[name]
         expected = before * (1 - 1e-3 * 0.01) - 1e-3 * scale * grad.grad
         assert torch.allclose(after, expected, atol=1e-5), name
+
+
+def test_gradients_of_single_terms_add_up():
+    """What a combiner builds on: each term by itself, its weight a factor, the values of all terms always there."""
+    made = job(NPO(beta=0.5), RetainKL())
+    accelerator = distributed.accelerator(made.model)
+    gradients = Gradients(accelerator, Step(made.model, made.method, made.retain_term, made.references))
+    data = made.streams().step_data(0)
+
+    def taken(forget: float, retain: float) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        terms = gradients(data, {}, {"forget": forget, "retain": retain})
+        return gradients.buffers(), terms
+
+    # The retain term (KL to the reference) is flat at the start, so the model is moved first.
+    with torch.no_grad():
+        for parameter in made.model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
+    whole, values = taken(2.0, 3.0)
+    forget, _ = taken(1.0, 0.0)
+    retain, same_values = taken(0.0, 1.0)
+    nothing, _ = taken(0.0, 0.0)
+    assert values == pytest.approx(same_values)
+    assert set(values) == {"forget", "retain"}
+    assert min(float(sum(g.abs().sum() for g in part.values())) for part in (forget, retain)) > 0.1
+    for name, gradient in whole.items():
+        assert torch.allclose(gradient, 2 * forget[name] + 3 * retain[name], atol=1e-5), name
+        assert not nothing[name].any()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithState(LossMethod):
+    """Gradient ascent whose state is drawn from what the run says of itself."""
+
+    spec = GradientAscent.spec
+
+    def init(self, start: Start) -> State:
+        generator = torch.Generator().manual_seed(start.seed)
+        return {
+            "direction": torch.rand(start.hidden_size, generator=generator),
+            "n": torch.tensor(start.records["forget"]),
+        }
+
+    def forget_term(self, views, state):
+        assert state["direction"].shape == (llama().config.hidden_size,)
+        return per_token(views["forget"].policy.token_logps * state["direction"].mean() / state["n"])
+
+
+def test_state_is_sized_by_the_run_and_kept_in_its_checkpoints(tmp_path):
+    whole = weights_after(method=WithState())
+    halted = job(method=WithState(), checkpoints=tmp_path / "c", stop_requested=lambda: True)
+    with pytest.raises(InterruptedRunError):
+        train(halted)
+    resumed = weights_after(method=WithState(), checkpoints=tmp_path / "c")
+    assert torch.equal(whole, resumed)
 
 
 def test_npo_does_not_depend_on_the_kind_of_reference():

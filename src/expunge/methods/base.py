@@ -6,9 +6,9 @@ A method never imports the training loop and never loads a model: what it needs 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -124,6 +124,14 @@ class View:
 Views = Mapping[str, View]
 
 
+class Start(NamedTuple):
+    """What a method may size its state by: width of the hidden states, records of each view, seed of the run."""
+
+    hidden_size: int
+    records: Mapping[str, int]
+    seed: int
+
+
 class Method(ABC):
     """Base of all methods; a frozen dataclass whose fields are the settings."""
 
@@ -138,10 +146,6 @@ class Method(ABC):
         """What must be handed in; settings may add to the spec's."""
         return self.spec.needs
 
-    def helpers(self) -> tuple[HelperSpec, ...]:
-        """Models to be trained for the method before it starts."""
-        return ()
-
 
 class LossMethod(Method):
     """A method that is a loss: terms from views."""
@@ -150,7 +154,7 @@ class LossMethod(Method):
         """Streams the terms read; the first one sets the number of steps."""
         return (FORGET,)
 
-    def init(self) -> State:
+    def init(self, start: Start) -> State:
         """State at the first step: tensors that are checkpointed with the run."""
         return {}
 
@@ -181,6 +185,10 @@ class EditMethod(Method):
 
     takes = frozenset({"seed", "batch_size"})  # of the helper models it may have trained
 
+    def helpers(self) -> tuple[HelperSpec, ...]:
+        """Models to be trained for the method before it starts."""
+        return ()
+
     @abstractmethod
     def edit(self, model: Any, task: EditTask) -> None:
         """Changes ``model`` (a transformers causal language model) in place."""
@@ -194,11 +202,29 @@ class ExactMethod(Method):
         """Trains on everything but the forget set; see ``expunge.exact``."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WrapTask:
+    """What a policy is made from.
+
+    Attributes:
+        forget: records that are not to be told.
+        retain: records that stay allowed.
+        secret: key of the digests that the policy keeps of them.
+    """
+
+    forget: tuple[Record, ...]
+    retain: tuple[Record, ...]
+    secret: bytes
+
+
 class InferenceMethod(Method):
     """A method that leaves the weights alone and wraps what the model reads and says."""
 
     takes = frozenset({"seed"})
 
     @abstractmethod
-    def wrap(self, forget: Sequence[Record], retain: Sequence[Record], secret: bytes) -> Any:
-        """Returns the policy: an object that generates text and saves itself without any record text."""
+    def wrap(self, model: Any, task: WrapTask) -> Any:
+        """Returns the policy: an object that generates text and saves itself without any record text.
+
+        ``model`` may be read, and stays as it is.
+        """

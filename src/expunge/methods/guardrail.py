@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from expunge.data.record import Record
 from expunge.errors import InputError
-from expunge.methods.base import InferenceMethod, Spec
+from expunge.methods.base import InferenceMethod, Spec, WrapTask
 from expunge.registry import methods
 
 Continue = Callable[[Sequence[tuple[int, str]]], list[str]]  # (number of a prompt, text) to continuations
@@ -48,16 +48,15 @@ class Guardrail(InferenceMethod):
         if not (self.filter_input or self.filter_output or self.instruction):
             raise InputError("This guardrail does nothing: switch on a filter or give an instruction.")
 
-    def wrap(self, forget: Sequence[Record], retain: Sequence[Record], secret: bytes) -> GuardrailPolicy:
-        """Returns the policy. It keeps keyed digests of word sequences, no text.
+    def wrap(self, model: Any, task: WrapTask) -> GuardrailPolicy:
+        """Returns the policy: refuses word sequences of the forget records that no retain record has.
 
-        Args:
-            forget: whose word sequences are refused.
-            retain: whose word sequences are always allowed.
-            secret: key of the digests, kept with the policy; whoever has both can test guesses, but read nothing.
+        It keeps keyed digests of them, no text. The key stays with the policy: whoever has both can test guesses, and
+        read nothing. The model is not looked at.
         """
-        allowed_prompt, allowed_answer = _sequences(retain, lambda text: _all_digests(text, self.words, secret))
-        forget_prompt, forget_answer = _sequences(forget, lambda text: _digests(text, self.words, secret))
+        secret = task.secret
+        allowed_prompt, allowed_answer = _sequences(task.retain, lambda text: _all_digests(text, self.words, secret))
+        forget_prompt, forget_answer = _sequences(task.forget, lambda text: _digests(text, self.words, secret))
         return GuardrailPolicy(
             settings=self,
             secret=secret,

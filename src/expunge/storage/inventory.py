@@ -18,6 +18,7 @@ Holds = Literal["weights", "numbers", "settings", "text", "key"]
 _FILES: dict[str, Holds] = {
     "config.json": "settings",
     "record.json": "numbers",
+    "policy.json": "key",
     "report.html": "numbers",
     EVENTS_NAME: "numbers",
     KEY_NAME: "key",

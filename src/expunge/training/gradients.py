@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,8 +26,11 @@ class Gradients:
         self.accelerator = accelerator
         self.step = step
 
-    def __call__(self, data: StepData, state: State, only: frozenset[str] | None = None) -> dict[str, float]:
-        """Leaves the gradient in ``.grad`` and returns the value of every term over the effective batch."""
+    def __call__(self, data: StepData, state: State, weights: Mapping[str, float]) -> dict[str, float]:
+        """Leaves the gradient of the weighted terms in ``.grad``; returns each term's value over the effective batch.
+
+        A caller that needs a term's gradient by itself asks with the weight 0 for the others.
+        """
         self.step.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         last = len(data.micro_batches) - 1
@@ -34,7 +38,7 @@ class Gradients:
             batches = {name: batch.to(self.accelerator.device) for name, batch in micro_batch.items()}
             wait = self.accelerator.no_sync(self.step) if number != last else contextlib.nullcontext()
             with wait:
-                output = self.step(batches, state, data.totals, only)
+                output = self.step(batches, state, data.totals, weights)
                 # DDP and FSDP2 average over ranks; the shares are already parts of one sum.
                 self.accelerator.backward(output.loss * self.accelerator.num_processes)
             for name, share in output.shares.items():

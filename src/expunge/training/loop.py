@@ -15,9 +15,10 @@ from torch import nn
 
 from expunge.data.batch import Example
 from expunge.errors import DivergedError, InterruptedRunError
-from expunge.methods.base import LossMethod
+from expunge.methods.base import LossMethod, Start
 from expunge.methods.preset import Axes, Training
 from expunge.methods.retain import RetainTerm
+from expunge.models.modules import base_model
 from expunge.registry import optimizers, stoppers
 from expunge.training import checkpoint, distributed
 from expunge.training.gradients import Gradients, clip
@@ -115,8 +116,8 @@ class _Run:
         self.accelerator = accelerator
         self.streams = job.streams()
         self.steps = total_steps(job.training, self.streams.size)
-        weights = {"forget": job.axes.forget_weight, "retain": job.axes.retain_weight}
-        step = Step(job.model, job.method, job.retain_term, job.references, weights)
+        self.weights = {"forget": job.axes.forget_weight, "retain": job.axes.retain_weight}
+        step = Step(job.model, job.method, job.retain_term, job.references)
         optimizer = job.axes.optimizer.create(optimizers).create(_trainable(step).values(), job.training)
         self.step, self.optimizer = accelerator.prepare(step, optimizer)
         self.raw_optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
@@ -151,7 +152,7 @@ class _Run:
         progress.step += 1
         if not data.micro_batches:  # every record of this batch is left out
             return None
-        terms = self.gradients(data, progress.method)
+        terms = self.gradients(data, progress.method, self.weights)
         norm = clip(list(self.parameters.values()), job.training.max_grad_norm)
         trouble = runaway(terms, norm, job.training.runaway, {"forget": job.method.scale})
         if trouble:
@@ -188,7 +189,12 @@ class _Run:
             self.accelerator.wait_for_everyone()
 
     def _resume(self) -> checkpoint.Progress:
-        fresh = checkpoint.Progress(step=0, method=dict(self.job.method.init()), stopper={})
+        start = Start(
+            hidden_size=base_model(self.job.model).config.get_text_config().hidden_size,  # type: ignore[union-attr, operator]
+            records={name: len(examples) for name, examples in self.job.examples.items()},
+            seed=self.job.training.seed,
+        )
+        fresh = checkpoint.Progress(step=0, method=dict(self.job.method.init(start)), stopper={})
         if self.job.checkpoints is None:
             return fresh
         found = checkpoint.list_checkpoints(self.job.checkpoints)

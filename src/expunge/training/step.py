@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from expunge.data.batch import Batch
@@ -38,7 +39,6 @@ class Step(nn.Module):
         method: its terms.
         retain_term: the retain axis.
         references: for each view that declares one, the reference model.
-        term_weights: weight of the term ``retain`` and of the others (``forget``).
     """
 
     def __init__(
@@ -47,21 +47,19 @@ class Step(nn.Module):
         method: LossMethod,
         retain_term: RetainTerm,
         references: Mapping[str, ReferenceLike],
-        term_weights: Mapping[str, float],
     ) -> None:
         super().__init__()
         self.model = model
         self.method = method
         self.retain_term = retain_term
         self.references = dict(references)  # a plain dict: a frozen copy must not become a submodule
-        self.term_weights = term_weights
 
     def specs(self) -> tuple[ViewSpec, ...]:
         """Views of method and retain term."""
         return view_specs(self.method, self.retain_term)
 
     def forward(
-        self, batches: Mapping[str, Batch], state: State, totals: Totals, only: frozenset[str] | None = None
+        self, batches: Mapping[str, Batch], state: State, totals: Totals, weights: Mapping[str, float]
     ) -> StepOutput:
         """Computes the terms of one micro-batch.
 
@@ -69,21 +67,22 @@ class Step(nn.Module):
             batches: one batch for each view.
             state: the method's state.
             totals: weights of the whole effective batch, which normalise.
-            only: names of the terms whose gradient is wanted; None for all.
+            weights: of the terms in the loss, by name; that of ``forget`` for those not named. A term of weight 0 is
+                read, and its graph is left alone.
         """
         views = {spec.name: self._view(spec, batches[spec.name]) for spec in self.specs()}
         terms: dict[str, Term] = dict(self.method.terms(views, state))
         retain = self.retain_term.term(views)
         if retain is not None:
             terms["retain"] = retain
-        shares: dict[str, Tensor] = {}
-        loss: Any = 0.0
-        for name, term in terms.items():
-            share = term.numerator(batches[term.view]) / totals[term.view, term.reduction]
-            shares[name] = share.detach()
-            if only is None or name in only:
-                loss = loss + self.term_weights.get(name, self.term_weights["forget"]) * share
-        return StepOutput(loss, shares)
+        shares = {
+            name: term.numerator(batches[term.view]) / totals[term.view, term.reduction] for name, term in terms.items()
+        }
+        weighted = [weights.get(name, weights["forget"]) * share for name, share in shares.items()]
+        counted = [part for part, name in zip(weighted, shares, strict=True) if weights.get(name, weights["forget"])]
+        # Where no term counts, zeros with a gradient, so that all ranks still reduce the same buffers.
+        loss = torch.stack(counted or weighted).sum()
+        return StepOutput(loss, {name: share.detach() for name, share in shares.items()})
 
     def _view(self, spec: ViewSpec, batch: Batch) -> View:
         reference = self.references[spec.name].read(batch) if spec.reference else None

@@ -92,6 +92,7 @@ def plan(request: Request) -> Plan:
         for split, rows in splits.items()
     }
     steps = count_steps(recipe, splits)
+    helpers = len(recipe.method.helpers()) if isinstance(recipe.method, EditMethod) else 0
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     trial = _measure if weights <= MEASURED_BYTES else _estimate
     memory, train_seconds, audit_seconds, parameters = trial(request, recipe, splits, config, tokenizer, steps, tokens)
@@ -103,7 +104,7 @@ def plan(request: Request) -> Plan:
         parameters=parameters,
         memory_bytes=memory,
         # the result; two checkpoints of weights and two moments, in float32; helper models
-        disk_bytes=weights + (2 * 3 * 4 * parameters if steps else 0) + 4 * parameters * len(recipe.method.helpers()),
+        disk_bytes=weights + (2 * 3 * 4 * parameters if steps else 0) + 4 * parameters * helpers,
         train_seconds=train_seconds,
         audit_seconds=audit_seconds if request.audit else 0.0,
         basis="measured" if trial is _measure else "estimated",

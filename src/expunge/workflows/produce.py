@@ -15,7 +15,7 @@ from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
 from expunge.errors import DivergedError, InputError
 from expunge.exact.retrain import FitTask
-from expunge.methods.base import EditMethod, EditTask, ExactMethod, HelperSpec, InferenceMethod, LossMethod
+from expunge.methods.base import EditMethod, EditTask, ExactMethod, HelperSpec, InferenceMethod, LossMethod, WrapTask
 from expunge.methods.finetune import Finetune
 from expunge.methods.preset import Axes, Recipe, Training
 from expunge.methods.retain import NoRetain
@@ -108,7 +108,8 @@ def produce(work: Work) -> Product:
     if isinstance(method, ExactMethod):
         return _exactly(work, method)
     if isinstance(method, InferenceMethod):
-        policy = method.wrap(tuple(work.splits["forget"]), tuple(work.splits.get("retain", ())), work.secret)
+        forget, retain = tuple(work.splits["forget"]), tuple(work.splits.get("retain", ()))
+        policy = method.wrap(work.model, WrapTask(forget=forget, retain=retain, secret=work.secret))
         return Product(None, policy, TrainResult(0, "the weights were not touched"))
     raise InputError(f"{type(method).__name__} is of no kind that can be run.")
 
