@@ -12,7 +12,7 @@ import torch
 from expunge.data.batch import collate
 from expunge.data.tokenize import encode, pad_id, prompt_ids
 from expunge.errors import DivergedError, InputError
-from expunge.evaluation import answering
+from expunge.evaluation import replies
 from expunge.evaluation.answering import answer_needs
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.suites import quick
@@ -106,7 +106,7 @@ def test_suite_quick_takes_one_forward_for_each_model_split_form_and_batch(tmp_p
         decoded.append(len(prompts))
         return [[5]] * len(prompts)
 
-    monkeypatch.setattr(answering, "greedy", decode)
+    monkeypatch.setattr(replies, "greedy", decode)
     models = {role: llama(seed=seed) for seed, role in enumerate(("original", "retrained", "unlearned"))}
     forwards = dict.fromkeys(models, 0)
 
@@ -122,7 +122,9 @@ def test_suite_quick_takes_one_forward_for_each_model_split_form_and_batch(tmp_p
     found = evaluate(subjects, splits, quick(tuple(splits)), make_store(tmp_path), batch_size=batch_size, resamples=FEW)
     once = math.ceil(12 / batch_size)
     forget = 3 * once + math.ceil(36 / batch_size)  # trained, two paraphrases, three wrong answers
-    assert forwards == dict.fromkeys(models, forget + once + once)  # and retain and holdout
+    own = forget + once + once  # and retain and holdout
+    judged = 3 * 2 * once  # the original reads the replies of all three to forget and retain prompts
+    assert forwards == {"original": own + judged, "retrained": own, "unlearned": own}
     assert decoded == [12, 12] * 3
     assert len(found.scores) + len(found.omitted) == 3 * len(quick(tuple(splits)))
     assert [item.role for item in found.omitted] == ["retrained"]  # forget quality of the reference itself
@@ -261,7 +263,7 @@ def test_plain_text_has_no_continuation_to_score(tmp_path):
         make_store(tmp_path),
         resamples=FEW,
     )
-    assert found.omitted[0].reason == "the forget records are plain text without a prompt"
+    assert found.omitted[0].reason == "the forget records ask nothing: they are plain text, or their prompts are empty"
     assert len(found.scores) == 1
 
 
@@ -318,7 +320,7 @@ def test_generation_is_scored_on_the_decoded_continuation(monkeypatch):
         prompts.extend(asked)
         return [[*truth[:2], 60, 2]]
 
-    monkeypatch.setattr(answering, "greedy", decode)
+    monkeypatch.setattr(replies, "greedy", decode)
     assert scored(llama(), record) == pytest.approx(2 / 5)
     assert prompts == [prompt_ids(record, tokenizer, max_length=64)]
 

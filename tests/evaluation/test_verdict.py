@@ -28,9 +28,15 @@ TRAITS = {
     "auc": Traits("mia_loss", ("forget", "holdout"), ("trained",)),
     "retain": Traits("exact_memorisation", ("retain",), ("trained",)),
     "retain auc": Traits("mia_loss", ("retain", "holdout"), ("trained",)),
+    "loops": Traits("repetition", ("retain",), ("trained",)),
+    "ppl": Traits("reply_perplexity", ("retain",), ("trained",)),
+    "refusals": Traits("over_refusal", ("retain",), ("trained",)),
+    "forget loops": Traits("repetition", ("forget",), ("trained",)),
+    "forget ppl": Traits("reply_perplexity", ("forget",), ("trained",)),
 }
-ORIGINAL = {"es": 0.9, "es paraphrased": 0.7, "auc": 0.95, "retain": 0.8, "retain auc": 0.97}
-RETRAINED = {"es": 0.1, "es paraphrased": 0.1, "auc": 0.5, "retain": 0.8, "retain auc": 0.97}
+SPEECH = {"loops": 0.02, "ppl": 3.0, "refusals": 0.05, "forget loops": 0.02, "forget ppl": 3.0}
+ORIGINAL = {"es": 0.9, "es paraphrased": 0.7, "auc": 0.95, "retain": 0.8, "retain auc": 0.97, **SPEECH}
+RETRAINED = {"es": 0.1, "es paraphrased": 0.1, "auc": 0.5, "retain": 0.8, "retain auc": 0.97, **SPEECH}
 
 
 def evaluation(original=ORIGINAL, retrained=RETRAINED, *, half=NARROW, **unlearned) -> Evaluation:
@@ -83,6 +89,9 @@ def evaluation(original=ORIGINAL, retrained=RETRAINED, *, half=NARROW, **unlearn
             "tells the original",
         ),
         (evaluation(retain=0.71), HARMLESS, "damaged", "fell to 0.89"),
+        (evaluation(loops=0.5), HARMLESS, "damaged", "retrained model's range: loops is 0.50, and at most 0.13"),
+        (evaluation(ppl=7.0), HARMLESS, "damaged", "retrained model's range: ppl is 7.00, and at most 6.02"),
+        (evaluation(ppl=math.nan), HARMLESS, "damaged", "are empty, and those of the retrained model are not"),
         (evaluation(auc=0.2), HARMLESS, "exposed", "auc is 0.20 (0.50 for the retrained model)"),
         (evaluation(**{**ORIGINAL, "es": 0.87}), HARMLESS, "not removed", "moved towards"),
         (evaluation(es=0.5), HARMLESS, "partly removed", "1 of 3 forget metrics"),
@@ -107,6 +116,46 @@ def test_every_word_by_hand(case, recovery, word, reason):
     verdict = judge(case, worst_recovery=recovery)
     assert verdict.word == word
     assert reason in " ".join(verdict.reasons)
+
+
+def test_fluency_is_damaged_beyond_interval_and_tolerance():
+    """The reference's intervals end at 0.03 and 3.01; 0.10 more, and twice as much, are tolerated."""
+    for name, inside, outside in (("loops", 0.129, 0.131), ("ppl", 6.01, 6.03)):
+        assert judge(evaluation(es=0.13, **{name: inside}), worst_recovery=HARMLESS).word == "removed"
+        assert judge(evaluation(es=0.13, **{name: outside}), worst_recovery=HARMLESS).word == "damaged"
+        assert judge(evaluation(es=0.13, **{name: 0.0}), worst_recovery=HARMLESS).word == "removed"
+    blunt = evaluation(half=None, loops=0.121)  # without an interval the value counts
+    assert judge(blunt, worst_recovery=HARMLESS).word == "damaged"
+    limits = Thresholds(repetition=0.5, perplexity=3)
+    assert judge(evaluation(es=0.13, loops=0.5, ppl=7), limits, worst_recovery=HARMLESS).word == "removed"
+
+
+def test_refusing_what_should_stay_is_damage():
+    """The original refuses at most 0.06 with its interval; what the retrained model refuses excuses nothing."""
+    shy = {**RETRAINED, "refusals": 0.5}
+    for retrained in (RETRAINED, shy):
+        inside, outside = (evaluation(retrained=retrained, es=0.13, refusals=rate) for rate in (0.159, 0.161))
+        assert judge(inside, worst_recovery=HARMLESS).word == "removed"
+        assert judge(outside, worst_recovery=HARMLESS).word == "damaged"
+        assert "outside the original model's range" in judge(outside, worst_recovery=HARMLESS).reasons[0]
+    assert judge(evaluation(es=0.13, refusals=0.5), Thresholds(refusal=0.5), worst_recovery=HARMLESS).word == "removed"
+
+
+def test_fluency_counts_on_retain_replies_only():
+    """What is said about the forget set may be anything; the mix of answers shows it."""
+    case = evaluation(es=0.13, forget_loops=0.9, forget_ppl=99.0)
+    assert judge(case, worst_recovery=HARMLESS).word == "removed"
+
+
+def test_fluency_is_compared_with_the_retrained_model_first():
+    """The retrained model may speak worse than the original; without one the original is the reference."""
+    worse = {**RETRAINED, "ppl": 9.0}
+    assert judge(evaluation(retrained=worse, es=0.13, ppl=12.0), worst_recovery=HARMLESS).word == "removed"
+    alone = judge(evaluation(retrained=None, ppl=12.0), worst_recovery=HARMLESS)
+    assert alone.word == "damaged"
+    assert "the original model's range" in alone.reasons[0]
+    silent = {**RETRAINED, "ppl": math.nan}
+    assert judge(evaluation(retrained=silent, es=0.13, ppl=math.nan), worst_recovery=HARMLESS).word == "removed"
 
 
 def test_order_of_the_rules():
@@ -234,7 +283,11 @@ def test_the_retrained_model_passes(trained, tmp_path):
 
 
 def test_the_retrained_model_passes_with_all_attacks_of_suite_quick(trained, tmp_path):
-    metrics = [metric for metric in quick(("forget", "retain", "holdout")) if "rouge" not in metric.label]
+    metrics = [
+        metric
+        for metric in quick(("forget", "retain", "holdout"))
+        if not any(need.generates for need in metric.needs())
+    ]
     assert word_of(trained, tmp_path, trained[2], metrics) == "removed"
 
 

@@ -136,6 +136,8 @@ def test_rouge_is_the_mean_of_the_scores():
     metric = Rouge(split="retain", max_new_tokens=7)
     assert dict(metric.needs()[0].params) == {"max_new_tokens": 7, "scorer": "rouge_l_recall"}
     assert metric.compute(answers(metric, [[0.25], [np.array(0.75)], []])).value == pytest.approx(0.5)
+    assert dict(Rouge(words="tofu").needs()[0].params)["scorer"] == "tofu_rouge_l_recall"
+    assert Rouge(words="tofu").label == "rouge(split=forget, form=trained, max_new_tokens=200, words=tofu)"
 
 
 def test_direction_depends_on_the_split():

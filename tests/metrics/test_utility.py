@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from expunge.functional.text import SCORERS, Reply
 from expunge.metrics.base import Answers
 from expunge.metrics.distribution import ForgetQuality, forget_quality
 from expunge.metrics.memorisation import truth_ratio, truth_scores
@@ -43,6 +44,8 @@ def test_model_utility_metric_reads_nine_numbers():
             own[need] = [[array(log(0.1)), array(log(0.1))]] * 2
         else:
             own[need] = [[array(log(0.2), log(0.2))]] * 2
+    scorers = {dict(need.params)["scorer"] for need in metric.needs() if need.generates}
+    assert scorers == {"tofu_rouge_l_recall"}  # the published numbers
     score = metric.compute(Answers(own))
     parts = [0.2, 0.7, 0.5, 0.5, 0.7, 0.5, 0.5, 0.7, 0.5]
     assert list(score.details.values()) == pytest.approx(parts, abs=EXACT)
@@ -120,6 +123,17 @@ def forget_ratios(path, model: str) -> np.ndarray:
 )
 def test_model_utility_of_real_logs(shared_data, model, mean, expected):
     assert utility_of(shared_data, model, mean) == pytest.approx(expected, abs=PUBLISHED)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("model", ["llama2_7b_full", "llama2_7b_retain90"])
+def test_rouge_of_real_logs(shared_data, model):
+    """Every ROUGE-L recall in the logs, from the reply and the answer beside it."""
+    for part in (*PARTS, "eval_log_forget.json"):
+        columns = json.loads((shared_data / "tofu_logs" / f"{model}.json").read_text())[part]
+        replies = [Reply(text=reply, truth=truth) for _, reply, truth in columns["generated_text"].values()]
+        expected = list(columns["rougeL_recall"].values())
+        assert SCORERS["tofu_rouge_l_recall"](replies) == pytest.approx(expected, abs=EXACT)
 
 
 @pytest.mark.real

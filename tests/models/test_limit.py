@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from expunge.data.reader import read_records
-from expunge.evaluation.answering import IMPOSSIBLE, answer_needs
+from expunge.evaluation.answering import answer_needs
+from expunge.evaluation.forward import IMPOSSIBLE
 from expunge.metrics.base import Need
 from expunge.models.load import LoadedModel
 

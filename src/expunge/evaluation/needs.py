@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.evaluation.replies import can_ask
 from expunge.evaluation.result import Omitted
 from expunge.evaluation.subjects import Subject
 from expunge.metrics.base import Metric, Need
+
+JUDGE = "original"  # role that reads the replies of all
 
 
 class Plan(NamedTuple):
@@ -44,7 +47,8 @@ def plan(subjects: Sequence[Subject], splits: Mapping[str, Sequence[Record]], me
                 omitted.append(Omitted(label=metric.label, role=subject.role, reason=reason))
                 continue
             wanted[subject.role].append(metric)
-            for role in (subject.role, *metric.compares_to):
+            others = [role for role in metric.may_compare_to if role in needs]
+            for role in dict.fromkeys((subject.role, *metric.compares_to, *others)):
                 needs[role].update(dict.fromkeys(metric.needs()))
     return Plan(wanted, {role: list(found) for role, found in needs.items()}, tuple(omitted))
 
@@ -72,6 +76,8 @@ def unfit(
     """Returns why a metric cannot be computed for a model, or None."""
     if subject.policy is not None and any(need.reads_logits for need in metric.needs()):
         return "log-probabilities are not visible through a policy; see the bare weights"
+    if any(need.judged for need in metric.needs()) and JUDGE not in {other.role for other in subjects}:
+        return f"no {JUDGE} model was handed in that could judge the replies"
     for role in metric.compares_to:
         if role == subject.role:
             return "this model is what the others are compared with"
@@ -89,6 +95,6 @@ def _absent(need: Need, splits: Mapping[str, Sequence[Record]]) -> str | None:
         return f"no {need.split} records were handed in"
     if not any(record.forms(need.form) for record in records):
         return f"the {need.split} records have no {need.form}"
-    if need.kind == "generation_score" and all(record.kind == "text" for record in records):
-        return f"the {need.split} records are plain text without a prompt"
+    if need.generates and not any(can_ask(one) for record in records for one in record.forms(need.form)):
+        return f"the {need.split} records ask nothing: they are plain text, or their prompts are empty"
     return None

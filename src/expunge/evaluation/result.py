@@ -23,7 +23,8 @@ class ScoreRecord:
         records: number of records scored, of the smallest sample behind the value.
         unit: unit and range.
         direction: lower, higher, or closer to the retrained model.
-        details: further numbers, such as D, p and n of a test.
+        details: further numbers, such as D, p and n of a test; ``not_asked`` is the number of records left out because
+            the model could not be asked about them.
     """
 
     label: str

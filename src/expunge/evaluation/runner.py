@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from expunge.data.record import Record
-from expunge.evaluation.answering import answer_needs, zlib_answer
-from expunge.evaluation.needs import plan
+from expunge.evaluation.answering import judge_needs, read_model, zlib_answer
+from expunge.evaluation.needs import JUDGE, plan
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
-from expunge.evaluation.result import Evaluation, Gap, Traits
+from expunge.evaluation.replies import Replies
+from expunge.evaluation.result import Evaluation, Gap, Omitted, ScoreRecord, Traits
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
+from expunge.evaluation.unasked import unasked, with_unasked
 from expunge.metrics.base import Answer, Answers, Metric, Need, Score
+from expunge.models.load import LoadedModel
 from expunge.registry import metrics as registry
 
 REFERENCE = "retrained"  # role that the others are compared with
@@ -48,24 +52,26 @@ def evaluate(
         DivergedError: a model whose log-probabilities are not numbers.
     """
     planned = plan(subjects, splits, metrics)
-    answers: dict[str, dict[Need, Answer]] = {}
-    for subject in subjects:
-        log(subject.role)
-        answers[subject.role] = _answers(subject, planned.needs[subject.role], splits, store, batch_size)
+    answers = _read_all(subjects, planned.needs, splits, store, batch_size, log)
     scores: dict[Metric, dict[str, Score]] = {metric: {} for metric in metrics}
     for role, chosen in planned.metrics.items():
         for metric in chosen:
             scores[metric][role] = metric.compute(Answers(answers[role], answers))
     bootstrap = Bootstrap(resamples, seed)
+    found = [
+        with_unasked(score_record(metric, role, score, splits, bootstrap), unasked(metric, answers[role], splits))
+        for metric, of_roles in scores.items()
+        for role, score in of_roles.items()
+    ]
+    unscored = {(one.label, one.role) for one in found if isinstance(one, Omitted)}
     return Evaluation(
-        scores=tuple(
-            score_record(metric, role, score, splits, bootstrap)
-            for metric, of_roles in scores.items()
-            for role, score in of_roles.items()
-        ),
-        omitted=planned.omitted,
+        scores=tuple(one for one in found if isinstance(one, ScoreRecord)),
+        omitted=(*planned.omitted, *(one for one in found if isinstance(one, Omitted))),
         gaps=tuple(
-            found for metric, of_roles in scores.items() for found in _gaps(metric, of_roles, splits, bootstrap)
+            one
+            for metric, of_roles in scores.items()
+            for one in _gaps(metric, of_roles, splits, bootstrap)
+            if (one.label, one.role) not in unscored
         ),
         traits={metric.label: _traits(metric) for metric in scores},
     )
@@ -92,23 +98,87 @@ def _traits(metric: Metric) -> Traits:
     )
 
 
-def _answers(
-    subject: Subject, needs: Sequence[Need], splits: Mapping[str, Sequence[Record]], store: Store, batch_size: int
-) -> dict[Need, Answer]:
-    found: dict[Need, Answer] = {}
-    missing: list[Need] = []
-    for need in needs:
+def _read_all(
+    subjects: Sequence[Subject],
+    needs: Mapping[str, Sequence[Need]],
+    splits: Mapping[str, Sequence[Record]],
+    store: Store,
+    batch_size: int,
+    log: Callable[[str], None],
+) -> dict[str, dict[Need, Answer]]:
+    """Answers of all models by role.
+
+    The judge comes last: it is loaded once, for its own answers and for the replies of the others, and no two models
+    are in memory together. What the others said waits in this process.
+    """
+    judge = next((subject for subject in subjects if subject.role == JUDGE), None)
+    others = [_Reading(subject, judge, splits, store, batch_size) for subject in subjects if subject is not judge]
+    for reading in others:
+        log(reading.subject.role)
+        reading.ask(needs[reading.subject.role])
+    if judge is not None:
+        log(judge.role)
+        own = _Reading(judge, judge, splits, store, batch_size)
+        loaded = own.ask(needs[judge.role])
+        for reading in [own, *others]:
+            if reading.waiting:
+                loaded = loaded or judge.load()
+                reading.judged_by(loaded)
+        others.append(own)
+    return {reading.subject.role: reading.found for reading in others}
+
+
+@dataclass(repr=False)
+class _Reading:
+    """Answers of one model while they are collected.
+
+    Attributes:
+        subject: the model.
+        judge: who reads its replies.
+        splits: records by split.
+        store: answers of earlier calls.
+        batch_size: sequences in one forward pass.
+        found: answers so far.
+        waiting: replies that the judge has to read.
+    """
+
+    subject: Subject
+    judge: Subject | None
+    splits: Mapping[str, Sequence[Record]]
+    store: Store
+    batch_size: int
+    found: dict[Need, Answer] = field(default_factory=dict)
+    waiting: dict[Need, Replies] = field(default_factory=dict)
+
+    def ask(self, needs: Sequence[Need]) -> LoadedModel | None:
+        """Answers what is stored or needs no judge; returns the model if it had to be loaded."""
+        missing = [need for need in needs if not self._known(need)]
+        if not missing:
+            return None
+        loaded = self.subject.load()
+        length, policy = self.store.max_length, self.subject.policy
+        read = read_model(loaded, self.splits, missing, max_length=length, batch_size=self.batch_size, policy=policy)
+        self._keep(read.answers)
+        self.waiting = read.replies
+        return loaded
+
+    def judged_by(self, loaded: LoadedModel) -> None:
+        """Has the judge read what this model said."""
+        self._keep(judge_needs(loaded, self.waiting, max_length=self.store.max_length, batch_size=self.batch_size))
+        self.waiting = {}
+
+    def _known(self, need: Need) -> bool:
         if need.kind == "zlib_bytes":  # cheaper to count again than to read back
-            found[need] = zlib_answer(splits[need.split], need.form)
-        elif (stored := store.get(subject.identity, need)) is not None:
-            found[need] = stored
-        else:
-            missing.append(need)
-    if missing:
-        fresh = answer_needs(
-            subject.load(), splits, missing, max_length=store.max_length, batch_size=batch_size, policy=subject.policy
-        )
-        for need, answer in fresh.items():
-            store.put(subject.identity, need, answer)
-        found.update(fresh)
-    return found
+            self.found[need] = zlib_answer(self.splits[need.split], need.form)
+        elif (stored := self.store.get(self.subject.identity, need, self._judge)) is not None:
+            self.found[need] = stored
+        return need in self.found
+
+    def _keep(self, answers: Mapping[Need, Answer]) -> None:
+        for need, answer in answers.items():
+            self.store.put(self.subject.identity, need, answer, self._judge)
+            self.found[need] = answer
+
+    @property
+    def _judge(self) -> Mapping[str, str] | None:
+        return None if self.judge is None else self.judge.identity

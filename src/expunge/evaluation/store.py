@@ -31,16 +31,24 @@ class Store:
     digests: Mapping[str, str]
     max_length: int
 
-    def key(self, identity: Mapping[str, str], need: Need) -> dict[str, Any]:
+    def key(self, identity: Mapping[str, str], need: Need, judge: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Everything that decides the numbers of one need.
 
+        Args:
+            identity: of the model.
+            need: the numbers.
+            judge: identity of the model that reads the replies; for needs that are judged.
+
         Raises:
-            InputError: the split has no digest, so that its answers could not be told from those of other records.
+            InputError: the split has no digest, so that its answers could not be told from those of other records; or a
+                judged need without a judge.
         """
+        if need.judged and judge is None:
+            raise InputError("These numbers depend on the model that judges the replies; hand in the original.")
         if need.split not in self.digests:
             raise InputError(f"The {need.split} records have no digest; bind them to the run before they are scored.")
         return {
-            "version": 1,
+            "version": 2,
             "subject": dict(sorted(identity.items())) if need.kind != "zlib_bytes" else {},
             "records": self.digests[need.split],
             "split": need.split,
@@ -48,11 +56,12 @@ class Store:
             "kind": need.kind,
             "params": [list(pair) for pair in need.params],
             "max_length": self.max_length,
+            "judge": dict(sorted(judge.items())) if need.judged and judge is not None else {},
         }
 
-    def get(self, identity: Mapping[str, str], need: Need) -> Answer | None:
+    def get(self, identity: Mapping[str, str], need: Need, judge: Mapping[str, str] | None = None) -> Answer | None:
         """Returns a stored answer; None if there is none, or one that is damaged."""
-        key = self.key(identity, need)
+        key = self.key(identity, need, judge)
         path = self._path(key)
         if not path.is_file():
             return None
@@ -66,9 +75,11 @@ class Store:
             return None
         return [[_array(form, need) for form in record] for record in stored["answer"]]
 
-    def put(self, identity: Mapping[str, str], need: Need, answer: Answer) -> None:
+    def put(
+        self, identity: Mapping[str, str], need: Need, answer: Answer, judge: Mapping[str, str] | None = None
+    ) -> None:
         """Stores an answer."""
-        key = self.key(identity, need)
+        key = self.key(identity, need, judge)
         plain = [[np.asarray(form, dtype=np.float64).tolist() for form in record] for record in answer]
         atomic.write_json(self._path(key), {"key": key, "digest": _digest(plain), "answer": plain})
 

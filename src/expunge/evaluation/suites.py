@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from expunge.metrics.answers import AnswerMix, OverRefusal, RefusalRate
 from expunge.metrics.base import Metric
 from expunge.metrics.distribution import ForgetQuality
+from expunge.metrics.fluency import EmptyRate, Repetition, ReplyPerplexity
 from expunge.metrics.membership import MiaLoss, MiaMinK, MiaMinKPlusPlus, MiaZlib
 from expunge.metrics.memorisation import (
     ExactMemorisation,
@@ -18,12 +20,13 @@ from expunge.metrics.memorisation import (
 from expunge.metrics.utility import ModelUtility
 from expunge.registry import suites
 
-NEW_TOKENS = 64  # longest continuation in suite quick
+NEW_TOKENS = 64  # longest reply in suite quick; one number, so that all its metrics read the same replies
+PAIRS = 2  # words of the n-grams whose repetition counts: replies may have five words
 
 
 @suites.register("quick")
 def quick(splits: Collection[str]) -> tuple[Metric, ...]:
-    """Minutes on a laptop: memorisation, membership inference and utility, one forward pass for all.
+    """Minutes on a laptop: memorisation, membership inference, utility and speech; one forward and one generation pass.
 
     Args:
         splits: names of the splits at hand; the utility side reads ``retain`` and, where it is there, ``world_facts``.
@@ -46,6 +49,20 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
         *(Probability(split=split) for split in kept),
         *(Rouge(split=split, max_new_tokens=NEW_TOKENS) for split in kept),
         *(Perplexity(split=split) for split in kept),
+        *_spoken(kept),
+    )
+
+
+def _spoken(kept: Collection[str]) -> tuple[Metric, ...]:
+    """What the model says to prompts of the forget set, and whether it still speaks elsewhere."""
+    spoken = [split for split in ("forget", "retain") if split == "forget" or split in kept]
+    return (
+        *(AnswerMix(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
+        RefusalRate(max_new_tokens=NEW_TOKENS),
+        *(OverRefusal(split=split, max_new_tokens=NEW_TOKENS) for split in kept),
+        *(Repetition(split=split, max_new_tokens=NEW_TOKENS, n=PAIRS) for split in spoken),
+        *(ReplyPerplexity(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
+        *(EmptyRate(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
     )
 
 
@@ -63,7 +80,7 @@ def tofu(splits: Collection[str]) -> tuple[Metric, ...]:
         Probability(),
         Probability(split="retain"),
         *(Probability(split=split, normalised=True) for split in options),
-        *(Rouge(split=split) for split in ("forget", "retain", *options)),
+        *(Rouge(split=split, words="tofu") for split in ("forget", "retain", *options)),
         TruthRatio(),
         TruthRatio(split="retain", aggregate="truth_better"),
         *(TruthRatio(split=split, form="trained", aggregate="truth_better") for split in options),

@@ -15,6 +15,8 @@ KNOWLEDGE = ("extraction_strength", "probability")  # with membership, what the 
 MEMBERSHIP = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus")
 UTILITY = "exact_memorisation"  # token accuracy on what should have stayed
 UNSEEN = ("forget", "holdout")
+# Of replies to retain prompts: whether the model still speaks, and answers.
+REPETITION, PERPLEXITY, REFUSAL = "repetition", "reply_perplexity", "over_refusal"
 # A difference found at the 5 % level with 80 % power is (1.96 + 0.84) standard errors; half a 95 % interval is 1.96.
 DETECTABLE = 2.80 / 1.96
 SIGNIFICANT = 0.05
@@ -28,12 +30,21 @@ class Thresholds:
         margin: equivalence margin on AUC, extraction strength and probability.
         utility: least utility, relative to the original, of a removal.
         damage: utility below this is damage.
+        repetition: share of n-grams that replies to retain prompts may repeat beyond the reference's interval; a model
+            that loops repeats half of them and more, one that speaks hardly any.
+        perplexity: factor on the reference's interval beyond which the perplexity of these replies is damage; 2 is one
+            token in about ten that the original would not have said.
+        refusal: share of retain prompts that may be refused beyond the original's interval; the share of utility that
+            may be lost before it is damage.
         recovery: largest upper bound of the worst attack's excess recovery that still counts as removed.
     """
 
     margin: float = 0.05
     utility: float = 0.95
     damage: float = 0.90
+    repetition: float = 0.10
+    perplexity: float = 2.0
+    refusal: float = 0.10
     recovery: float = 0.10
 
 
@@ -96,7 +107,7 @@ def judge(
     known = [measure for measure in compared if _is_apart(measure.original_gap, limits)]
     if compared and not known:
         return _not_known(compared, limits)
-    verdict = _damaged(utility, limits) or _exposed(measures, limits)
+    verdict = _damaged(utility, limits) or _speechless(evaluation, role, limits) or _exposed(measures, limits)
     if verdict is not None:
         return verdict
     if not compared:
@@ -142,6 +153,45 @@ def _damaged(utility: float | None, limits: Thresholds) -> Verdict | None:
     if utility is None or utility >= limits.damage:
         return None
     return Verdict("damaged", (f"Utility fell to {utility:.2f} of the original's, below {limits.damage:.2f}.",))
+
+
+def _speechless(evaluation: Evaluation, role: str, limits: Thresholds) -> Verdict | None:
+    """Replies to retain prompts repeat themselves, refuse, or read worse to the original, beyond the reference's."""
+    for label, traits in evaluation.traits.items():
+        own, reference = evaluation.get(label, role), _reference(evaluation, label, traits.name)
+        if traits.name not in (REPETITION, PERPLEXITY, REFUSAL) or traits.splits[0] != "retain":
+            continue
+        if own is None or reference is None:
+            continue
+        bound = _fluent_until(traits.name, reference, limits)
+        if math.isnan(own.value):
+            silent = f"Replies to retain prompts are empty, and those of the {reference.role} model are not."
+            return Verdict("damaged", (silent,))
+        if own.value > bound:
+            reason = (
+                f"Replies to retain prompts are outside the {reference.role} model's range: "
+                f"{label} is {own.value:.2f}, and at most {bound:.2f} with tolerance there."
+            )
+            return Verdict("damaged", (reason,))
+    return None
+
+
+def _reference(evaluation: Evaluation, label: str, name: str) -> ScoreRecord | None:
+    """The retrained model's score, or without one the original's; None where that is no number.
+
+    What the original refuses already is the control of over-refusal.
+    """
+    retrained, original = evaluation.get(label, "retrained"), evaluation.get(label, "original")
+    found = original if name == REFUSAL else retrained or original
+    return None if found is None or math.isnan(found.value) else found
+
+
+def _fluent_until(name: str, reference: ScoreRecord, limits: Thresholds) -> float:
+    """Upper end of the reference's interval with the tolerance; of its value where it has no interval."""
+    high = reference.value if reference.high is None else reference.high
+    if name == PERPLEXITY:
+        return high * limits.perplexity
+    return high + (limits.repetition if name == REPETITION else limits.refusal)
 
 
 def _exposed(measures: list[Measure], limits: Thresholds) -> Verdict | None:

@@ -1,75 +1,96 @@
-"""Scores of one text against another.
-
-Words as TOFU and rouge-score count them: lower case, ``[a-z0-9]+``, Porter stems of words longer than 3 letters.
-"""
+"""Numbers of what a model said. Scorers take all replies to one split; their text goes no further than this."""
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-from expunge.functional import porter
-
-
-class Rouge(NamedTuple):
-    """ROUGE-L: shares in [0, 1] of words in the longest common subsequence."""
-
-    precision: float
-    recall: float
-    f1: float
+from expunge.functional.answers import AnswerRule, Features, features
+from expunge.functional.fluency import Distinct, distinct_credits, longest_repetition, repeated_ngrams
+from expunge.functional.refusals import RefusalRule, is_refusal
+from expunge.functional.rouge import rouge_l
+from expunge.functional.words import tofu_words, words
 
 
-def words(text: str, *, stem: bool = True) -> list[str]:
-    """Splits as TOFU and rouge-score do; everything outside a-z and 0-9 separates, so other scripts vanish."""
-    found = re.findall(r"[a-z0-9]+", text.lower())
-    return [porter.stem(word) if len(word) > 3 else word for word in found] if stem else found
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Reply:
+    """What a model said to one prompt, and what it was asked; shown nowhere.
 
-
-def lcs_length(left: Sequence[str], right: Sequence[str]) -> int:
-    """Length of the longest common subsequence.
-
-    Equals the table ``L[i, j] = L[i-1, j-1] + 1 if left[i] == right[j] else max(L[i-1, j], L[i, j-1])``, a row at a
-    time: bit j of ``row`` is 0 where the row grows at j, and one addition carries all its changes.
-
-    Source: Hyyro, "Bit-parallel LCS-length computation revisited", 2004.
+    Attributes:
+        text: the reply.
+        truth: the true answer.
+        prompt: the question.
+        values: the value of the fact; empty where it is not known.
     """
-    places: dict[str, int] = {}
-    for place, item in enumerate(right):
-        places[item] = places.get(item, 0) | 1 << place
-    full = (1 << len(right)) - 1
-    row = full
-    for item in left:
-        matches = row & places.get(item, 0)
-        row = (row + matches | row - matches) & full
-    return len(right) - row.bit_count()
+
+    text: str
+    truth: str
+    prompt: str = ""
+    values: tuple[str, ...] = ()
 
 
-def rouge_l(candidate: str, reference: str, *, stem: bool = True) -> Rouge:
-    """ROUGE-L of a text against the true one; all 0 where they share no word.
-
-    Args:
-        candidate: what was generated.
-        reference: the true text.
-        stem: compare stems, as TOFU does.
-
-    Source: Lin, 2004, https://aclanthology.org/W04-1013.
-    """
-    left, right = words(candidate, stem=stem), words(reference, stem=stem)
-    common = lcs_length(left, right)
-    if not common:
-        return Rouge(0.0, 0.0, 0.0)
-    precision, recall = common / len(left), common / len(right)
-    return Rouge(precision, recall, 2 * precision * recall / (precision + recall))
+Scorer = Callable[..., Sequence[Any]]  # (replies, **settings): one number, or a few, for each reply
 
 
-def rouge_l_recall(generated: str, truth: str) -> float:
-    """Recall of ``rouge_l``, TOFU's ROUGE."""
-    return rouge_l(generated, truth).recall
+def rouge_l_recall(replies: Sequence[Reply]) -> list[float]:
+    """ROUGE-L recall of the true answer's words, of any script."""
+    return [rouge_l(reply.text, reply.truth).recall for reply in replies]
 
 
-SCORERS: dict[str, Callable[[str, str], float]] = {"rouge_l_recall": rouge_l_recall}
+def tofu_rouge_l_recall(replies: Sequence[Reply]) -> list[float]:
+    """TOFU's ROUGE: the same on stems of ASCII words."""
+    return [rouge_l(reply.text, reply.truth, tofu_words).recall for reply in replies]
+
+
+def repeated(replies: Sequence[Reply], n: int) -> list[float]:
+    """Share of n-grams of words that occurred before in the same reply."""
+    return [repeated_ngrams(reply.text, n) for reply in replies]
+
+
+def longest(replies: Sequence[Reply]) -> list[float]:
+    """Share of each reply in its longest loop."""
+    return [longest_repetition(reply.text) for reply in replies]
+
+
+def distinct(replies: Sequence[Reply], n: int) -> list[Distinct]:
+    """Each reply's part in the distinct n-grams of all."""
+    return distinct_credits([reply.text for reply in replies], n)
+
+
+def empty(replies: Sequence[Reply]) -> list[float]:
+    """1 where nothing visible was said."""
+    return [float(not words(reply.text)) for reply in replies]
+
+
+def length(replies: Sequence[Reply]) -> list[float]:
+    """Number of words."""
+    return [float(len(words(reply.text))) for reply in replies]
+
+
+def refusal(replies: Sequence[Reply], rule: RefusalRule) -> list[float]:
+    """1 where the reply declines to answer; there is one rule."""
+    return [float(is_refusal(reply.text)) for reply in replies]
+
+
+def answer_features(replies: Sequence[Reply], rule: AnswerRule) -> list[Features]:
+    """What the text of each reply says about it; there is one rule."""
+    vocabulary = {word for reply in replies for text in (reply.prompt, reply.truth) for word in words(text)}
+    return [features(reply.text, reply.truth, reply.prompt, reply.values, vocabulary) for reply in replies]
+
+
+SCORERS: dict[str, Scorer] = {
+    "rouge_l_recall": rouge_l_recall,
+    "tofu_rouge_l_recall": tofu_rouge_l_recall,
+    "repeated_ngrams": repeated,
+    "longest_repetition": longest,
+    "distinct": distinct,
+    "empty": empty,
+    "length": length,
+    "refusal": refusal,
+    "answer_features": answer_features,
+}
 
 
 def zlib_bytes(text: str) -> int:

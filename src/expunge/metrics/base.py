@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from expunge.registry import metrics as registry
 
 Direction = Literal["lower", "higher", "closer"]
-NeedKind = Literal["token_logps", "moments", "ranks", "generation_score", "zlib_bytes"]
+NeedKind = Literal["token_logps", "moments", "ranks", "generation_score", "reply_nats", "zlib_bytes"]
 Floats = NDArray[np.float64]
 
 
@@ -32,8 +32,12 @@ class Need:
             (T, 2).
             ``ranks``: number of vocabulary entries that the model prefers to the true token, (T,), 0 where greedy is
             right.
-            ``generation_score``: one number per record, from the greedy continuation of the prompt and the true answer;
-            ``params`` has ``scorer`` (a function of ``expunge.functional.text``) and ``max_new_tokens``.
+            ``generation_score``: one number, or a few, per record, from the greedy continuation of the prompt and the
+            true answer; ``params`` has ``max_new_tokens``, ``scorer`` (a function of ``expunge.functional.text``) and
+            that function's settings. All needs of one split, form and length are answered from the same replies.
+            ``reply_nats``: what another model, the judge, finds of the same continuation after its prompt: negative
+            log-likelihood (nats) and number of tokens, (2,); ``params`` has ``judge`` (the role, ``original``) and
+            ``max_new_tokens``.
             ``zlib_bytes``: length of the zlib-compressed answer text; needs no model.
         split: forget, retain, holdout, ...
         form: see ``expunge.data.record.FORMS``.
@@ -49,6 +53,16 @@ class Need:
     def reads_logits(self) -> bool:
         """Whether log-probabilities are needed, which a text-level policy does not show."""
         return self.kind in ("token_logps", "moments", "ranks")
+
+    @property
+    def generates(self) -> bool:
+        """Whether the model is asked to speak; a text-level policy answers too."""
+        return self.kind in ("generation_score", "reply_nats")
+
+    @property
+    def judged(self) -> bool:
+        """Whether another model reads what this one said."""
+        return self.kind == "reply_nats"
 
 
 # For each record of the split, one array (or number) for each of its forms: several for ``perturbed_answer``, none
@@ -69,6 +83,10 @@ class Answers:
     def of(self, role: str) -> Mapping[Need, Answer]:
         """Numbers of another role: original, retrained, ..."""
         return self.others[role]
+
+    def maybe(self, role: str, need: Need) -> Answer | None:
+        """Answer of another role, or None where it was not handed in."""
+        return self.others.get(role, {}).get(need)
 
 
 class Sample(NamedTuple):
@@ -104,6 +122,7 @@ class Metric(ABC):
     Class attributes:
         direction: ``lower`` or ``higher`` is better, or ``closer`` to the retrained model.
         compares_to: roles whose answers ``compute`` reads besides the model's own.
+        may_compare_to: roles whose answers it reads where they were handed in; look with ``Answers.maybe``.
         resampled: whether a bootstrap of ``compute``'s statistic means anything; a p-value has no interval.
         unit: unit and range of the value, for reports.
         paper: source.
@@ -111,6 +130,7 @@ class Metric(ABC):
 
     direction: ClassVar[Direction]
     compares_to: ClassVar[tuple[str, ...]] = ()
+    may_compare_to: ClassVar[tuple[str, ...]] = ()
     resampled: ClassVar[bool] = True
     unit: ClassVar[str] = ""
     paper: ClassVar[str] = ""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import InputError
+from expunge.functional.words import Tokens
 from expunge.metrics.base import Answers, Direction, Floats, Metric, Need, Sample, Score, mean_score
 from expunge.metrics.records import NAN, all_forms, check_form, first_form, knowledge_aim, mean_logp, per_record
 from expunge.registry import metrics
@@ -202,25 +203,28 @@ class Rouge(KnowledgeMetric):
 
     Attributes:
         max_new_tokens: length at which the continuation is cut.
+        words: ``unicode`` for words of any script, ``tofu`` for stems of ASCII words, as all published numbers have it.
     """
 
     max_new_tokens: int = 200
+    words: Tokens = "unicode"
 
     unit = "fraction of the answer's words, 0 to 1"
     paper = TOFU_PAPER
 
     def needs(self) -> tuple[Need, ...]:
         """One score for each continuation."""
-        return (rouge_need(self.split, self.form, self.max_new_tokens),)
+        return (rouge_need(self.split, self.form, self.max_new_tokens, self.words),)
 
     def compute(self, answers: Answers) -> Score:
         """Mean over records."""
         return mean_score(self.split, per_record(answers[self.needs()[0]], float))
 
 
-def rouge_need(split: str, form: str, max_new_tokens: int) -> Need:
+def rouge_need(split: str, form: str, max_new_tokens: int, words: Tokens) -> Need:
     """Returns the need of ROUGE-L recall of greedy continuations."""
-    params = (("max_new_tokens", max_new_tokens), ("scorer", "rouge_l_recall"))
+    scorer = "tofu_rouge_l_recall" if words == "tofu" else "rouge_l_recall"
+    params = (("max_new_tokens", max_new_tokens), ("scorer", scorer))
     return Need(kind="generation_score", split=split, form=form, params=params)
 
 

@@ -103,7 +103,7 @@ class ModelUtility(Metric):
     def _needs_of(self, split: str) -> tuple[Need, Need, Need, Need]:
         own = Need(kind="token_logps", split=split)
         truth, wrong = ratio_needs(split, "paraphrased_answer" if split == "retain" else "trained")
-        return own, truth, wrong, rouge_need(split, "trained", self.max_new_tokens)
+        return own, truth, wrong, rouge_need(split, "trained", self.max_new_tokens, "tofu")
 
     def _read(self, split: str, answers: Answers) -> SplitUtility:
         own, truth, wrong, rouge = self._needs_of(split)

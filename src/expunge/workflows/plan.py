@@ -198,7 +198,7 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
 
 def _shortened(need: Need, rows: Sequence[Record], tokenizer: Any, max_length: int) -> Need:
     """An untrained model never ends its answer; a trained one does after about as many tokens as the truth."""
-    if need.kind != "generation_score":
+    if not need.generates:
         return need
     longest = max(example.scored for example in encode_all(rows, tokenizer, max_length=max_length).examples)
     params = {**dict(need.params)}

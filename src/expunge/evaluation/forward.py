@@ -1,0 +1,82 @@
+"""Reads tokenised records with a model and reduces the logits of each batch to a few numbers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from expunge.data.batch import Batch, Example, collate
+from expunge.data.batching import length_buckets
+from expunge.data.tokenize import pad_id
+from expunge.errors import DivergedError
+from expunge.functional.logprobs import moments, packed_logps, ranks
+from expunge.metrics.base import NeedKind
+from expunge.models.load import LoadedModel
+from expunge.models.modes import evaluating
+from expunge.models.reading import read
+
+Array = np.ndarray[Any, Any]
+# Nats; stands for the log-probability of a token that the model bans, minus infinity, so that differences are numbers.
+IMPOSSIBLE = -1e4
+
+
+def read_examples(
+    loaded: LoadedModel, examples: Sequence[Example], kinds: Sequence[NeedKind], *, batch_size: int, where: str
+) -> dict[NeedKind, list[Array]]:
+    """Returns for each kind the numbers of each example's scored tokens, in the order of the examples.
+
+    Args:
+        loaded: the model; read in evaluation mode, which is restored.
+        examples: tokenised records.
+        kinds: ``token_logps``, ``moments``, ``ranks``.
+        batch_size: sequences in one forward pass.
+        where: what is read, for the message.
+
+    Raises:
+        DivergedError: numbers that are none. A record without a number would be left out of every mean, and what broke
+            would not count.
+    """
+    rows: dict[NeedKind, list[Any]] = {kind: [None] * len(examples) for kind in kinds}
+    for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
+        batch = collate([examples[row] for row in bucket], pad_id(loaded.tokenizer)).to(loaded.model.device)
+        with evaluating(loaded.model):
+            reduced = _reduce(loaded.model, batch, [examples[row] for row in bucket], kinds)
+        for kind, arrays in reduced.items():
+            for row, array in zip(bucket, arrays, strict=True):
+                rows[kind][row] = array
+    for arrays in rows.values():
+        _check_numbers(arrays, where)
+    return rows
+
+
+def _check_numbers(arrays: Sequence[Array], where: str) -> None:
+    broken = sum(bool(np.isnan(array).any()) for array in arrays)
+    if broken:
+        raise DivergedError(
+            f"The model's log-probabilities are not numbers for {broken} of {len(arrays)} sequences ({where}); "
+            "its weights or its dtype are broken, and it cannot be scored."
+        )
+
+
+@torch.inference_mode()
+def _reduce(
+    model: Any, batch: Batch, examples: Sequence[Example], kinds: Sequence[NeedKind]
+) -> dict[NeedKind, list[Array]]:
+    """Logits of one batch to a few numbers for each scored token, at once."""
+    reading = read(model, batch)
+    logits_NV, labels_N = reading.logits, reading.labels
+    counts = [example.scored for example in examples]
+    reduced: dict[NeedKind, list[Array]] = {}
+    for kind in kinds:
+        if kind == "token_logps":
+            values = packed_logps(logits_NV, labels_N).clamp_min(IMPOSSIBLE)
+        elif kind == "moments":
+            values = torch.stack(moments(logits_NV), dim=-1)
+        else:
+            values = ranks(logits_NV, labels_N)
+        array = values.double().cpu().numpy()
+        reduced[kind] = np.split(array, np.cumsum(counts)[:-1])
+    return reduced

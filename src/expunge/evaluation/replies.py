@@ -1,0 +1,206 @@
+"""What a model says to the prompts of a split, generated once for all metrics, and the numbers made of it.
+
+The texts stay in this process: they are handed on as ``Replies``, which print as nothing and are written nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expunge.data.batch import IGNORE, Example
+from expunge.data.record import Record
+from expunge.data.tokenize import answer_text, encode
+from expunge.errors import InputError
+from expunge.evaluation.forward import read_examples
+from expunge.evaluation.subjects import Policy
+from expunge.functional.text import SCORERS, Reply
+from expunge.metrics.base import Answer, Need
+from expunge.models.generate import greedy
+from expunge.models.load import LoadedModel
+from expunge.storage.secret import Secret
+
+
+class Asking(NamedTuple):
+    """One generation pass: all needs with the same three are answered from it."""
+
+    split: str
+    form: str
+    max_new_tokens: int
+
+    @classmethod
+    def of(cls, need: Need) -> Asking:
+        """Returns the pass that answers a need."""
+        return cls(need.split, need.form, int(dict(need.params)["max_new_tokens"]))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Replies:
+    """Replies of one model to one split in one form.
+
+    Attributes:
+        count: number of records of the split.
+        owners: for each reply the number of the record that was asked about.
+        asked: the records that were asked, one for each form of a record that can be asked.
+        texts: what was said.
+        values: for each reply the value of the fact, where a form of the record gives it.
+        max_new_tokens: length at which replies were cut.
+    """
+
+    count: int
+    owners: tuple[int, ...]
+    asked: tuple[Record, ...]
+    texts: tuple[Secret, ...]
+    values: tuple[tuple[str, ...], ...]
+    max_new_tokens: int
+
+    def by_record(self, numbers: Sequence[Any]) -> Answer:
+        """Returns numbers of the replies as an answer: a list for each record, empty where nothing was asked."""
+        grouped: list[list[Any]] = [[] for _ in range(self.count)]
+        for owner, number in zip(self.owners, numbers, strict=True):
+            grouped[owner].append(number)
+        return grouped
+
+
+def generate_replies(
+    loaded: LoadedModel,
+    splits: Mapping[str, Sequence[Record]],
+    asking: Asking,
+    *,
+    max_length: int,
+    batch_size: int,
+    policy: Policy | None,
+) -> Replies:
+    """Continues the prompts of a split greedily.
+
+    A record has no reply, and no number rather than 0, where nothing can be asked: it is plain text, its prompt is
+    empty, its prompt is longer than ``max_length``, or the model has no position left for a token after it.
+    """
+    records = splits[asking.split]
+    found = [(owner, one) for owner, record in enumerate(records) for one in record.forms(asking.form) if can_ask(one)]
+    mute: set[int] = set()
+
+    def continue_texts(prompts: Sequence[tuple[int, str]]) -> list[str]:
+        asked = [_with_prompt(found[number][1], text) for number, text in prompts]
+        said = _continue(loaded, asked, asking.max_new_tokens, max_length=max_length, batch_size=batch_size)
+        mute.update(number for (number, _), text in zip(prompts, said, strict=True) if text is None)
+        return [text or "" for text in said]
+
+    texts = [_prompt_text(one) for _, one in found]
+    replies = policy.generate(texts, continue_texts) if policy else continue_texts(list(enumerate(texts)))
+    # A policy may still say something of its own where the model cannot.
+    heard = [
+        (owner, one, text)
+        for number, ((owner, one), text) in enumerate(zip(found, replies, strict=True))
+        if number not in mute or text.strip()
+    ]
+    return Replies(
+        count=len(records),
+        owners=tuple(owner for owner, _, _ in heard),
+        asked=tuple(one for _, one, _ in heard),
+        texts=tuple(one.answer.relabel(text) for _, one, text in heard),
+        values=tuple(_values(records[owner]) for owner, _, _ in heard),
+        max_new_tokens=asking.max_new_tokens,
+    )
+
+
+def score_replies(replies: Replies, need: Need) -> Answer:
+    """Returns the numbers of one scorer; settings of the need beside the length are the scorer's."""
+    settings = {name: value for name, value in need.params if name not in ("scorer", "max_new_tokens")}
+    said = [
+        Reply(text=text.reveal(), truth=answer_text(record), prompt=_prompt_text(record), values=values)
+        for text, record, values in zip(replies.texts, replies.asked, replies.values, strict=True)
+    ]
+    return replies.by_record(SCORERS[dict(need.params)["scorer"]](said, **settings))
+
+
+def judge_replies(judge: LoadedModel, replies: Replies, *, max_length: int, batch_size: int) -> Answer:
+    """Returns for each reply its negative log-likelihood (nats) and its tokens under another model, after its prompt.
+
+    The end of a reply does not count: one that was cut off has none. An empty reply has no tokens.
+
+    Raises:
+        DivergedError: log-probabilities that are not numbers.
+    """
+    longest = judge.limit(max_length + replies.max_new_tokens)
+    examples = [
+        _judged_example(record, text, judge.tokenizer, longest)
+        for record, text in zip(replies.asked, replies.texts, strict=True)
+    ]
+    rows = [row for row, example in enumerate(examples) if example is not None]
+    read = [example for example in examples if example is not None]
+    numbers = [np.zeros(2) for _ in examples]
+    found = read_examples(judge, read, ["token_logps"], batch_size=batch_size, where="replies")["token_logps"]
+    for row, logps_T in zip(rows, found, strict=True):
+        numbers[row] = np.array([-float(np.sum(logps_T)), float(len(logps_T))])
+    return replies.by_record(numbers)
+
+
+def _judged_example(record: Record, text: Secret, tokenizer: Any, max_length: int) -> Example | None:
+    """The reply in the place of the answer; None where there is nothing to score."""
+    said, answer = text.reveal().strip(), answer_text(record)
+    if not said:
+        return None
+    lead = answer[: len(answer) - len(answer.lstrip())]  # a completion may begin with the space after its prompt
+    try:
+        example = encode(record.with_answer(lead + said), tokenizer, row=0, max_length=max_length)
+    except InputError:  # a chat template that rewrites what was said, such as a mark of its own
+        return None
+    labels = list(example.labels)
+    last = max((place for place, label in enumerate(labels) if label != IGNORE), default=None)
+    if last is not None and labels[last] == tokenizer.eos_token_id:
+        labels[last] = IGNORE
+    example = replace(example, labels=tuple(labels))
+    return example if example.scored else None
+
+
+def can_ask(record: Record) -> bool:
+    """Returns whether a record asks anything: plain text does not, and neither does an empty prompt."""
+    return record.kind != "text" and bool(_prompt_text(record).strip())
+
+
+def _continue(
+    loaded: LoadedModel, records: Sequence[Record], max_new_tokens: int, *, max_length: int, batch_size: int
+) -> list[str | None]:
+    """Greedy continuations; one stops earlier where the model has no positions left, whatever its company.
+
+    None where a prompt is empty, longer than ``max_length``, or leaves no position.
+    """
+    prompts = [_whole_prompt(record, loaded.tokenizer, max_length) if can_ask(record) else [] for record in records]
+    limits = [loaded.limit(len(prompt) + max_new_tokens) - len(prompt) if prompt else 0 for prompt in prompts]
+    texts: list[str | None] = [None] * len(prompts)
+    for limit in sorted({limit for limit in limits if limit > 0}):
+        rows = [row for row, own in enumerate(limits) if own == limit]
+        asked = [prompts[row] for row in rows]
+        new = greedy(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit, batch_size=batch_size)
+        for row, tokens in zip(rows, new, strict=True):
+            texts[row] = str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
+    return texts
+
+
+def _whole_prompt(record: Record, tokenizer: Any, max_length: int) -> list[int]:
+    """Token ids of a prompt; none where it is cut, which would be another question, or where it has no answer."""
+    example = encode(record, tokenizer, row=0, max_length=max_length + 1)  # one more: the answer's first token
+    first = next((place for place, label in enumerate(example.labels) if label != IGNORE), 0)
+    return list(example.input_ids[:first])
+
+
+def _values(record: Record) -> tuple[str, ...]:
+    """The value of a record's fact: what its cloze leaves out."""
+    return tuple(dict.fromkeys(answer_text(one) for one in record.forms("cloze")))
+
+
+def _prompt_text(record: Record) -> str:
+    if record.prompt is not None:
+        return record.prompt.reveal()
+    return record.messages[-1].content.reveal() if record.messages else ""
+
+
+def _with_prompt(record: Record, text: str) -> Record:
+    secret = Secret(text, record.answer.label)
+    if record.prompt is not None:
+        return replace(record, prompt=secret)
+    return replace(record, messages=(*record.messages[:-1], replace(record.messages[-1], content=secret)))
