@@ -214,6 +214,59 @@ def test_without_a_reference_only_what_needs_none_is_said():
     assert alone(es=0.5) == "not verifiable"
 
 
+HALF_WAY = {**RETRAINED, "es": 0.5}
+
+
+@pytest.mark.parametrize(("es", "word"), [(0.88, "not removed"), (0.6, "partly removed"), (0.02, "partly removed")])
+def test_a_model_that_went_past_the_retrained_one_has_moved(es, word):
+    """From 0.9 to 0.02 past 0.5: the distance grew from 0.4 to 0.48, and the model moved by 0.88 all the same."""
+    case = evaluation(retrained=HALF_WAY, **{**ORIGINAL, "es": es})
+    assert judge(case, worst_recovery=HARMLESS).word == word
+
+
+@pytest.mark.parametrize(("es", "word"), [(0.92, "not removed"), (0.98, "partly removed")])
+def test_moving_counts_in_the_direction_of_the_retrained_model(es, word):
+    """The original says less than the retrained model, 0.3 against 0.5: towards it is upwards."""
+    upwards = {**ORIGINAL, "es": 0.3}
+    moved = evaluation(upwards, HALF_WAY, **{**upwards, "es": es - 0.6})
+    assert judge(moved, worst_recovery=HARMLESS).word == word
+    away = evaluation(upwards, HALF_WAY, **{**upwards, "es": 0.1})
+    assert judge(away, worst_recovery=HARMLESS).word == "not removed"
+
+
+@pytest.mark.parametrize(("half", "word"), [(0.03, "not known"), (0.04, "not verifiable"), (None, "not verifiable")])
+def test_an_original_that_cannot_be_told_apart_is_unknown_only_where_a_difference_would_show(half, word):
+    """2.8 / 1.96 * 0.03 = 0.043 is below the margin, 2.8 / 1.96 * 0.04 = 0.057 above it."""
+    same = {**ORIGINAL, "es": 0.1, "es paraphrased": 0.1, "auc": 0.5}
+    verdict = judge(evaluation(same, half=half), worst_recovery=HARMLESS)
+    assert verdict.word == word
+    assert ("use more subjects" in " ".join(verdict.reasons)) == (word == "not verifiable")
+
+
+def with_p(case: Evaluation, p: float) -> Evaluation:
+    """The unlearned model's area with the exact test's p-value."""
+    scores = tuple(
+        replace(score, details={"p": p}) if (score.label, score.role) == ("auc", "unlearned") else score
+        for score in case.scores
+    )
+    return replace(case, scores=scores)
+
+
+def test_without_an_interval_the_exact_test_says_who_stands_out():
+    few = evaluation(auc=0.2, half=None)
+    assert judge(with_p(few, 0.049)).word == "exposed"
+    assert judge(with_p(few, 0.051)).word == "partly removed"
+    assert judge(few).word == "partly removed"  # nothing was tested
+    # Where there is an interval, it decides: 0.4 may be as much as 0.55.
+    assert judge(with_p(evaluation(auc=0.4, half=0.15), 0.001), worst_recovery=HARMLESS).word == "not verifiable"
+
+
+@pytest.mark.parametrize(("original", "word"), [(0.95, "exposed"), (0.26, "exposed"), (0.24, "not verifiable")])
+def test_who_stood_out_before_was_not_exposed_by_unlearning(original, word):
+    case = evaluation({**ORIGINAL, "auc": original}, None, auc=0.2)
+    assert judge(case, worst_recovery=HARMLESS).word == word
+
+
 def test_utility_that_was_not_measured_is_not_utility():
     case = evaluation()
     case = replace(case, traits={label: traits for label, traits in TRAITS.items() if label != "retain"})

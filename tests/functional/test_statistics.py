@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from expunge.errors import InputError
-from expunge.functional.statistics import auc, bootstrap_interval, harmonic_mean, ks_test, tpr_at_fpr
+from expunge.functional.statistics import auc, bootstrap_interval, harmonic_mean, ks_test, rank_test, tpr_at_fpr
 
 EXACT = 1e-12
 # Few distinct values, so that ties are common.
@@ -131,6 +132,34 @@ def test_harmonic_mean_is_scipys(values):
 
 
 @pytest.mark.filterwarnings("error")
+def test_rank_test_by_hand():
+    """Of the 20 ways to draw 3 of 6 ranks one is as low as 1, 2, 3 and one as high as 4, 5, 6."""
+    assert rank_test([1, 2, 3], [4, 5, 6]) == pytest.approx(2 / 20, abs=EXACT)
+    assert rank_test([4, 5, 6], [1, 2, 3]) == pytest.approx(2 / 20, abs=EXACT)
+    assert rank_test([1, 2, 4], [3, 5, 6]) == pytest.approx(4 / 20, abs=EXACT)
+    assert rank_test([], [1, 2]) == rank_test([1], []) == 1.0
+
+
+@given(st.lists(st.floats(-9, 9), min_size=2, max_size=8, unique=True), st.data())
+def test_rank_test_is_the_share_of_orders_and_scipys(values, data):
+    count = data.draw(st.integers(1, len(values) - 1))
+    left, right = values[:count], values[count:]
+
+    def distance(chosen) -> float:
+        """Of the number of pairs won from half of all pairs."""
+        rest = [value for value in values if value not in chosen]
+        return abs(sum(one > other for one in chosen for other in rest) - len(chosen) * len(rest) / 2)
+
+    orders = [distance(chosen) >= distance(left) for chosen in itertools.combinations(values, count)]
+    assert rank_test(left, right) == pytest.approx(sum(orders) / len(orders), abs=EXACT)
+    assert rank_test(left, right) == scipy.stats.mannwhitneyu(left, right, method="exact").pvalue
+
+
+def test_rank_test_refuses_nan():
+    with pytest.raises(InputError):
+        rank_test([math.nan, 1.0], [2.0])
+
+
 def test_harmonic_mean_by_hand():
     assert harmonic_mean([1, 2, 2]) == 1.5
     assert harmonic_mean([1, 0, 5]) == 0

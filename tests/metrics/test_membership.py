@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
 from expunge.errors import InputError
@@ -129,3 +130,14 @@ def test_a_saturated_model_is_still_ranked():
     members, others = -np.arange(1, 5) * 1e-11, -np.arange(5, 9) * 1e-11
     assert membership_auc(members, others) == 1.0
     assert membership_auc(members, members * (1 + 1e-14)) == 0.5
+
+
+@pytest.mark.parametrize("metric", [MiaLoss(), MiaMinK()])
+def test_the_exact_test_over_records_comes_with_the_area(metric):
+    members = [[array(-value)] for value in (1.0, 2.0, 3.0, 5.0)] + [[array()]]  # the last one was cut off
+    others = [[array(-value)] for value in (4.0, 6.0, 7.0, 8.0, 9.0)]
+    found = metric.compute(answers(metric, members, others))
+    expected = mannwhitneyu([-1, -2, -3, -5], [-4, -6, -7, -8, -9], method="exact").pvalue
+    assert found.details == {"p": pytest.approx(expected, abs=EXACT)}
+    assert expected == pytest.approx(4 / 126)  # of the orders of 4 among 9, one as here, one better, and their mirrors
+    assert metric.compute(answers(metric, [[array()]], others)).details == {"p": 1.0}

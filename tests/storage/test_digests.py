@@ -94,6 +94,29 @@ def test_links_and_devices_are_refused(tree, tmp_path):
             folder_digest(place)
 
 
+def test_links_are_followed_where_that_is_asked_for(tree, tmp_path):
+    """A Hub snapshot is a folder of links: its digest is that of a copy, and changes with what they point to."""
+    before, blob = folder_digest(tree), tmp_path / "blob"
+    (tree / "b.txt").rename(blob)
+    (tree / "b.txt").symlink_to(blob)
+    assert folder_digest(tree, follow_links=True) == before
+    (tmp_path / "link").symlink_to(tree)
+    assert folder_digest(tmp_path / "link", follow_links=True) == before
+    blob.write_bytes(b"abd")
+    assert folder_digest(tree, follow_links=True).root != before.root
+    with pytest.raises(InputError, match="link or a device"):
+        folder_digest(tree)
+
+
+def test_links_to_nothing_and_to_folders_are_refused_all_the_same(tree, tmp_path):
+    """A link to a folder could lead round in a circle."""
+    for goal in (tmp_path / "none", tree, tree / "sub"):
+        (tree / "sub" / "x").symlink_to(goal)
+        with pytest.raises(InputError, match="link or a device"):
+            folder_digest(tree, follow_links=True)
+        (tree / "sub" / "x").unlink()
+
+
 @pytest.mark.parametrize("name", [b"a\nb", b"a\\b", b"a\rb", b"a\xffb"])
 def test_names_that_could_fake_a_line_are_refused(tree, name):
     (tree / os.fsdecode(name)).touch()

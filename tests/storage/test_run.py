@@ -129,6 +129,17 @@ def test_open_says_what_is_missing(tmp_path, run):
     assert RunFolder.is_run(run.root)
 
 
+@pytest.mark.parametrize("version", [2, 0, "1", None])
+def test_a_folder_of_another_version_is_refused_and_unchanged(tmp_path, run, version):
+    header = json.loads(run.config_path.read_text())
+    run.config_path.write_text(json.dumps({**header, "version": version}))
+    before = everything(run.root)
+    for use in (RunFolder.open, RunFolder.watch, lambda path: RunFolder.create(path, CONFIG)):
+        with pytest.raises(InputError, match=f"of version {version}; this Expunge reads 1. Use the Expunge that wrote"):
+            use(run.root)
+    assert everything(run.root) == before
+
+
 def test_a_config_is_plain(tmp_path):
     with pytest.raises(TypeError):
         RunFolder.create(tmp_path / "run", {"a": Secret("quokka", "record 1")})

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from expunge.config import Choice
 from expunge.errors import DivergedError, InputError, InterruptedRunError
-from expunge.methods.base import LossMethod, Start, State
+from expunge.methods.base import LossMethod, Start, State, ViewSpec
 from expunge.methods.dpo import IdkDPO
 from expunge.methods.finetune import Finetune
 from expunge.methods.gradient_ascent import GradientAscent
@@ -29,7 +29,8 @@ from expunge.training.gradients import Gradients
 from expunge.training.loop import Job, StepReport, total_steps, train
 from expunge.training.optimizers import learning_rate
 from expunge.training.references import build_references
-from expunge.training.step import Step
+from expunge.training.step import Step, view_specs
+from expunge.training.streams import Streams
 from tests.support.tiny import examples, llama
 
 TOLERANCE = 2e-6  # float32 sums in another order
@@ -322,6 +323,71 @@ def test_paired_views_read_the_same_records_in_the_same_order():
     for step in range(4):
         for batches in streams.step_data(step).micro_batches:
             assert torch.equal(batches["forget"].rows_B, batches["alternate"].rows_B)
+
+
+def weighted(count: int, seed: int, *zero: int) -> list:
+    """Records of which those in ``zero`` do not count."""
+    return examples(count, seed=seed, weights=[0.0 if row in zero else 1.0 for row in range(count)])
+
+
+def streams_of(**changes) -> Streams:
+    """Two views of the retain source beside the forget view, with texts of other lengths."""
+    specs = (
+        ViewSpec(name="forget"),
+        ViewSpec(name="retain", source="retain"),
+        ViewSpec(name="refused", source="retain", relabel=True),
+    )
+    views = {"forget": FORGET, "retain": weighted(14, 2, 3, 8), "refused": weighted(14, 7)}
+    given = {"specs": specs, "examples": {**views, **changes}, "batch_size": 8, "micro_batch": 3, "seed": 0}
+    return Streams(**given, pad_id=0)
+
+
+def test_views_of_one_source_that_is_not_the_first_share_their_rows_too():
+    streams = streams_of()
+    seen = set()
+    for step in range(6):
+        rows = streams.rows(step)
+        assert rows["retain"] == rows["refused"]
+        for batches in streams.step_data(step).micro_batches:
+            assert torch.equal(batches["retain"].rows_B, batches["refused"].rows_B)
+            seen |= set(batches["refused"].rows_B.tolist())
+    assert seen == set(range(14)) - {3, 8}  # the first view of a source says which of its records count
+
+
+def test_views_of_one_source_have_one_length():
+    with pytest.raises(InputError, match="'refused' must have one record for each record of 'retain'"):
+        streams_of(refused=examples(13, seed=7))
+
+
+class Anchored(NPO):
+    """Reads the retain records itself, as KL terms inside a method do."""
+
+    retain = ViewSpec(name="retain", source="retain", reference=frozenset({"token_logps"}))
+
+    def views(self):
+        return (*super().views(), self.retain)
+
+
+class Elsewhere(Anchored):
+    retain = ViewSpec(name="retain", source="forget")
+
+
+class Relabelled(Anchored):
+    retain = ViewSpec(name="retain", source="retain", relabel=True)
+
+
+def test_a_view_that_method_and_retain_term_name_is_read_once_for_both():
+    specs = view_specs(Anchored(), RetainKL())
+    assert [spec.name for spec in specs] == ["forget", "retain"]
+    assert specs[1] == ViewSpec(name="retain", source="retain", reference=frozenset({"token_logps", "logits"}))
+    assert view_specs(Anchored(), NoRetain())[1].reference == {"token_logps"}
+    assert [spec.name for spec in view_specs(NPO(), RetainKL())] == ["forget", "retain"]
+
+
+@pytest.mark.parametrize("method", [Elsewhere(), Relabelled()])
+def test_one_name_for_two_streams_is_refused(method):
+    with pytest.raises(InputError, match="different records by the view 'retain'"):
+        view_specs(method, RetainNLL())
 
 
 def test_ranks_share_one_effective_batch():

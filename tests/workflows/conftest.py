@@ -15,7 +15,10 @@ from expunge.data.reader import read_records
 from expunge.data.tokenize import encode_all, pad_id
 from expunge.exact.retrain import FitTask, Retrain
 from expunge.methods.preset import Axes, Training
+from expunge.metrics.membership import MiaLoss
+from expunge.metrics.memorisation import Probability
 from expunge.models.load import build_model, save_model
+from expunge.registry import suites
 
 CANARY = "Zqxvorn"  # stands in text, id, subject and file name of the forget set
 
@@ -88,3 +91,26 @@ def world(tmp_path_factory) -> World:
     )
     save_model(model, tokenizer, root / "model")
     return made
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory) -> World:
+    """Two models with other random weights and six records a split, where only files, states and digests matter."""
+    made = World(tmp_path_factory.mktemp("untrained"))
+    for split, path in (("forget", made.forget), ("retain", made.retain), ("holdout", made.holdout)):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows(split, 6)))
+    benchmark = Fictional()
+    tokenizer = benchmark.tokenizer()
+    config = benchmark.model_config(tokenizer)
+    config.hidden_size, config.intermediate_size, config.num_hidden_layers = 16, 32, 1
+    config.head_dim = 4
+    for seed, place in enumerate((made.model, made.base)):
+        save_model(build_model(config, seed=seed), tokenizer, Path(place))
+    return made
+
+
+@pytest.fixture
+def short_suite(monkeypatch) -> str:
+    """Two metrics, and another where there are other splits; no model has to write."""
+    monkeypatch.setitem(suites._objects, "short", lambda splits: (Probability(), MiaLoss()))
+    return "short"

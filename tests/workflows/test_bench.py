@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from expunge.api import BenchRequest, Request, bench
+from expunge.api import AuditRequest, BenchRequest, Request, audit, bench
 from expunge.cli.bench import parse_seeds
-from expunge.errors import InputError, UnknownNameError
+from expunge.errors import (
+    DivergedError,
+    ExpungeError,
+    InputError,
+    InterruptedRunError,
+    ResourceError,
+    UnknownNameError,
+)
+from expunge.executors.local import Outcome
 from expunge.storage.events import read_events
+from expunge.storage.run import RunFolder
+from expunge.workflows import bench as module
+from expunge.workflows.demo import check_outcome
 from tests.support.canary import find_canary
 from tests.workflows.conftest import CANARY
+from tests.workflows.test_audit import QUICK, unlearn_request
 from tests.workflows.test_unlearn import SETTINGS
 
 
@@ -71,3 +84,104 @@ def test_seeds_are_a_number_or_a_list():
     assert parse_seeds("4,7") == (4, 7)
     with pytest.raises(InputError, match="--seeds"):
         parse_seeds("many")
+
+
+@pytest.fixture
+def here(monkeypatch) -> None:
+    """Jobs run in this process: no pool, and the tests' own suite."""
+
+    def run_jobs(jobs, work, *, workers):
+        for job in jobs:
+            try:
+                work(job.argument)
+                yield Outcome(job.name, None)
+            except ExpungeError as error:
+                yield Outcome(job.name, str(error), error.exit_code)
+
+    monkeypatch.setattr(module, "run_jobs", run_jobs)
+
+
+def short(untrained, out, **changes) -> BenchRequest:
+    """One method of one step, on a model that was handed in."""
+    given = {"methods": ("npo",), "seeds": (0,), "settings": {"npo": QUICK}, "suite": "short"}
+    return BenchRequest(**{**given, "out": out, "own": unlearn_request(untrained, out, audit=True), **changes})
+
+
+def test_a_bench_is_bound_to_its_records_and_settings(untrained, tmp_path, here, short_suite):
+    out = tmp_path / "bench"
+    run, rows = bench(short(untrained, out))
+    assert [row.verdict for row in rows] != ["failed"]
+    before = (run.events_path.read_bytes(), (out / "results.jsonl").read_bytes())
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps({"question": f"q{number}", "answer": "a"}) + "\n" for number in range(6)))
+    own = unlearn_request(untrained, out)
+    for changes, says in (
+        ({"own": replace(own, forget=other)}, "other records .forget changed"),
+        ({"own": replace(own, holdout=None)}, "other records .holdout changed"),
+        ({"own": replace(own, evaluation={"world_facts": other})}, "other records .world_facts changed"),
+        ({"own": replace(own, model=untrained.base)}, "other settings"),
+        ({"own": replace(own, max_length=32)}, "max_length: 64 there, 32 now"),
+        ({"seeds": (0, 1)}, "seeds"),
+        ({"settings": {"npo": {**QUICK, "beta": 0.2}}}, "beta"),
+        ({"methods": ("npo", "guardrail")}, "methods"),
+        ({"suite": "quick"}, "suite"),
+    ):
+        with pytest.raises(InputError, match=says):
+            bench(short(untrained, out, **changes))
+        assert (run.events_path.read_bytes(), (out / "results.jsonl").read_bytes()) == before, says
+    with pytest.raises(InputError, match="is a bench"):
+        audit(AuditRequest(target=out, forget=untrained.forget, retain=untrained.retain))
+    assert run.state == "done"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"methods": ("npo", "guardrail", "npo")}, "A method is named twice"),
+        ({"seeds": (3, 4, 3)}, "A seed is named twice in 3, 4, 3"),
+        ({"seeds": ()}, "at least one method and one seed"),
+    ],
+)
+def test_the_same_twice_is_refused(untrained, tmp_path, changes, says):
+    with pytest.raises(InputError, match=says):
+        short(untrained, tmp_path / "bench", **changes)
+
+
+def test_a_bench_without_any_record_has_failed(untrained, tmp_path, here, short_suite):
+    out = tmp_path / "bench"
+    diverging = {"npo": {**QUICK, "runaway": 1e-9}}
+    with pytest.raises(InputError, match="No run ended with a record; the first one says: .*diverged") as caught:
+        bench(short(untrained, out, settings=diverging))
+    assert caught.value.exit_code == 2
+    assert RunFolder.open(out).state == "failed"
+    assert len((out / "results.jsonl").read_text().splitlines()) == 1  # the table says so too
+
+
+def test_a_run_that_failed_is_tried_again_and_one_that_diverged_is_not(untrained, tmp_path, here, short_suite):
+    out = tmp_path / "bench"
+    seeds = (0, 1)
+    first = bench(short(untrained, out, seeds=seeds))
+    places = [out / "runs" / f"npo-seed-{seed}" for seed in seeds]
+    for place, state in zip(places, ("failed", "diverged"), strict=True):
+        (place / "record.json").unlink()
+        RunFolder.open(place).set_state(state, reason="It diverged.")
+    _, rows = bench(short(untrained, out, seeds=seeds))
+    assert [row.verdict for row in rows] == [first.rows[0].verdict, "failed"]
+    assert rows[1].trouble == "It diverged."
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (1, RuntimeError),
+        (2, InputError),
+        (3, DivergedError),
+        (5, ResourceError),
+        (75, InterruptedRunError),
+    ],
+)
+def test_a_model_that_could_not_be_trained_ends_a_bench_with_its_exit_code(code, error):
+    check_outcome(Outcome("train the original model", None))
+    with pytest.raises(error, match="train the original model failed: No space."):
+        check_outcome(Outcome("train the original model", "No space.", code))
+    assert code == getattr(error, "exit_code", 1)

@@ -52,6 +52,8 @@ def named_files(pairs: list[str] | None) -> dict[str, Path]:
         name, separator, file = pair.partition("=")
         if not separator or not name.isidentifier() or not file:
             raise InputError("--split takes NAME=FILE, for example --split world_facts=facts.jsonl.")
+        if name in found:
+            raise InputError(f"--split names {name!r} twice; give each split one file.")
         found[name] = Path(file)
     return found
 
@@ -89,6 +91,8 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     found = dict(below)
     for key, value in above.items():
         under = found.get(key)
+        if isinstance(under, str) and isinstance(value, Mapping) and set(value) == {"settings"}:
+            under = {"name": under}  # the short form of an axis
         found[key] = _merged(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
     return found
 

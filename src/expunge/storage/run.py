@@ -81,6 +81,7 @@ class RunFolder:
         # Of two processes that come here at once one writes its settings and the other is compared with them.
         if not run.config_path.exists():
             create_bytes(run.config_path, text.encode())
+        run._refuse_other_version()
         run._refuse_other(from_json(text)["settings"])
         with disk_errors(path):
             path.chmod(0o700)
@@ -102,11 +103,7 @@ class RunFolder:
             raise InputError(f"{path} is not a run folder: it has no {CONFIG_NAME}. Give the folder that --out named.")
         if not cls.is_run(path):
             raise InputError(f"{path} is not a run folder: its {CONFIG_NAME} is not ours. Give what --out named.")
-        version = read_json(run.config_path).get("version")
-        if version != _VERSION:
-            raise InputError(
-                f"{path} is a run folder of version {version}; this Expunge reads {_VERSION}. Use that which wrote it."
-            )
+        run._refuse_other_version()
         return run
 
     @classmethod
@@ -193,6 +190,14 @@ class RunFolder:
         if foreign and not self.is_run(self.root):
             raise InputError(
                 f"{self.root} holds files and is not a run folder; choose another --out. Nothing was changed."
+            )
+
+    def _refuse_other_version(self) -> None:
+        version = read_json(self.config_path).get("version")
+        if version != _VERSION:
+            raise InputError(
+                f"{self.root} is a run folder of version {version}; this Expunge reads {_VERSION}. Use the Expunge "
+                "that wrote it."
             )
 
     def _refuse_other(self, config: dict[str, Any]) -> None:

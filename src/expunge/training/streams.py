@@ -27,11 +27,10 @@ class StepData(NamedTuple):
 class Streams:
     """All views of a run.
 
-    Views of the first view's source share its rows, in order (a relabelled answer stands beside the true one); other
-    views
-    run through their own permutations, as many records a step as the first view. Records of weight 0 keep their place
-    in
-    the order and are left out of the batch: a retrained model sees the others exactly when the original did.
+    Views of one source share their rows, in order (a relabelled answer stands beside the true one); those of other
+    sources than the first view's run through their own permutations, as many records a step as the first view. Records
+    of weight 0 keep their place in the order and are left out of the batch: a retrained model sees the others exactly
+    when the original did.
 
     Attributes:
         specs: the views; the first one sets the steps.

@@ -26,7 +26,7 @@ from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.workflows.identity import hash_plain, model_digest
+from expunge.workflows.identity import hash_plain, model_digest, place_of
 from expunge.workflows.inputs import (
     bind_data,
     check_models,
@@ -104,7 +104,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
         original, candidate, policy = request.original, str(request.target), None
         settings = {
             "verb": "audit",
-            "model": str(Path(original).resolve()),
+            "model": place_of(original),
             "target": str(request.target.resolve()),
             "max_length": request.max_length,
             "benchmark": to_plain(request.benchmark),
@@ -117,7 +117,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
         warn_of_rejected(run, inputs)
         if not is_run:
             bind_data(run, splits)
-        _warn_of_lost_splits(run, splits)
+        _warn_of_losses(run, splits, retrained)
         record = audit_models(
             run,
             splits,
@@ -134,18 +134,32 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
     return run, record
 
 
+def _last_audit(run: RunFolder) -> Mapping[str, Any]:
+    """Models and splits of the audit before; empty for the first one."""
+    return next((event.data for event in reversed(read_events(run.events_path)) if event.kind == "audit"), {})
+
+
 def _retrained_before(run: RunFolder) -> tuple[str, ...]:
     """The retrained models of the last audit: a new one without a word of them is not meant to lose the column."""
-    audits = [event.data for event in read_events(run.events_path) if event.kind == "audit"]
-    return tuple(place for place in (audits[-1]["retrained"] if audits else ()) if Path(place).is_dir())
+    return tuple(place for place in _last_audit(run).get("retrained", ()) if not _is_gone(place))
 
 
-def _warn_of_lost_splits(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> None:
-    audits = [event.data for event in read_events(run.events_path) if event.kind == "audit"]
-    lost = sorted(set(audits[-1]["splits"]) - set(splits)) if audits else []
+def _is_gone(place: str) -> bool:
+    return Path(place).is_absolute() and not Path(place).is_dir()
+
+
+def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], retrained: Sequence[str]) -> None:
+    """Logs what the report before rested on and this one will not."""
+    last = _last_audit(run)
+    lost = sorted(set(last.get("splits", ())) - set(splits))
     if lost:
         run.events.append(
             "warning", text=f"The report before had {', '.join(lost)}; hand them in again to keep what rests on them."
+        )
+    gone = sum(_is_gone(place) for place in last.get("retrained", ()))
+    if gone and not retrained:
+        run.events.append(
+            "warning", text=f"{gone} retrained models of the report before are gone; hand in others with --retrained."
         )
 
 
@@ -177,8 +191,7 @@ def audit_models(
     summary = _data_of(run, splits)
     subjects = _subjects(original, retrained, candidate, policy)
     _check_digests(run, subjects)
-    places = [str(Path(place).resolve()) for place in retrained]
-    run.events.append("audit", retrained=places, splits=sorted(splits), suite=suite)
+    run.events.append("audit", retrained=[place_of(place) for place in retrained], splits=sorted(splits), suite=suite)
     store = Store(run.scores, {split: data["hmac"] for split, data in summary.items()}, max_length)
     evaluation = evaluate(
         subjects,

@@ -104,6 +104,7 @@ def _check(method: str, request: BenchRequest) -> dict[str, list[Record]]:
         raise InputError(f"{method!r} is exact: it is the reference column of every run, not a row of the table.")
     suites.get(request.suite)
     if request.own is None:
+        _generated(request, request.seeds[0])
         recipe.check(read_inputs({}, benchmark=request.benchmark).available)
         return {}
     return replace(request.own, method=method, settings=settings).read()[1].audited
@@ -140,13 +141,18 @@ def _benchmark(request: BenchRequest, seed: int) -> Choice:
     return Choice(request.benchmark.name, {**request.benchmark.settings, "seed": seed})
 
 
+def _generated(request: BenchRequest, seed: int) -> Fictional:
+    benchmark = _benchmark(request, seed).create(benchmarks)
+    if not isinstance(benchmark, Fictional):
+        raise InputError(f"The benchmark {request.benchmark.name!r} trains no models of its own; hand in a MODEL.")
+    return benchmark
+
+
 def _train(request: BenchRequest, run: RunFolder) -> None:
     """Original and retrained model of every seed."""
     jobs = []
     for seed in request.seeds:
-        benchmark = _benchmark(request, seed).create(benchmarks)
-        if not isinstance(benchmark, Fictional):
-            raise InputError(f"The benchmark {request.benchmark.name!r} trains no models of its own; hand in a MODEL.")
+        benchmark = _generated(request, seed)
         for role in ROLES:
             folder = _models(run, seed) / role
             if not (folder / "config.json").is_file():

@@ -12,7 +12,7 @@ from expunge.benchmarks.fictional import Fictional
 from expunge.config import Choice
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
-from expunge.errors import InputError, ResourceError
+from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError
 from expunge.exact.retrain import FitTask, Retrain
 from expunge.executors.local import Job, Outcome, run_jobs
 from expunge.methods.preset import Axes, Training
@@ -76,10 +76,9 @@ def check_outcome(outcome: Outcome) -> None:
     if outcome.trouble is None:
         return
     message = f"{outcome.job} failed: {outcome.trouble}"
-    if outcome.exit_code == ResourceError.exit_code:
-        raise ResourceError(message)
-    if outcome.exit_code == InputError.exit_code:
-        raise InputError(message)
+    for error in (InputError, DivergedError, ResourceError, InterruptedRunError):
+        if outcome.exit_code == error.exit_code:
+            raise error(message)
     raise RuntimeError(message)
 
 

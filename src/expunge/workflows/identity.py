@@ -23,6 +23,12 @@ TOKENIZER_FILES = (
 )
 
 
+def place_of(source: str) -> str:
+    """Absolute path of a model folder, so that it is found from elsewhere too; a Hub id stays what it is."""
+    path = Path(source)
+    return str(path.resolve()) if path.is_dir() else source
+
+
 def hash_plain(plain: Any) -> str:
     """SHA-256 of plain data."""
     return text_digest(to_json(plain))

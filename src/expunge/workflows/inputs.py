@@ -20,9 +20,7 @@ from expunge.storage.run import RunFolder
 
 SELF = "self"  # --retain self: text that the model itself writes
 TRAIN_RETAIN = "train_retain"  # what a benchmark keeps training on where its split ``retain`` is for evaluation only
-
-
-RESERVED = ("forget", "retain", "holdout", TRAIN_RETAIN)  # splits that have a flag of their own
+RESERVED = ("forget", "retain", "holdout", TRAIN_RETAIN)  # not for further splits
 
 
 class Inputs(NamedTuple):
@@ -67,7 +65,8 @@ def read_inputs(
     further = dict(evaluation or {})
     taken = sorted(set(further) & set(RESERVED))
     if taken:
-        raise InputError(f"The split {taken[0]!r} has a flag of its own: --{taken[0].replace('_', '-')}.")
+        flag = "retain" if taken[0] == TRAIN_RETAIN else taken[0]
+        raise InputError(f"The name {taken[0]!r} is not free for a further split; hand in its file with --{flag}.")
     splits = benchmark.create(benchmarks).splits() if benchmark is not None else {}
     results = {split: read_records(path, split) for split, path in {**files, **further}.items() if path is not None}
     splits |= {split: result.records for split, result in results.items() if split not in further}

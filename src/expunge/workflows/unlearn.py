@@ -27,7 +27,7 @@ from expunge.storage.run import RunFolder, harden_umask
 from expunge.storage.secret import Secret
 from expunge.training.distributed import launched_strategy, leads, meet, shared
 from expunge.workflows.audit import audit_models, stored_policy
-from expunge.workflows.identity import model_digest
+from expunge.workflows.identity import model_digest, place_of
 from expunge.workflows.inputs import (
     SELF,
     Inputs,
@@ -162,8 +162,8 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
     """Every setting of a run, without any text or file name of the records."""
     return {
         "verb": "unlearn",
-        "model": _place(request.model),
-        "base": _place(request.base) if request.base else None,
+        "model": place_of(request.model),
+        "base": place_of(request.base) if request.base else None,
         "method": recipe.name,
         "settings": to_plain(recipe.method),
         "axes": to_plain(recipe.axes),
@@ -173,11 +173,6 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
         "benchmark": to_plain(request.benchmark),
         "records": {split: len(records) for split, records in inputs.splits.items()},
     }
-
-
-def _place(source: str) -> str:
-    path = Path(source)
-    return str(path.resolve()) if path.is_dir() else source
 
 
 class Prepared(NamedTuple):

@@ -1,0 +1,113 @@
+"""Flags and settings: what wins, what contradicts, and that plan takes what unlearn takes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expunge.cli import main
+from expunge.cli.options import named_files, settings
+from expunge.cli.unlearn import plan, unlearn
+from expunge.config import Choice
+from expunge.errors import InputError
+
+NONE: dict[str, Any] = {"config": None, "overrides": None, "lora": None, "layers": None}
+LORA = "parameters: {name: lora, settings: {rank: 8, alpha: 16}}\nbeta: 0.1\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(LORA)
+    return path
+
+
+def test_set_is_laid_over_the_file_at_any_depth(config: Path) -> None:
+    merged = settings(**{**NONE, "config": config, "overrides": ["parameters.settings.rank=4", "epochs=2"]})
+    assert merged == {"parameters": {"name": "lora", "settings": {"rank": 4, "alpha": 16}}, "beta": 0.1, "epochs": 2}
+
+
+def test_a_plain_value_takes_the_place_of_settings_and_the_other_way_round(config: Path) -> None:
+    assert settings(**{**NONE, "config": config, "overrides": ["parameters=all"]})["parameters"] == "all"
+    merged = settings(**{**NONE, "config": config, "overrides": ["beta={a: 1}"]})
+    assert merged["beta"] == {"a": 1}
+
+
+def test_a_name_in_the_file_takes_settings_from_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("stopper: term_threshold\n")
+    merged = settings(**{**NONE, "config": path, "overrides": ["stopper.settings.below=0.5"]})
+    assert Choice.parse(merged["stopper"]) == Choice("term_threshold", {"below": 0.5})
+
+
+def test_flags_of_the_axes_win() -> None:
+    merged = settings(**NONE | {"overrides": ["retain_term=nll"]}, retain_term="kl", optimizer="adamw:beta2=0.95")
+    assert merged == {"retain_term": Choice("kl", {}), "optimizer": Choice("adamw", {"beta2": 0.95})}
+    assert settings(**NONE, relabel=None, stopper=None) == {}
+
+
+@pytest.mark.parametrize("flag", [{"lora": 8}, {"layers": "5-7"}])
+def test_two_choices_of_what_may_change_are_refused(config: Path, flag: dict[str, Any]) -> None:
+    assert settings(**NONE | flag)["parameters"].name == next(iter(flag))
+    for given in ({"config": config}, {"overrides": ["parameters=all"]}, {"overrides": ["parameters.name=lora"]}):
+        with pytest.raises(InputError, match="and so does the setting parameters"):
+            settings(**NONE | flag | given)
+    with pytest.raises(InputError, match="--lora and --layers both"):
+        settings(**NONE | {"lora": 8, "layers": "5-7"})
+
+
+def test_a_split_named_twice_is_refused() -> None:
+    assert named_files(["a=x.jsonl", "b=x.jsonl"]) == {"a": Path("x.jsonl"), "b": Path("x.jsonl")}
+    with pytest.raises(InputError, match="'a' twice"):
+        named_files(["a=x.jsonl", "b=y.jsonl", "a=z.jsonl"])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Requests that the command line makes, in the place of carrying them out."""
+    import expunge.api
+
+    found: list[Any] = []
+
+    def note(request: Any, *listeners: Any) -> None:
+        found.append(request)
+        raise InputError("That was all.")
+
+    for verb in ("plan", "unlearn"):
+        monkeypatch.setattr(expunge.api, verb, note)
+    return found
+
+
+AXES = ["--optimizer", "adamw:beta2=0.9", "--relabel", "idk", "--stopper", "term_threshold:below=0.5"]
+
+
+def test_plan_asks_for_what_unlearn_asks_for(asked: list[Any], config: Path) -> None:
+    files = ["--forget", "f.jsonl", "--retain", "r.jsonl", "--split", "world_facts=w.jsonl"]
+    given = ["model", *files, *AXES, "--retain-term", "kl", "--config", str(config), "--set", "epochs=2"]
+    for command in (["plan", *given], ["unlearn", *given, "--out", "run"]):
+        assert main(command) == 2
+    planned, unlearned = (vars(request) | {"out": None} for request in asked)
+    assert planned == unlearned
+    assert planned["settings"]["optimizer"] == Choice("adamw", {"beta2": 0.9})
+    assert planned["settings"]["relabel"] == Choice("idk", {})
+    assert planned["settings"]["stopper"] == Choice("term_threshold", {"below": 0.5})
+
+
+def test_plan_has_every_flag_of_unlearn_that_changes_what_a_run_takes() -> None:
+    only_a_run_has = {"out", "no_audit", "keep_helpers", "audit"}
+    missing = set(inspect.signature(unlearn).parameters) - set(inspect.signature(plan).parameters)
+    assert missing <= only_a_run_has
+
+
+def test_settings_that_contradict_end_the_lines_of_a_job(asked: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["unlearn", "model", "--lora", "4", "--set", "parameters=all", "--out", "run", "--json"]
+    assert main(command) == 2
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["launch", "done"]
+    assert lines[-1]["exit_code"] == 2
+    assert "so does the setting parameters" in lines[-1]["summary"]["error"]
+    assert asked == []
