@@ -110,6 +110,12 @@ def test_numbers_are_shown_as_measured():
     assert page.index("Not verifiable") < page.index("Settings")
 
 
+def test_forms_that_were_not_tested_are_named():
+    forms = {"tested": ["trained"], "untested": [{"form": "cloze", "reason": "<b>why"}], "paraphraser": None}
+    assert "not tested: cloze (&lt;b&gt;why)." in render(from_plain({**plain(), "forms": forms}))
+    assert "not tested" not in render(from_plain(plain()))
+
+
 def test_record_survives_the_disk(tmp_path):
     write_record(tmp_path / "record.json", from_plain(plain()))
     assert read_record(tmp_path / "record.json").scores == plain()["scores"]

@@ -23,6 +23,9 @@ def audit(
     holdout: options.Holdout = None,
     split: options.Splits = None,
     suite: options.Suite = "quick",
+    forms: options.Forms = "auto",
+    paraphraser: options.Paraphraser = None,
+    allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
     as_json: options.Json = False,
 ) -> None:
@@ -43,6 +46,9 @@ def audit(
             holdout=holdout,
             evaluation=options.named_files(split),
             suite=suite,
+            forms=forms,
+            paraphraser=paraphraser,
+            allow_remote=allow_remote,
             max_length=max_length,
         )
         return summary_of(Finished(*run(request, (progress.listen,))))

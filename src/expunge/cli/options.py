@@ -40,8 +40,27 @@ Stopper = Annotated[
     str | None, typer.Option("--stopper", help="See: expunge list stoppers; NAME or NAME:key=value,...")
 ]
 Suite = Annotated[str, typer.Option("--suite", help="See: expunge list suites.")]
+Forms = Annotated[
+    str,
+    typer.Option(
+        "--forms", help="Further forms of the forget records: auto, none, or names with commas. See: list forms."
+    ),
+]
+Paraphraser = Annotated[
+    str | None,
+    typer.Option(
+        "--paraphraser", help="A model folder, Hub id or address (https://host/v1#model) that rewords the records."
+    ),
+]
+AllowRemote = Annotated[
+    bool, typer.Option("--allow-remote", help="Let --paraphraser send the forget records to an address.")
+]
 MaxLength = Annotated[int, typer.Option("--max-length", help="Longest record, tokens.", min=2)]
 AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]
+KeepHelpers = Annotated[
+    bool,
+    typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set."),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout and nothing else there.")]
 
 

@@ -38,13 +38,13 @@ def unlearn(
     relabel: options.Relabel = None,
     stopper: options.Stopper = None,
     suite: options.Suite = "quick",
+    forms: options.Forms = "auto",
+    paraphraser: options.Paraphraser = None,
+    allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
     allow_overlap: options.AllowOverlap = False,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="Leave out audit and report.")] = False,
-    keep_helpers: Annotated[
-        bool,
-        typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set."),
-    ] = False,
+    keep_helpers: options.KeepHelpers = False,
     as_json: options.Json = False,
 ) -> None:
     """Make a model forget records, audit the result and write a report."""
@@ -76,6 +76,9 @@ def unlearn(
             settings=settings,
             evaluation=options.named_files(split),
             suite=suite,
+            forms=forms,
+            paraphraser=paraphraser,
+            allow_remote=allow_remote,
             audit=not no_audit,
             max_length=max_length,
             allow_overlap=allow_overlap,
@@ -105,6 +108,7 @@ def plan(
     relabel: options.Relabel = None,
     stopper: options.Stopper = None,
     suite: options.Suite = "quick",
+    forms: options.Forms = "auto",
     max_length: options.MaxLength = 512,
     allow_overlap: options.AllowOverlap = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
@@ -136,6 +140,7 @@ def plan(
         settings=settings,
         evaluation=options.named_files(split),
         suite=suite,
+        forms=forms,
         max_length=max_length,
         allow_overlap=allow_overlap,
     )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from expunge.data.record import Record
+from expunge.data.record import Record, Variant
 from expunge.errors import InputError
 from expunge.storage.plain import to_json
 from expunge.storage.secret import Secret
@@ -61,13 +61,18 @@ def content_digest(record: Record) -> bytes:
     """Digest of everything in a record that a number may depend on, to the letter: wordings, forms, subject, weight."""
     turns = [(turn.role, turn.content.reveal()) for turn in record.messages]
     forms = {
-        name: [(_open(one.prompt), one.answer.reveal()) for one in variants]
+        name: [(_open(one.prompt), one.answer.reveal(), *_started(one)) for one in variants]
         for name, variants in record.variants.items()
     }
     wordings = (record.paraphrased_question, record.paraphrased_answer, *record.perturbed_answers)
     own = (record.kind, _open(record.prompt), record.answer.reveal(), _open(record.subject), record.weight)
-    whole = to_json([own, turns, [_open(wording) for wording in wordings], forms])
+    whole = to_json([(*own, *_started(record)), turns, [_open(wording) for wording in wordings], forms])
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
+
+
+def _started(one: Record | Variant) -> tuple[str | bool | None, ...]:
+    """What only some forms have; nothing for the others, whose digests stay what they were."""
+    return () if one.given is None and not one.goes_on else (_open(one.given), one.goes_on)
 
 
 def _open(secret: Secret | None) -> str | None:

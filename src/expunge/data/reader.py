@@ -141,7 +141,10 @@ def _texts(item: Mapping[str, Any], key: str, label: str) -> tuple[Secret, ...]:
 
 
 def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, ...]]:
-    """Reads ``forms``: name to a list of ``{"question", "answer"}`` (or ``{"text"}`` for running text)."""
+    """Reads ``forms``: name to a list of ``{"question", "answer"}`` (or ``{"text"}`` for running text).
+
+    With ``given``, the start of the answer, which stands before it verbatim and is not scored.
+    """
     given = item.get("forms")
     if given is None:
         return {}
@@ -160,7 +163,7 @@ def _variant(value: Any, label: str) -> Variant:
     body = _body(value, label)
     if body.kind == "messages":
         raise Unusable("a form is a conversation")
-    return Variant(answer=body.answer, prompt=body.prompt)
+    return Variant(answer=body.answer, prompt=body.prompt, given=_optional(value, "given", label))
 
 
 def _weight(item: Mapping[str, Any]) -> float:

@@ -27,7 +27,10 @@ FORMS = {
     "prefix": "the answer begun and to be continued",
     "casing": "the question in capital letters",
     "truncation": "the question without its end",
+    "value": "the value alone, after the statement up to it",
     "decoy": "format-preserving decoys of the value, never seen by any model",
+    "decoy_value": "values of other records in place of the value",
+    "decoy_word": "made-up words of the same shape in place of the value",
 }
 
 
@@ -41,10 +44,19 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """Another prompt and answer for the same fact; ``prompt`` is None for running text."""
+    """Another prompt and answer for the same fact; ``prompt`` is None for running text.
+
+    Attributes:
+        answer: what is scored.
+        prompt: what is asked.
+        given: what stands before ``answer`` in the same turn, verbatim, and is not scored.
+        goes_on: whether the text would go on after ``answer``, so that no end is scored.
+    """
 
     answer: Secret
     prompt: Secret | None = None
+    given: Secret | None = None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +77,8 @@ class Record:
         paraphrased_answer: the answer in other words.
         perturbed_answers: wrong answers of the same form.
         variants: further forms of the fact by name, see ``FORMS``.
+        given: start of the answer's turn, which stands before ``answer`` verbatim and is not scored.
+        goes_on: whether the text would go on after ``answer``, so that no end is scored.
     """
 
     index: int
@@ -80,6 +94,8 @@ class Record:
     paraphrased_answer: Secret | None = None
     perturbed_answers: tuple[Secret, ...] = ()
     variants: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
+    given: Secret | None = None
+    goes_on: bool = False
 
     def with_answer(self, answer: str) -> Record:
         """Returns this record with another answer, for relabelling."""
@@ -97,7 +113,8 @@ class Record:
         if form == "trained":
             return (self,)
         if form == "paraphrased_question":
-            return () if self.paraphrased_question is None else self._asked(self.paraphrased_question)
+            asked = self.paraphrased_question
+            return () if asked is None or self.kind == "text" else (self._asked(asked),)
         if form == "paraphrased_answer":
             return () if self.paraphrased_answer is None else (replace(self, answer=self.paraphrased_answer),)
         if form == "perturbed_answer":
@@ -106,17 +123,15 @@ class Record:
             raise InputError(f"There is no form {form!r}; known: {', '.join(FORMS)}.")
         return tuple(self._as(variant) for variant in self.variants.get(form, ()))
 
-    def _asked(self, question: Secret) -> tuple[Record, ...]:
-        """The same answer to another question; plain text has none."""
-        if self.kind == "text":
-            return ()
-        if self.kind == "messages":
-            return (replace(self, messages=(*self.messages[:-1], Message(role="user", content=question))),)
-        return (replace(self, prompt=question),)
-
     def _as(self, variant: Variant) -> Record:
         kind: Kind = "text" if variant.prompt is None else "qa" if self.kind == "text" else self.kind
+        plain = replace(self, answer=variant.answer, given=variant.given, goes_on=variant.goes_on, variants={})
         if kind == "messages":
-            question = Message(role="user", content=variant.prompt or variant.answer)
-            return replace(self, answer=variant.answer, messages=(*self.messages[:-1], question), variants={})
-        return replace(self, kind=kind, prompt=variant.prompt, answer=variant.answer, messages=(), variants={})
+            return plain._asked(variant.prompt or variant.answer)
+        return replace(plain, kind=kind, prompt=variant.prompt, messages=())
+
+    def _asked(self, question: Secret) -> Record:
+        """This record with another question; of a conversation that is its last turn."""
+        if self.kind == "messages":
+            return replace(self, messages=(*self.messages[:-1], Message(role="user", content=question)))
+        return replace(self, prompt=question)

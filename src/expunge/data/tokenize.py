@@ -36,20 +36,22 @@ def render(record: Record, tokenizer: Any) -> Rendered:
     """Writes a record as the model reads it.
 
     Questions become ``Question: ...`` and ``Answer: ...`` unless the tokenizer has a chat template; prompt and
-    completion stand verbatim one after the other; plain text is all answer.
+    completion stand verbatim one after the other; plain text is all answer. What a record gives of its answer stands
+    directly before the rest, behind the template's lead, and does not count as answer.
     """
     answer = record.answer.reveal()
+    given = "" if record.given is None else record.given.reveal()
     if record.kind == "text":
-        return Rendered(answer, 0, len(answer), False)
+        return Rendered(given + answer, len(given), len(given) + len(answer), False)
     prompt = record.prompt.reveal() if record.prompt is not None else ""
     templated = bool(getattr(tokenizer, "chat_template", None))
     if record.kind == "messages" or (record.kind == "qa" and templated):
-        return _render_chat(record, prompt, answer, tokenizer)
-    lead = f"Question: {prompt}\nAnswer: " if record.kind == "qa" else prompt
+        return _render_chat(record, prompt, given, answer, tokenizer)
+    lead = (f"Question: {prompt}\nAnswer: " if record.kind == "qa" else prompt) + given
     return Rendered(lead + answer, len(lead), len(lead) + len(answer), False)
 
 
-def _render_chat(record: Record, prompt: str, answer: str, tokenizer: Any) -> Rendered:
+def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer: Any) -> Rendered:
     """Finds the answer by what the template writes around a stand-in for it.
 
     Searching for the answer itself would find a short one inside a role or an end-of-turn mark.
@@ -63,7 +65,7 @@ def _render_chat(record: Record, prompt: str, answer: str, tokenizer: Any) -> Re
     try:
         text, around = (
             str(tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": content}], tokenize=False))
-            for content in (answer, STAND_IN)
+            for content in (given + answer, given + STAND_IN)
         )
     except TemplateError:  # its message may repeat what the template was handed
         text, around = "", ""
@@ -81,7 +83,8 @@ def encode(record: Record, tokenizer: Any, *, row: int, max_length: int, mask: M
     """Tokenises one record and keeps its first ``max_length`` tokens.
 
     Every token from the first to the last that overlaps the answer is scored, also one that begins in the space before
-    it. The end-of-sequence token is scored too, and added where it is missing, unless the record is plain text.
+    it. The end-of-sequence token is scored too, and added where it is missing, unless the record is plain text or its
+    text would go on.
 
     Args:
         record: what to tokenise.
@@ -108,7 +111,7 @@ def _encode(record: Record, tokenizer: Any, row: int, mask: Mask) -> _Whole:
     scored = answer if mask == "answer" else range(len(ids))
     labels = [token if place in scored and not special[place] else IGNORE for place, token in enumerate(ids)]
     eos = tokenizer.eos_token_id
-    if record.kind != "text" and eos is not None:
+    if record.kind != "text" and not record.goes_on and eos is not None:
         # A template may end a turn with the token and a line break: that token is the end, and no second one is added.
         end = next((place for place in range(answer.stop, len(ids)) if ids[place] == eos), len(ids))
         ids, labels = [*ids[:end], eos, *ids[end + 1 :]], [*labels[:end], eos, *labels[end + 1 :]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from expunge.data.forms.decoy import DECOY_FORMS
 from expunge.metrics.answers import AnswerMix, OverRefusal, RefusalRate
 from expunge.metrics.base import Metric
+from expunge.metrics.decoy import DecoyRank
 from expunge.metrics.distribution import ForgetQuality
 from expunge.metrics.fluency import EmptyRate, Repetition, ReplyPerplexity
 from expunge.metrics.membership import MiaLoss, MiaMinK, MiaMinKPlusPlus, MiaZlib
@@ -22,6 +24,11 @@ from expunge.registry import suites
 
 NEW_TOKENS = 64  # longest reply in suite quick; one number, so that all its metrics read the same replies
 PAIRS = 2  # words of the n-grams whose repetition counts: replies may have five words
+# Ways to ask for a fact in suite quick; those that no forget record has are left out by the runner.
+ASKED = (
+    *("paraphrased_question", "cloze", "reverse", "prefix", "casing", "truncation"),
+    *("multiple_choice", "multi_hop", "yes_no", "second_language", "biography"),
+)
 
 
 @suites.register("quick")
@@ -34,8 +41,10 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
     kept = [split for split in ("retain", "world_facts") if split in splits]
     return (
         ExtractionStrength(),
-        ExtractionStrength(form="paraphrased_question"),
+        *(ExtractionStrength(form=form) for form in ASKED),
         ExactMemorisation(),
+        *(ExactMemorisation(form=form) for form in ASKED),
+        *(DecoyRank(form=form) for form in DECOY_FORMS),
         Probability(),
         Probability(form="paraphrased_answer"),
         Rouge(max_new_tokens=NEW_TOKENS),

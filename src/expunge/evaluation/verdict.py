@@ -13,6 +13,9 @@ Word = Literal[
 ]
 KNOWLEDGE = ("extraction_strength", "probability")  # with membership, what the margin applies to
 MEMBERSHIP = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus")
+# Decoys that a model which never saw the value ranks like it; made-up words are none.
+TESTED_DECOYS = ("decoy", "decoy_value")
+LEVEL = 0.05  # of the decoy ranks together
 UTILITY = "exact_memorisation"  # token accuracy on what should have stayed
 UNSEEN = ("forget", "holdout")
 # Of replies to retain prompts: whether the model still speaks, and answers.
@@ -89,7 +92,8 @@ def judge(
 ) -> Verdict:
     """Applies the rules in their order: not known, damaged, exposed, not removed, partly removed, and what is left.
 
-    Without a retrained model only what needs none can be said: damaged, exposed, or not removed where nothing moved.
+    Without a retrained model only what needs none can be said: damaged, exposed, or not removed where nothing moved or
+    where the values still stand out among their decoys as they did.
 
     Args:
         evaluation: scores of original, retrained and ``role``.
@@ -111,7 +115,7 @@ def judge(
     if verdict is not None:
         return verdict
     if not compared:
-        return _without_reference(measures, limits)
+        return _without_reference(measures, _decoy_ranks(evaluation, role), limits)
     return (
         _not_removed(known, limits) or _partly(compared, limits) or _within(compared, utility, worst_recovery, limits)
     )
@@ -216,11 +220,47 @@ def _stands_out(measure: Measure, limits: Thresholds) -> bool:
     return own.value < min(0.5, measure.original.value) - limits.margin and shown and further
 
 
-def _without_reference(measures: list[Measure], limits: Thresholds) -> Verdict:
+class Ranks(NamedTuple):
+    """Decoy ranks of one kind, of the original and the judged model."""
+
+    original: ScoreRecord
+    own: ScoreRecord
+
+    def sentence(self) -> str:
+        """What they show, or do not."""
+        count, records = self.own.details["significant"], self.own.details["records"]
+        return (
+            f"Approximate reference: {count:.0f} of {records:.0f} values stand out among their decoys "
+            f"({self.own.label} is {self.own.value:.3f}, {self.original.value:.3f} for the original, "
+            f"0.5 where nothing shows; p {self.own.details['holm_p']:.2g} after Holm)."
+        )
+
+
+def _decoy_ranks(evaluation: Evaluation, role: str) -> list[Ranks]:
+    found = []
+    for label, traits in evaluation.traits.items():
+        original, own = evaluation.get(label, "original"), evaluation.get(label, role)
+        if traits.name != "decoy_rank" or traits.splits[0] != "forget" or traits.forms[0] not in TESTED_DECOYS:
+            continue
+        if original is not None and own is not None and not math.isnan(own.value):
+            found.append(Ranks(original, own))
+    return found
+
+
+def _without_reference(measures: list[Measure], ranks: list[Ranks], limits: Thresholds) -> Verdict:
+    """Decoy ranks can show that something is left, and never that nothing is."""
     missing = "No retrained model was handed in, so there is nothing to compare with."
+    seen = [rank.sentence() for rank in ranks]
     if all(abs(measure.own.value - measure.original.value) <= limits.margin for measure in measures):
-        return Verdict("not removed", (f"No forget metric moved from the original's value{_by(limits)}.", missing))
-    return Verdict("not verifiable", (missing,))
+        return Verdict(
+            "not removed", (f"No forget metric moved from the original's value{_by(limits)}.", missing, *seen)
+        )
+    left = [rank for rank in ranks if rank.own.details["holm_p"] * len(ranks) < LEVEL]
+    as_before = [rank for rank in left if rank.own.value <= rank.original.value + limits.margin]
+    if as_before:
+        still = "Values of forget records are as far ahead of their decoys as in the original."
+        return Verdict("not removed", (still, *seen, missing))
+    return Verdict("not verifiable", (missing, *seen))
 
 
 def _not_removed(known: list[Measure], limits: Thresholds) -> Verdict | None:

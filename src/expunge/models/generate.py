@@ -1,8 +1,8 @@
-"""Greedy continuations of many prompts: the same tokens as one prompt at a time."""
+"""Continuations of many prompts: greedy, with the same tokens as one prompt at a time, or sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,12 +33,58 @@ def greedy(
     Raises:
         InputError: an empty prompt, a limit or batch below 1, or more positions than the model has.
     """
+    return _continuations(model, tokenizer, prompts, {}, max_new_tokens, batch_size)
+
+
+def sampled(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    batch_size: int = 32,
+) -> list[list[int]]:
+    """Continues each prompt once by sampling; the global random state is left as it was.
+
+    Args:
+        model: as for ``greedy``.
+        tokenizer: as for ``greedy``.
+        prompts: token ids, special tokens included; at least one each.
+        max_new_tokens: limit of new tokens.
+        seed: the same seed and prompts give the same tokens.
+        temperature: divides the logits.
+        top_p: share of the probability that is drawn from.
+        batch_size: prompts in one batch, longest first.
+
+    Returns:
+        New token ids of each prompt, in the order of the prompts, without the end token.
+
+    Raises:
+        InputError: as for ``greedy``.
+    """
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    inner: Any = base_model(model)
+    with seeded(inner.device, seed):
+        return _continuations(model, tokenizer, prompts, sampling, max_new_tokens, batch_size)
+
+
+def _continuations(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    sampling: Mapping[str, Any],
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[list[int]]:
     inner: Any = base_model(model)
     _check(inner, prompts, max_new_tokens, batch_size)
     ends = _end_ids(inner, tokenizer)
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     found: list[list[int]] = [[] for _ in prompts]
-    config = _greedy_config(ends, max_new_tokens)
+    config = _config(ends, max_new_tokens, sampling)
     with torch.inference_mode(), evaluating(inner), replaced_generation_config(inner, config):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -76,6 +122,17 @@ def _end_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 @contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seeds the generators that sampling on a device draws from, and puts them back as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for one in devices:
+            torch.cuda.default_generators[one.index or 0].manual_seed(seed)
+        yield
+
+
+@contextmanager
 def replaced_generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
     """Replaces the model's generation configuration for a while.
 
@@ -89,14 +146,14 @@ def replaced_generation_config(model: Any, config: GenerationConfig) -> Iterator
         model.generation_config = kept
 
 
-def _greedy_config(ends: list[int], max_new_tokens: int) -> GenerationConfig:
+def _config(ends: list[int], max_new_tokens: int, sampling: Mapping[str, Any]) -> GenerationConfig:
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
-        do_sample=False,
         num_beams=1,
         use_cache=True,
         eos_token_id=ends or None,
         pad_token_id=ends[0] if ends else 0,  # masked before a prompt, cut off after an end token
+        **{"do_sample": False, **sampling},
     )
 
 

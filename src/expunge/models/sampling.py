@@ -8,7 +8,7 @@ import torch
 from transformers import GenerationConfig
 
 from expunge.errors import InputError
-from expunge.models.generate import replaced_generation_config
+from expunge.models.generate import replaced_generation_config, seeded
 from expunge.models.modes import evaluating
 
 
@@ -46,11 +46,7 @@ def sample_texts(
         pad_token_id=eos if eos is not None else 0,
     )
     texts: list[str] = []
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), evaluating(model), replaced_generation_config(model, config):
-        torch.default_generator.manual_seed(seed)
-        for device in devices:
-            torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+    with seeded(model.device, seed), evaluating(model), replaced_generation_config(model, config):
         while len(texts) < count:
             ids = torch.full((min(batch_size, count - len(texts)), 1), start, device=model.device)
             output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)

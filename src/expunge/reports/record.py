@@ -38,6 +38,8 @@ class RunRecord:
         thresholds: numbers of the rules.
         limits: sentences that belong to every claim made from this record.
         environment: versions and device.
+        forms: ``tested``: forms of the forget records with a score of the result; ``untested``: the others, each with
+            ``form`` and ``reason``; ``paraphraser``: what gave other wordings, if anything did.
     """
 
     schema_version: int
@@ -59,6 +61,7 @@ class RunRecord:
     limits: list[str]
     environment: dict[str, Any] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    forms: dict[str, Any] = field(default_factory=dict)
 
 
 def from_plain(plain: Mapping[str, Any]) -> RunRecord:

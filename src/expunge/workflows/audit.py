@@ -26,6 +26,7 @@ from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
+from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_report
 from expunge.workflows.identity import hash_plain, model_digest, place_of
 from expunge.workflows.inputs import (
     bind_data,
@@ -54,6 +55,9 @@ class AuditRequest:
         holdout: file of records no model has seen.
         evaluation: further splits by name, such as world_facts.
         suite: metrics.
+        forms: further forms of the forget records by rule: ``auto``, ``none``, or names with commas.
+        paraphraser: model folder, Hub id or address that gives other wordings where there are none.
+        allow_remote: whether records may be sent to an address.
         max_length: longest record, tokens.
     """
 
@@ -67,7 +71,15 @@ class AuditRequest:
     holdout: Path | None = None
     evaluation: Mapping[str, Path] = field(default_factory=dict)
     suite: str = "quick"
+    forms: str = "auto"
+    paraphraser: str | None = None
+    allow_remote: bool = False
     max_length: int = 512
+
+    @property
+    def form_choice(self) -> FormChoice:
+        """What to add to the forget records."""
+        return FormChoice(names=self.forms, paraphraser=self.paraphraser, allow_remote=self.allow_remote)
 
 
 def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFolder, dict[str, Any]]:
@@ -78,6 +90,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
     """
     harden_umask()
     suites.get(request.suite)
+    request.form_choice.check()
     is_run = RunFolder.is_run(request.target)
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
     benchmark = request.benchmark or (_benchmark_of(request.target) if is_run else None)
@@ -126,6 +139,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
             candidate=candidate,
             policy=policy,
             suite=request.suite,
+            forms=request.form_choice,
             max_length=int(settings.get("max_length", request.max_length)),
             stop_requested=stop_requested,
         )
@@ -177,6 +191,7 @@ def audit_models(
     candidate: str,
     policy: Any,
     suite: str,
+    forms: FormChoice,
     max_length: int,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -192,18 +207,23 @@ def audit_models(
     subjects = _subjects(original, retrained, candidate, policy)
     _check_digests(run, subjects)
     run.events.append("audit", retrained=[place_of(place) for place in retrained], splits=sorted(splits), suite=suite)
-    store = Store(run.scores, {split: data["hmac"] for split, data in summary.items()}, max_length)
+    read = add_forms(run, splits, forms)
+    # Stored numbers hang on the forms too, and the data that the run is bound to does not.
+    digests = {split: data["hmac"] for split, data in data_summary(read, DataKey.load_or_create(run.root)).items()}
+    summary["forget"]["forms"] = form_counts(read["forget"])
     evaluation = evaluate(
         subjects,
-        splits,
+        read,
         suites.get(suite)(tuple(splits)),
-        store,
+        Store(run.scores, digests, max_length),
         log=lambda role: _next_model(run, role, stop_requested),
     )
     thresholds = Thresholds()
     # A policy is judged by the weights it stands before: whoever has them bypasses it.
-    verdict = judge(evaluation, thresholds, role="original" if policy else "unlearned")
-    audited = Audited(evaluation, verdict, thresholds, time.perf_counter() - began)
+    judged = "original" if policy else "unlearned"
+    verdict = judge(evaluation, thresholds, role=judged)
+    report = form_report(evaluation, read["forget"], forms, judged)
+    audited = Audited(evaluation, verdict, thresholds, time.perf_counter() - began, report)
     record = build_record(run, audited, summary, subjects, original=original)
     write_record(run.record, from_plain(record))
     write_report(run.root, from_plain(record))

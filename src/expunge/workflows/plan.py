@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from expunge.data.forms import with_forms
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all
 from expunge.errors import ExpungeError, InputError
@@ -189,6 +190,9 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
     total = 0.0
     for split, rows in splits.items():
         few = list(rows)[:TRIAL_RECORDS]
+        if split == "forget":
+            choice = request.form_choice
+            few = with_forms(few, choice.rules(len(rows)), decoy_kinds=choice.decoy_kinds)
         mine = [_shortened(need, few, loaded.tokenizer, request.max_length) for need in needs if need.split == split]
         began = time.perf_counter()
         answer_needs(loaded, {split: few}, mine, max_length=request.max_length, batch_size=16)

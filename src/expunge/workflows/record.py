@@ -37,6 +37,7 @@ class Audited(NamedTuple):
     verdict: Verdict
     thresholds: Thresholds
     seconds: float
+    forms: Mapping[str, Any]
 
 
 def build_record(
@@ -81,6 +82,7 @@ def build_record(
         "scores": [to_plain(score) for score in audited.evaluation.scores],
         "gaps": [to_plain(gap) for gap in audited.evaluation.gaps],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
+        "forms": dict(audited.forms),
         "verdict": {"word": audited.verdict.word, "reasons": list(audited.verdict.reasons)},
         "thresholds": to_plain(audited.thresholds),
         "limits": list(LIMITS),

@@ -27,6 +27,7 @@ from expunge.storage.run import RunFolder, harden_umask
 from expunge.storage.secret import Secret
 from expunge.training.distributed import launched_strategy, leads, meet, shared
 from expunge.workflows.audit import audit_models, stored_policy
+from expunge.workflows.forms import FormChoice
 from expunge.workflows.identity import model_digest, place_of
 from expunge.workflows.inputs import (
     SELF,
@@ -60,6 +61,9 @@ class Request:
         settings: changes to the method's settings, numbers of the loop and axes.
         evaluation: further splits for the audit by name, such as world_facts.
         suite: metrics of the audit.
+        forms: further forms of the forget records for the audit: ``auto``, ``none``, or names with commas.
+        paraphraser: model folder, Hub id or address that gives other wordings where there are none.
+        allow_remote: whether records may be sent to an address.
         audit: whether to audit at all.
         max_length: longest record, tokens.
         allow_overlap: go on although records are in both sets.
@@ -78,6 +82,9 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Path] = field(default_factory=dict)
     suite: str = "quick"
+    forms: str = "auto"
+    paraphraser: str | None = None
+    allow_remote: bool = False
     audit: bool = True
     max_length: int = 512
     allow_overlap: bool = False
@@ -88,6 +95,11 @@ class Request:
         """The retain file, if a file was given."""
         return Path(self.retain) if self.retain is not None and str(self.retain) != SELF else None
 
+    @property
+    def form_choice(self) -> FormChoice:
+        """What the audit adds to the forget records."""
+        return FormChoice(names=self.forms, paraphraser=self.paraphraser, allow_remote=self.allow_remote)
+
     def read(self, *, check_model: bool = True) -> tuple[Recipe, Inputs]:
         """Resolves the method and reads the records, and refuses what cannot be run before any model is loaded.
 
@@ -97,6 +109,7 @@ class Request:
         Raises:
             InputError: a record, a setting or a need that is wrong or missing.
         """
+        self.form_choice.check()
         recipe = resolve(self.method, self.settings)
         recipe.create_axes()
         suites.get(self.suite)
@@ -292,6 +305,7 @@ def _audit(
             candidate=request.model if policy else str(run.model),
             policy=policy,
             suite=request.suite,
+            forms=request.form_choice,
             max_length=request.max_length,
             stop_requested=stop_requested,
         )
