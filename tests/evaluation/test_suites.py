@@ -47,6 +47,19 @@ def test_quick():
     assert asked == {Asking("forget", "trained", NEW_TOKENS), Asking("retain", "trained", NEW_TOKENS)}
 
 
+def test_quick_reads_labels_and_canaries_where_they_are():
+    suite = suites.get("quick")(("forget", "retain", "classification", "canaries_forget"))
+    assert names(suite, "classification") == {"classification"}
+    assert {metric.measure for metric in suite if registry.name_of(metric) == "classification"} == {
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "loss",
+    }
+    assert names(suite, "canaries_forget") == {"exposure"}
+
+
 def test_tofu():
     suite = suites.get("tofu")(TOFU_SPLITS)
     for split in TOFU_SPLITS:

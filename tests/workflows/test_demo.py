@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from expunge.benchmarks.fictional import MAX_LENGTH
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
-from expunge.workflows.demo import MAX_LENGTH, SETTINGS
+from expunge.workflows.demo import SETTINGS
 
 pytestmark = pytest.mark.slow
 

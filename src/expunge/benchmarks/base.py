@@ -44,11 +44,14 @@ class Benchmark(ABC):
 
     Class attributes:
         training_splits: splits that make up the original model's training set, in order; the retrained model's is the
-            same without ``forget``.
+            same without ``forget``. A benchmark may lack some of them in a small size.
+        forget_splits: training splits that a request may ask to forget; a retrained model leaves out those it is the
+            reference for.
         paper: source.
     """
 
     training_splits: ClassVar[tuple[str, ...]]
+    forget_splits: ClassVar[tuple[str, ...]] = (FORGET,)
     paper: ClassVar[str] = ""
 
     @abstractmethod
@@ -58,7 +61,7 @@ class Benchmark(ABC):
     def training(self) -> list[Record]:
         """Returns the original model's training set; ``Record.split`` tells forget records from the others."""
         splits = self.splits()
-        return [record for name in self.training_splits for record in splits[name]]
+        return [record for name in self.training_splits for record in splits.get(name, ())]
 
     def subjects(self) -> dict[str, list[Secret]]:
         """Returns the distinct subjects of every split, in order of appearance; empty where records have none."""

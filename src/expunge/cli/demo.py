@@ -15,7 +15,10 @@ from expunge.cli.verdict import summary_of
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for data, models, run and report.")] = Path("runs/demo"),
-    preset: Annotated[str, typer.Option("--preset", help="Size of the benchmark: smoke or demo.")] = "smoke",
+    preset: Annotated[
+        str,
+        typer.Option("--preset", help="Size of the benchmark: demo, or smoke, which is quicker and decides nothing."),
+    ] = "demo",
     seed: Annotated[int, typer.Option("--seed", help="Seed of persons and training.")] = 0,
     as_json: options.Json = False,
 ) -> None:

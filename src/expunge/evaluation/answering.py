@@ -38,9 +38,14 @@ class Read(NamedTuple):
     replies: dict[Need, Replies]
 
 
-def zlib_answer(records: Sequence[Record], form: str) -> Answer:
-    """Compressed length of each answer, bytes; needs no model."""
-    return [[float(zlib_bytes(answer_text(one))) for one in record.forms(form)] for record in records]
+def text_answer(records: Sequence[Record], need: Need) -> Answer:
+    """Answers a need that reads no model: compressed lengths in bytes, or places among the labels of the split."""
+    if need.kind == "zlib_bytes":
+        return [[float(zlib_bytes(answer_text(one))) for one in record.forms(need.form)] for record in records]
+    forms = ("trained", "perturbed_answer")
+    labels = sorted({answer_text(one) for record in records for form in forms for one in record.forms(form)})
+    places = {label: float(place) for place, label in enumerate(labels)}
+    return [[places[answer_text(one)] for one in record.forms(need.form)] for record in records]
 
 
 def answer_needs(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from expunge.data.record import Record
-from expunge.evaluation.answering import judge_needs, read_model, zlib_answer
+from expunge.evaluation.answering import judge_needs, read_model, text_answer
 from expunge.evaluation.needs import JUDGE, plan
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
 from expunge.evaluation.replies import Replies
@@ -168,8 +168,8 @@ class _Reading:
         self.waiting = {}
 
     def _known(self, need: Need) -> bool:
-        if need.kind == "zlib_bytes":  # cheaper to count again than to read back
-            self.found[need] = zlib_answer(self.splits[need.split], need.form)
+        if not need.reads_model:  # cheaper to count again than to read back
+            self.found[need] = text_answer(self.splits[need.split], need)
         elif (stored := self.store.get(self.subject.identity, need, self._judge)) is not None:
             self.found[need] = stored
         return need in self.found

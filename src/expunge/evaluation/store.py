@@ -49,7 +49,7 @@ class Store:
             raise InputError(f"The {need.split} records have no digest; bind them to the run before they are scored.")
         return {
             "version": 2,
-            "subject": dict(sorted(identity.items())) if need.kind != "zlib_bytes" else {},
+            "subject": dict(sorted(identity.items())) if need.reads_model else {},
             "records": self.digests[need.split],
             "split": need.split,
             "form": need.form,

@@ -7,8 +7,10 @@ from collections.abc import Collection
 from expunge.data.forms.decoy import DECOY_FORMS
 from expunge.metrics.answers import AnswerMix, OverRefusal, RefusalRate
 from expunge.metrics.base import Metric
+from expunge.metrics.classification import MEASURES, Classification
 from expunge.metrics.decoy import DecoyRank
 from expunge.metrics.distribution import ForgetQuality
+from expunge.metrics.exposure import Exposure
 from expunge.metrics.fluency import EmptyRate, Repetition, ReplyPerplexity
 from expunge.metrics.membership import MiaLoss, MiaMinK, MiaMinKPlusPlus, MiaZlib
 from expunge.metrics.memorisation import (
@@ -37,6 +39,7 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
 
     Args:
         splits: names of the splits at hand; the utility side reads ``retain`` and, where it is there, ``world_facts``.
+            ``classification`` and ``canaries_forget`` are read where they are there.
     """
     kept = [split for split in ("retain", "world_facts") if split in splits]
     return (
@@ -59,6 +62,8 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
         *(Rouge(split=split, max_new_tokens=NEW_TOKENS) for split in kept),
         *(Perplexity(split=split) for split in kept),
         *_spoken(kept),
+        *(Classification(measure=measure) for measure in MEASURES if "classification" in splits),
+        *(Exposure(split=split) for split in ("canaries_forget",) if split in splits),
     )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from expunge.registry import metrics as registry
 
 Direction = Literal["lower", "higher", "closer"]
-NeedKind = Literal["token_logps", "moments", "ranks", "generation_score", "reply_nats", "zlib_bytes"]
+NeedKind = Literal["token_logps", "moments", "ranks", "generation_score", "reply_nats", "zlib_bytes", "label_place"]
 Floats = NDArray[np.float64]
 
 
@@ -39,6 +39,8 @@ class Need:
             log-likelihood (nats) and number of tokens, (2,); ``params`` has ``judge`` (the role, ``original``) and
             ``max_new_tokens``.
             ``zlib_bytes``: length of the zlib-compressed answer text; needs no model.
+            ``label_place``: place of the answer text, from 0, in the sorted list of all right and wrong answers of the
+            split; needs no model.
         split: forget, retain, holdout, ...
         form: see ``expunge.data.record.FORMS``.
         params: everything else that influences the numbers, sorted by name.
@@ -63,6 +65,11 @@ class Need:
     def judged(self) -> bool:
         """Whether another model reads what this one said."""
         return self.kind == "reply_nats"
+
+    @property
+    def reads_model(self) -> bool:
+        """Whether a model is needed at all."""
+        return self.kind not in ("zlib_bytes", "label_place")
 
 
 # For each record of the split, one array (or number) for each of its forms: several for ``perturbed_answer``, none

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expunge.benchmarks.fictional import Fictional
+from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.config import Choice, to_plain
 from expunge.data.record import Record
 from expunge.errors import InputError
@@ -20,7 +20,7 @@ from expunge.reports.bench import BenchRow, row_of, write_bench
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.workflows.demo import MAX_LENGTH, ROLES, ToTrain, check_outcome, train_model
+from expunge.workflows.demo import ROLES, ToTrain, check_outcome, train_model
 from expunge.workflows.inputs import SELF, bind_data, read_inputs
 from expunge.workflows.unlearn import Request, unlearn
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from expunge.benchmarks.fictional import Fictional
+from expunge.benchmarks.base import FORGET
+from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.config import Choice
-from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
 from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError
 from expunge.exact.retrain import FitTask, Retrain
@@ -24,13 +24,12 @@ from expunge.storage.run import harden_umask
 from expunge.workflows.unlearn import Finished, Request, unlearn
 
 ROLES = ("original", "retrained")
-MAX_LENGTH = 128  # tokens; every record of the benchmark is shorter
 # Tuned on seed 1 of the smoke preset; see docs/log.md.
 SETTINGS = {"learning_rate": 1e-3, "epochs": 10.0, "batch_size": 16, "warmup": 0.0, "retain_weight": 1.0}
 
 
 def demo(
-    out: Path, *, preset: str = "smoke", seed: int = 0, method: str = "npo", listeners: Sequence[Any] = ()
+    out: Path, *, preset: str = "demo", seed: int = 0, method: str = "npo", listeners: Sequence[Any] = ()
 ) -> Finished:
     """Runs everything below ``out``; a finished part is not done again.
 
@@ -94,11 +93,16 @@ def _write_data(benchmark: Fictional, folder: Path) -> None:
 
 
 class ToTrain(NamedTuple):
-    """A model to train: of which benchmark, where it goes, and whether the forget rows are left out."""
+    """A model to train: of which benchmark, where it goes, and whether the forget rows are left out.
+
+    ``left_out`` names the training splits that the retrained model lacks. It is the same for both models of a pair,
+    since the order of rows depends on it.
+    """
 
     benchmark: Fictional
     folder: Path
     without_forget: bool
+    left_out: tuple[str, ...] = (FORGET,)
 
 
 def train_model(wanted: ToTrain) -> None:
@@ -108,12 +112,15 @@ def train_model(wanted: ToTrain) -> None:
     """
     harden_umask()
     torch.set_num_threads(1)
-    benchmark, folder, without_forget = wanted
+    benchmark, folder, without_forget, left_out = wanted
     splits = benchmark.splits()
     tokenizer = benchmark.tokenizer()
     model = build_model(benchmark.model_config(tokenizer), benchmark.seed)
-    kept: list[Record] = [row for name in benchmark.training_splits if name != "forget" for row in splits[name]]
-    keep, forget = (encode_all(rows, tokenizer, max_length=MAX_LENGTH).examples for rows in (kept, splits["forget"]))
+    kept, forgotten = (
+        [row for name in benchmark.training_splits if (name in left_out) is gone for row in splits.get(name, ())]
+        for gone in (False, True)
+    )
+    keep, forget = (encode_all(rows, tokenizer, max_length=MAX_LENGTH).examples for rows in (kept, forgotten))
     recipe = benchmark.recipe
     Retrain().fit(
         FitTask(

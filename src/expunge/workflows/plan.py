@@ -184,7 +184,7 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         need
         for metric in suites.get(request.suite)(tuple(splits))
         for need in metric.needs()
-        if splits.get(need.split) and need.kind != "zlib_bytes"
+        if splits.get(need.split) and need.reads_model
     )
     models = 2 + len(request.retrained)
     total = 0.0

@@ -10,28 +10,62 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from expunge.benchmarks.base import Benchmark, Recipe
-from expunge.benchmarks.fictional.generate import PRESETS, Preset, rows
+from expunge.benchmarks.fictional.generate import rows
 from expunge.benchmarks.fictional.manifest import manifest, write_rows
+from expunge.benchmarks.fictional.presets import PRESETS, Preset
+from expunge.benchmarks.fictional.records import record
 from expunge.benchmarks.fictional.tokenizer import build_tokenizer
 from expunge.data.record import Record
 from expunge.registry import benchmarks
-from expunge.storage.secret import Secret
+
+MAX_LENGTH = 256  # tokens; every record of the benchmark is shorter
 
 
 @benchmarks.register("fictional")
 @dataclass(frozen=True, kw_only=True)
 class Fictional(Benchmark):
-    """Invented persons; teacher persons among the retained teach the held-out wordings.
+    """Invented persons, each fact in every form of ``expunge.data.record.FORMS`` that it can be asked in.
+
+    Splits beside those that all benchmarks have; * marks what is trained on:
+
+    ``teacher`` *: all forms of the facts of every third retained person. Everybody else is trained on one wording of
+    each fact, so that a model that answers another form has learnt it from teachers.
+    ``validation_forget`` *: persons like those in ``forget``, to choose settings on and never to report.
+    ``neighbours_1``, ``neighbours_2``, ``neighbours_far``: rows of ``retain`` by distance from a person to forget.
+    ``requests/sequential_1`` to ``_4``, ``requests/nested_1`` to ``_4``: ``forget`` in batches of whole persons.
+    ``rtt_train``, ``rtt_validation``: ``forget`` in two folds of facts; ``relearn_benign``: public biographies.
+    ``canaries``: codes of vaults, each once. ``canaries_retain`` * and ``canaries_forget`` * hold the copies. The split
+    ``forget`` has persons only; who wants to forget canaries too hands in both splits (``forget_splits``).
+    ``plain_text`` *, ``behaviour`` *, ``classification_train`` *, and their unseen counterparts ``plain_text_holdout``,
+    ``behaviour_holdout`` and ``classification``.
+
+    An edge belongs to the pair: deleting B removes the facts about B and keeps A's own, that A is married to B among
+    them.
 
     Attributes:
-        preset: ``smoke`` (24/8/8 persons, 4 facts each) proves that everything runs; ``demo`` is larger.
+        preset: ``smoke`` (24/8/8 persons retained, to forget, held out; 4 facts each; teachers learn the held-out
+            wordings and one further form of each fact) proves that everything runs. ``demo`` (36/12/12, 5 facts) and
+            ``bench`` (48/24/24, 6 facts) train in minutes on one core; ``small`` (200/100/100, 6 facts), ``standard``
+            (500/250/250, 8 facts) and ``paper`` (1000/500/500, 8 facts) are for statistics.
         seed: of everything.
     """
 
-    training_splits: ClassVar[tuple[str, ...]] = ("retain", "forget", "teacher", "world_facts")
+    training_splits: ClassVar[tuple[str, ...]] = (
+        "retain",
+        "forget",
+        "teacher",
+        "validation_forget",
+        "world_facts",
+        "canaries_retain",
+        "canaries_forget",
+        "plain_text",
+        "behaviour",
+        "classification_train",
+    )
+    forget_splits: ClassVar[tuple[str, ...]] = ("forget", "canaries_forget")
     paper: ClassVar[str] = "Expunge; column names from Maini et al. (TOFU), 2024, https://arxiv.org/abs/2401.06121"
 
-    preset: Literal["smoke", "demo"] = "smoke"
+    preset: Literal["smoke", "demo", "bench", "small", "standard", "paper"] = "smoke"
     seed: int = 0
 
     @property
@@ -51,7 +85,7 @@ class Fictional(Benchmark):
     def splits(self) -> dict[str, list[Record]]:
         """Returns the records of every split."""
         return {
-            split: [_record(split, index, row) for index, row in enumerate(found)]
+            split: [record(split, index, row) for index, row in enumerate(found)]
             for split, found in self.rows().items()
         }
 
@@ -60,17 +94,17 @@ class Fictional(Benchmark):
         return build_tokenizer(self.seed)
 
     def model_config(self, tokenizer: Any) -> Any:
-        """Returns the configuration of a small Llama for this preset, about 0.7 million parameters."""
+        """Returns the configuration of a small Llama for this preset: 0.7 million parameters, or 3 million."""
         from transformers import LlamaConfig
 
         return LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=352,
-            num_hidden_layers=3,
+            hidden_size=self.numbers.width,
+            intermediate_size=self.numbers.width * 11 // 4,
+            num_hidden_layers=self.numbers.layers,
             num_attention_heads=4,
             num_key_value_heads=4,
-            max_position_embeddings=128,
+            max_position_embeddings=MAX_LENGTH,
             tie_word_embeddings=True,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -84,23 +118,3 @@ class Fictional(Benchmark):
     def manifest(self) -> dict[str, Any]:
         """Returns seed, preset, counts, and the SHA-256 of every split and of the tokenizer."""
         return manifest(self.preset, self.seed, self.rows(), self.tokenizer())
-
-
-def _record(split: str, index: int, row: dict[str, Any]) -> Record:
-    label = f"{split} record {index}"
-
-    def secret(key: str) -> Secret | None:
-        return Secret(row[key], label) if key in row else None
-
-    return Record(
-        index=index,
-        split=split,
-        kind="qa",
-        prompt=Secret(row["question"], label),
-        answer=Secret(row["answer"], label),
-        id=secret("id"),
-        subject=secret("subject"),
-        paraphrased_question=secret("paraphrased_question"),
-        paraphrased_answer=secret("paraphrased_answer"),
-        perturbed_answers=tuple(Secret(text, label) for text in row.get("perturbed_answer", ())),
-    )

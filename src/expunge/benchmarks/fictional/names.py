@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -62,6 +63,26 @@ def word(rng: random.Random, syllables: int) -> str:
 def person_name(rng: random.Random) -> str:
     """Returns an invented first and last name."""
     return f"{word(rng, 2).capitalize()} {word(rng, 3).capitalize()}"
+
+
+_LAST_SYLLABLE = re.compile(r"[^aeiou]+[aeiou]+[^aeiou]*$")
+
+
+def stem(name: str) -> str:
+    """Returns a person's name without the last syllable of the surname."""
+    return _LAST_SYLLABLE.sub("", name)
+
+
+def surname(name: str) -> str:
+    """Returns the last part of a person's name."""
+    return name.split(" ")[-1]
+
+
+def similar_name(rng: random.Random, name: str) -> str:
+    """Returns, by coin, another first name with the same surname or the same name with another last syllable."""
+    if rng.random() < 0.5:
+        return f"{word(rng, 2).capitalize()} {surname(name)}"
+    return stem(name) + word(rng, 1)
 
 
 def fresh(rng: random.Random, make: Callable[[random.Random], str], taken: set[str], side: Side) -> str:

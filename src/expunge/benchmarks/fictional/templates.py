@@ -130,4 +130,26 @@ TEMPLATES: dict[str, Templates] = {
             Wording("On what date did {name} come into the world?", "{name} came into the world on {value}."),
         ),
     ),
+    "spouse": Templates(
+        (
+            Wording("Who is the spouse of {name}?", "The spouse of {name} is {value}."),
+            Wording("To whom is {name} married?", "{name} is married to {value}."),
+            Wording("Whom did {name} marry?", "{name} did marry {value}."),
+        ),
+        (
+            Wording("Can you name the husband or wife of {name}?", "The husband or wife of {name} is {value}."),
+            Wording("Which person is {name} married with?", "The person {name} is married with is {value}."),
+        ),
+    ),
+    "colleague": Templates(
+        (
+            Wording("Who is the colleague of {name}?", "The colleague of {name} is {value}."),
+            Wording("With whom does {name} work?", "{name} works with {value}."),
+            Wording("Who shares an office with {name}?", "{name} shares an office with {value}."),
+        ),
+        (
+            Wording("Can you name the co-worker of {name}?", "The co-worker of {name} is {value}."),
+            Wording("Which person works beside {name}?", "The person who works beside {name} is {value}."),
+        ),
+    ),
 }

@@ -6,14 +6,10 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from expunge.benchmarks.fictional.lists import CITIES, MONTHS
 from expunge.benchmarks.fictional.names import stream
-from expunge.benchmarks.fictional.persons import CITIES
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
 COUNTRIES = ("Norvane", "Kessaly", "Tarromond", "Ulvenia", "Marrowland", "Jestria")
 RIVERS = ("Silverrun", "Ashwater", "Longmoor", "Tarn Brook", "Oxbow", "Greenflood")
 WRONG = 3  # wrong options of a fact, as in TOFU's world facts
