@@ -12,6 +12,7 @@ __all__ = [
     "BenchRequest",
     "Finished",
     "Plan",
+    "PrepareRequest",
     "Request",
     "__version__",
     "audit",
@@ -19,6 +20,7 @@ __all__ = [
     "demo",
     "load",
     "plan",
+    "prepare",
     "unlearn",
 ]
 

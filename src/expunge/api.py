@@ -7,6 +7,7 @@ from expunge.workflows.bench import Bench, BenchRequest, bench
 from expunge.workflows.demo import demo
 from expunge.workflows.load import load
 from expunge.workflows.plan import Plan, plan
+from expunge.workflows.prepare import Prepared, PrepareRequest, prepare
 from expunge.workflows.unlearn import Finished, Request, unlearn
 
 __all__ = [
@@ -15,11 +16,14 @@ __all__ = [
     "BenchRequest",
     "Finished",
     "Plan",
+    "PrepareRequest",
+    "Prepared",
     "Request",
     "audit",
     "bench",
     "demo",
     "load",
     "plan",
+    "prepare",
     "unlearn",
 ]

@@ -14,6 +14,7 @@ from expunge.cli.audit import audit
 from expunge.cli.bench import bench
 from expunge.cli.demo import demo
 from expunge.cli.list import list_names
+from expunge.cli.prepare import prepare
 from expunge.cli.show import show
 from expunge.cli.unlearn import plan, unlearn
 
@@ -35,6 +36,7 @@ app.command("unlearn")(unlearn)
 app.command("audit")(audit)
 app.command("plan")(plan)
 app.command("bench")(bench)
+app.command("prepare")(prepare)
 app.command("list")(list_names)
 app.command("show")(show)
 app.command("doctor")(doctor.doctor)

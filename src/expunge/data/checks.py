@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from expunge.data.record import Record, Variant
 from expunge.errors import InputError
+from expunge.functional.words import folded
 from expunge.storage.plain import to_json
 from expunge.storage.secret import Secret
 
@@ -54,7 +54,7 @@ def fingerprint(record: Record) -> bytes:
     """
     prompts = [turn.content for turn in record.messages] if record.prompt is None else [record.prompt]
     parts = [secret.reveal() for secret in (*prompts, record.answer)]
-    return hashlib.sha256("\x1f".join(map(_normal, parts)).encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256("\x1f".join(map(folded, parts)).encode("utf-8", "surrogatepass")).digest()
 
 
 def content_digest(record: Record) -> bytes:
@@ -77,12 +77,6 @@ def _started(one: Record | Variant) -> tuple[str | bool | None, ...]:
 
 def _open(secret: Secret | None) -> str | None:
     return None if secret is None else secret.reveal()
-
-
-def _normal(text: str) -> str:
-    # Case folding can leave the normal form, so the form is taken again after it.
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.split())
 
 
 def _duplicates(records: Sequence[Record]) -> int:

@@ -1,0 +1,284 @@
+"""Makes data sets: cleans, leaves out duplicates and what must be forgotten, splits, describes and writes."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from expunge.data.describe import Length, describe
+from expunge.data.exclude import Hit, count_rules
+from expunge.data.names import Finder, is_searchable, is_single_word
+from expunge.data.partition import RETAIN, partition
+from expunge.data.phrases import read_names, read_phrases
+from expunge.data.reader import ReadResult, read_records
+from expunge.data.record import Record
+from expunge.data.selection import Item, Selected, Selection, Wanted
+from expunge.data.words import secrets_of
+from expunge.data.write import json_lines, row
+from expunge.errors import InputError
+from expunge.storage import atomic
+from expunge.storage.digests import file_digest
+from expunge.storage.disk import disk_errors, make_folder
+from expunge.storage.lock import hold
+from expunge.storage.plain import to_json
+from expunge.storage.run import harden_umask
+from expunge.workflows.advice import advice
+
+MANIFEST = "manifest.json"
+FORMAT, VERSION = "expunge-prepared", 1
+RESERVED = (RETAIN, "forget", "excluded", "duplicates")
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # of each file, by its name without suffix
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """What to prepare, and how.
+
+    Attributes:
+        data: one or more files of records.
+        out: folder to make.
+        forget: file of records to forget; without it they are chosen from the data by names and phrases.
+        names: file of names, one a line, of whom or what must be forgotten.
+        phrases: file of texts, one a line, that no kept record may hold.
+        shares: expected share of subjects (of records, where there are none) by name of a further split: holdout, ...
+        selection: settings of cleaning, duplicates and exclusion.
+        tokenizer: model folder or Hub id whose tokenizer counts.
+        seed: of the splits.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    forget: Path | None = None
+    names: Path | None = None
+    phrases: Path | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    selection: Selection = Selection()
+    tokenizer: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        partition((), self.shares, self.seed)
+        for name in self.shares:
+            if name in RESERVED or not name.isidentifier():
+                raise InputError(f"A further split cannot be called {name!r}; take another word, such as validation.")
+        limits = (self.selection.min_tokens, self.selection.max_tokens)
+        if self.tokenizer is None and any(limit is not None for limit in limits):
+            raise InputError("--min-tokens and --max-tokens need --tokenizer MODEL, whose tokens they count.")
+
+
+class Prepared(NamedTuple):
+    """A prepared folder, what ``manifest.json`` in it holds, and whether it was there already with the same bytes."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    unchanged: bool
+
+
+class _Sources(NamedTuple):
+    """What was read, and counts of it for the manifest."""
+
+    items: list[Item]
+    wanted: Wanted
+    facts: dict[str, dict[str, Any]]
+
+
+def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepared:
+    """Makes the folder ``request.out``, or finds it made by an equal request from equal files.
+
+    Args:
+        request: what to prepare.
+        tell: called with the name of each part of the work.
+
+    Raises:
+        InputError: files that cannot be used, a request that leaves nothing, or a folder that holds something else.
+        ResourceError: the disk is full.
+    """
+    harden_umask()
+    _refuse_early(request.out)
+    tell("read")
+    sources = _read(request)
+    count = _counter(request.tokenizer)
+    tell("clean, find duplicates, exclude")
+    selected = request.selection.select(sources.items, sources.wanted, count)
+    tell("split and describe")
+    names = partition([item.record for item in selected.kept], request.shares, request.seed)
+    splits = _splits(names, selected, tuple(request.shares))
+    manifest = _manifest(request, sources, selected, names, splits, count)
+    tell("write")
+    rows = {name: [row(record) for record in records] for name, records in splits.items()}
+    rows |= {"excluded": selected.excluded, "duplicates": selected.duplicates}
+    return _store(request.out, {name: found for name, found in rows.items() if found}, manifest)
+
+
+def _read(request: PrepareRequest) -> _Sources:
+    facts: dict[str, dict[str, Any]] = {}
+    items: list[Item] = []
+    for number, path in enumerate(request.data, start=1):
+        role = "data" if len(request.data) == 1 else f"data {number}"
+        read = read_records(path, role)
+        facts[role] = _read_facts(path, read)
+        items += [Item(record, number) for record in read.records]
+    if not items:
+        raise InputError("Hand in at least one file of records.")
+    forget = read_records(request.forget, "forget") if request.forget else None
+    if request.forget and forget:
+        facts["forget"] = _read_facts(request.forget, forget)
+    names = read_names(request.names) if request.names else []
+    phrases = read_phrases(request.phrases) if request.phrases else []
+    for role, file, lines in (("names", request.names, names), ("phrases", request.phrases, phrases)):
+        if file:
+            facts[role] = {"records": len(lines), "sha256": file_digest(file)}
+    return _Sources(items, Wanted(forget.records if forget else None, names, phrases), facts)
+
+
+def _read_facts(path: Path, read: ReadResult) -> dict[str, Any]:
+    rejected = [one._asdict() for one in read.rejected]
+    return {"records": len(read.records), "rejected": rejected, "sha256": file_digest(path)}
+
+
+def _counter(tokenizer: str | None) -> Length | None:
+    """How many tokens a record has, or None without a tokenizer."""
+    if tokenizer is None:
+        return None
+    # Imported here, since these load torch, which nothing else needs.
+    from expunge.data.tokenize import encode
+    from expunge.models.folder import check_folder
+    from expunge.models.load import load_tokenizer, local_folder
+
+    loaded = load_tokenizer(check_folder(local_folder(tokenizer)).path)
+    return lambda record: len(encode(record, loaded, row=0, max_length=sys.maxsize).input_ids)
+
+
+def _splits(names: Sequence[str], selected: Selected, further: Sequence[str]) -> dict[str, list[Record]]:
+    splits: dict[str, list[Record]] = {RETAIN: [], **({"forget": selected.forget} if selected.forget else {})}
+    splits |= {name: [] for name in further}
+    for name, item in zip(names, selected.kept, strict=True):
+        splits[name].append(item.record)
+    if not splits[RETAIN]:
+        raise InputError("No record is left to retain; make the shares smaller, or take another --seed.")
+    return splits
+
+
+def _manifest(
+    request: PrepareRequest,
+    sources: _Sources,
+    selected: Selected,
+    names: Sequence[str],
+    splits: Mapping[str, Sequence[Record]],
+    count: Length | None,
+) -> dict[str, Any]:
+    """Everything that is known about the data, in numbers; no text, and no name of a file of the user's."""
+    subjects = {record.subject.reveal() for record in selected.forget if record.subject is not None}
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": _settings(request),
+        "inputs": sources.facts,
+        **selected.counts,
+        "names": {
+            "searched": len(selected.searched),
+            "single_word": sum(map(is_single_word, selected.searched)),
+            "not_searched": sum(not is_searchable(name) for name in subjects),
+        },
+        "splits": {name: describe(records, count).plain() for name, records in splits.items()},
+        "overlap": _overlap(names, selected.hits, splits),
+    }
+    return {**manifest, "warnings": advice(manifest)}
+
+
+def _settings(request: PrepareRequest) -> dict[str, Any]:
+    """Settings without the places of files, which may tell of the user and change nothing."""
+    chosen = request.selection
+    return {
+        "near": chosen.near.threshold,
+        "min_tokens": chosen.min_tokens,
+        "max_tokens": chosen.max_tokens,
+        "skip": sorted(chosen.skip),
+        "keep": sorted(chosen.keep),
+        "shares": dict(request.shares),
+        "seed": request.seed,
+    }
+
+
+def _overlap(
+    names: Sequence[str], hits: Sequence[Hit], splits: Mapping[str, Sequence[Record]]
+) -> dict[str, dict[str, Any]]:
+    """For each split records that still hold something of the forget set, and retain records that name its subjects."""
+    found: dict[str, dict[str, Any]] = {}
+    for split in splits:
+        if split != "forget":
+            mine = (hit for name, hit in zip(names, hits, strict=True) if name == split)
+            found[split] = {"forget": count_rules(mine)} if "forget" in splits else {}
+        if split not in ("forget", RETAIN):
+            found[split]["named_in_retain"] = _naming(splits[RETAIN], splits[split])
+    return found
+
+
+def _naming(records: Iterable[Record], named: Iterable[Record]) -> int:
+    """Number of records that name a subject of others."""
+    subjects = {record.subject.reveal() for record in named if record.subject is not None}
+    finder = Finder(sorted(filter(is_searchable, subjects)))
+    return sum(any(finder.find(secret.reveal()) for secret in secrets_of(record)) for record in records)
+
+
+def _store(out: Path, rows: Rows, facts: Mapping[str, Any]) -> Prepared:
+    """Writes the folder whole, or leaves it as it is where it holds the same bytes."""
+    files = {f"{name}.jsonl": {"records": len(found), "sha256": _digest(found)} for name, found in rows.items()}
+    manifest = {**facts, "files": files}
+    text = to_json(manifest, indent=2) + "\n"
+    with disk_errors(out.parent):
+        make_folder(out.parent)
+    with hold(out):
+        atomic.recover(out)  # a killed run leaves records in a hidden folder
+        if _is_there(out, text, files):
+            return Prepared(out, manifest, True)
+        with atomic.folder(out) as temporary:
+            for name, found in rows.items():
+                with (temporary / f"{name}.jsonl").open("xb") as stream:
+                    stream.writelines(json_lines(found))
+            (temporary / MANIFEST).write_text(text, encoding="utf-8")
+    return Prepared(out, manifest, False)
+
+
+def _digest(rows: Iterable[Mapping[str, Any]]) -> str:
+    state = hashlib.sha256()
+    for line in json_lines(rows):
+        state.update(line)
+    return state.hexdigest()
+
+
+def _refuse_early(out: Path) -> None:
+    """Refuses a place that can never be right, before any work is done."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"{out} is not a folder; choose another --out.")
+    names = {child.name for child in out.iterdir()} if out.is_dir() else set()
+    if names and MANIFEST not in names:
+        raise InputError(f"{out} holds files that prepare did not make; choose another --out. Nothing was changed.")
+
+
+def _is_there(out: Path, text: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the folder holds these very bytes and nothing else; an empty folder is taken away.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    _refuse_early(out)
+    if not out.is_dir():
+        return False
+    names = {child.name for child in out.iterdir()}
+    if not names:
+        with disk_errors(out):
+            out.rmdir()
+        return False
+    same = names == {MANIFEST, *files} and (out / MANIFEST).read_bytes() == text.encode()
+    if same and all(file_digest(out / name) == file["sha256"] for name, file in files.items()):
+        return True
+    raise InputError(
+        f"{out} holds a data set made from other files or with other settings, or changed since; choose another --out. "
+        "Nothing was changed."
+    )

@@ -1,0 +1,315 @@
+"""Prepared folders: what is in them, that they are the same each time, and that nothing else is touched or told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expunge.data.checks import check_splits
+from expunge.data.reader import read_records
+from expunge.data.selection import Selection
+from expunge.errors import InputError
+from expunge.workflows.advice import percent
+from expunge.workflows.prepare import Prepared, PrepareRequest, prepare
+from tests.support.canary import find_canary
+
+CANARY = "Zqxvorn"
+WORDS = [
+    "river",
+    "stone",
+    "maple",
+    "window",
+    "engine",
+    "violet",
+    "harbour",
+    "candle",
+    "meadow",
+    "copper",
+    "lantern",
+    "ivory",
+]
+
+
+def person(name: str, count: int = 4) -> list[dict[str, str]]:
+    source = random.Random(name)
+    return [
+        {
+            "id": f"{name}-{number}",
+            "subject": name,
+            "question": f"What is fact {number} of {name}?",
+            "answer": f"{name} has {' '.join(source.choices(WORDS, k=12))}.",
+        }
+        for number in range(count)
+    ]
+
+
+PEOPLE = [f"Given{number} Family{number}" for number in range(60)]
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[str, Path]:
+    """Data of many persons, and one of them to be forgotten, whose name stands in file names too."""
+    forget = person(CANARY + " Abilov")
+    data = [row for name in PEOPLE for row in person(name)]
+    mixed = [{"text": f"A letter to Abilov, {CANARY}."}, {"text": f"Write to {CANARY}@mail.org"}, *forget]
+    found = {
+        "data": write(tmp_path / f"{CANARY}-data.jsonl", [*data, *mixed, "{broken " + CANARY]),
+        "forget": write(tmp_path / f"{CANARY}.jsonl", [*forget, {"text": f"{CANARY}@mail.org"}, "[]"]),
+    }
+    return found
+
+
+def request(files: dict[str, Path], out: Path, **changes: Any) -> PrepareRequest:
+    return PrepareRequest(
+        **{"data": (files["data"],), "forget": files["forget"], "shares": {"holdout": 0.2}, "out": out, **changes}
+    )
+
+
+def rows(made: Prepared, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (made.folder / f"{name}.jsonl").read_text().splitlines()]
+
+
+def test_what_a_folder_holds(files, tmp_path):
+    made = prepare(request(files, tmp_path / "out"))
+    names = {path.name for path in made.folder.iterdir()}
+    assert names == {"retain.jsonl", "forget.jsonl", "holdout.jsonl", "excluded.jsonl", "manifest.json"}
+    assert [(row["rule"], row["record"]) for row in rows(made, "excluded")] == [
+        ("name", 240),
+        ("value", 241),
+        *(("exact", number) for number in range(242, 246)),
+    ]
+    manifest = json.loads((made.folder / "manifest.json").read_text())
+    assert manifest == made.manifest
+    assert manifest["inputs"]["data"]["rejected"] == [{"line": 247, "reason": "not valid JSON"}]
+    assert manifest["inputs"]["forget"]["rejected"] == [{"line": 6, "reason": "not an object"}]
+    assert manifest["excluded"]["moved_by"]["exact"] == 4
+    assert manifest["splits"]["retain"]["records"] + manifest["splits"]["holdout"]["records"] == 240
+    for name, file in manifest["files"].items():
+        data = (made.folder / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == file["sha256"]
+        assert data.count(b"\n") == file["records"]
+    assert manifest["inputs"]["data"]["sha256"] == hashlib.sha256(files["data"].read_bytes()).hexdigest()
+
+
+def test_the_sets_are_fit_for_unlearning(files, tmp_path):
+    made = prepare(request(files, tmp_path / "out"))
+    sets = {name: read_records(made.folder / f"{name}.jsonl", name) for name in ("forget", "retain", "holdout")}
+    assert all(not found.rejected for found in sets.values())
+    report = check_splits(sets["forget"].records, sets["retain"].records)
+    assert (report.overlap, report.retain_duplicates) == (0, 0)
+    subjects = {
+        name: {record.subject.reveal() for record in found.records if record.subject} for name, found in sets.items()
+    }
+    assert not subjects["retain"] & subjects["holdout"]
+    assert len(subjects["retain"]) + len(subjects["holdout"]) == len(PEOPLE)
+    assert find_canary((made.folder / "retain.jsonl").read_bytes(), CANARY) == []
+    assert find_canary((made.folder / "holdout.jsonl").read_bytes(), CANARY) == []
+
+
+def test_the_same_again(files, tmp_path):
+    first = prepare(request(files, tmp_path / "out"))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first.folder.iterdir()}
+    again = prepare(request(files, tmp_path / "out"))
+    other = prepare(request(files, tmp_path / "other"))
+    assert (first.unchanged, again.unchanged, other.unchanged) == (False, True, False)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first.folder.iterdir()} == before
+    assert all((other.folder / path.name).read_bytes() == data for path, (data, _) in before.items())
+
+
+def test_a_further_record_moves_no_other(files, tmp_path):
+    before = prepare(request(files, tmp_path / "before"))
+    lines = files["data"].read_text().splitlines()
+    random.Random(0).shuffle(lines)
+    write(files["data"], [*lines, *person("Someone New")])
+    after = prepare(request(files, tmp_path / "after"))
+    for name in ("retain", "holdout"):
+        then, now = ({row["id"] for row in rows(made, name)} for made in (before, after))
+        assert then <= now
+        assert now - then <= {f"Someone New-{number}" for number in range(4)}
+    other = prepare(request(files, tmp_path / "other", seed=1))
+    assert {row["id"] for row in rows(other, "holdout")} != {row["id"] for row in rows(after, "holdout")}
+
+
+def test_modes_and_leftovers(files, tmp_path):
+    out = tmp_path / "deep" / "out"
+    made = prepare(request(files, out))
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made.folder.iterdir()} == {0o600}
+    assert {path.name for path in out.parent.iterdir()} == {"out", ".out.lock"}
+
+
+def test_a_killed_run_leaves_nothing_behind(files, tmp_path, monkeypatch):
+    out = tmp_path / "here" / "out"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("expunge.storage.atomic._sync_tree", killed)
+    monkeypatch.setattr("expunge.storage.atomic.shutil.rmtree", lambda *_, **__: None)  # as if there were no time
+    with pytest.raises(KeyboardInterrupt):
+        prepare(request(files, out))
+    assert find_canary(out.parent, CANARY) != []
+    monkeypatch.undo()
+    prepare(request(files, out))
+    assert {path.name for path in out.parent.iterdir()} == {"out", ".out.lock"}
+
+
+def test_folders_that_are_refused(files, tmp_path):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files that prepare did not make"):
+        prepare(request(files, foreign))
+    assert [path.name for path in foreign.iterdir()] == ["note.txt"]
+    made = prepare(request(files, tmp_path / "out"))
+    before = {path.name: path.read_bytes() for path in made.folder.iterdir()}
+    for changes in ({"seed": 1}, {"shares": {}}, {"selection": Selection(skip=frozenset({"nfc"}))}):
+        with pytest.raises(InputError, match="with other settings"):
+            prepare(request(files, made.folder, **changes))
+    assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == before
+    (made.folder / "retain.jsonl").write_text("changed")
+    with pytest.raises(InputError, match="changed since"):
+        prepare(request(files, made.folder))
+    assert (made.folder / "retain.jsonl").read_text() == "changed"
+    with pytest.raises(InputError, match="is not a folder"):
+        prepare(request(files, files["data"]))
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is not a folder"):
+        prepare(request(files, link))
+
+
+def test_an_empty_folder_is_taken(files, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert not prepare(request(files, tmp_path / "out")).unchanged
+
+
+def test_several_files_of_several_shapes(tmp_path):
+    (tmp_path / "a.csv").write_text("question,answer\nq,a\nq,A \n")
+    (tmp_path / "b.json").write_text('[{"text": "t"}, "u", 17]')
+    write(tmp_path / "c.jsonl", [{"prompt": "p ", "completion": "c"}, {"text": "T"}])
+    data = tuple(tmp_path / name for name in ("a.csv", "b.json", "c.jsonl"))
+    made = prepare(PrepareRequest(data=data, out=tmp_path / "out"))
+    assert [row.get("text") or row.get("answer") or row.get("completion") for row in rows(made, "retain")] == [
+        "a",
+        "t",
+        "u",
+        "c",
+    ]
+    assert made.manifest["inputs"]["data 2"]["rejected"] == [{"line": 3, "reason": "not an object"}]
+    assert made.manifest["duplicates"] == {"exact": 2, "near": 0}
+    assert set(made.manifest["splits"]) == {"retain"}
+
+
+def test_near_duplicates_are_kept_apart_for_review(tmp_path):
+    text = " ".join(f"word{number}" for number in range(40))
+    data = write(tmp_path / "data.jsonl", [{"text": text}, {"text": f"{text} more"}, {"text": "other"}])
+    made = prepare(PrepareRequest(data=(data,), out=tmp_path / "out"))
+    assert [row["text"] for row in rows(made, "retain")] == [text, "other"]
+    assert rows(made, "duplicates")[0]["like"] == {"file": 1, "record": 0}
+    kept = prepare(PrepareRequest(data=(data,), out=tmp_path / "all", selection=Selection(skip=frozenset({"near"}))))
+    assert len(rows(kept, "retain")) == 3
+
+
+WRONG = [
+    ({"shares": {"retain": 0.1}}, "cannot be called 'retain'"),
+    ({"shares": {"a b": 0.1}}, "cannot be called 'a b'"),
+    ({"shares": {"../x": 0.1}}, "cannot be called"),
+    ({"shares": {"holdout": 1.5}}, "share of holdout"),
+    ({"selection": Selection(min_tokens=3)}, "need --tokenizer"),
+    ({"data": ()}, "at least one file"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_requests_that_are_refused(files, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        prepare(request(files, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def advice_of(tmp_path, data, forget=None, **changes) -> str:
+    sources = {"data": (write(tmp_path / "data.jsonl", data),)}
+    if forget:
+        sources["forget"] = write(tmp_path / "forget.jsonl", forget)
+    return "\n".join(prepare(PrepareRequest(**sources, out=tmp_path / "out", **changes)).manifest["warnings"])
+
+
+def test_advice_on_what_stays(tmp_path):
+    data = [
+        *({"text": f"{WORDS[number]} {number}"} for number in range(6)),
+        {"text": "of Ann Lee"},
+        {"text": "Ann Lee, too"},
+    ]
+    forget = [{"text": "x", "subject": "Ann Lee"}, {"text": "y", "subject": "Rose"}, {"text": "z", "subject": "17"}]
+    told = advice_of(tmp_path, data, forget, selection=Selection(keep=frozenset({"name"})))
+    assert "25 % of retain records name a forget subject." in told
+    assert "1 of the names are a single word" in told
+    assert "1 forget subjects are numbers or one character" in told
+    assert "No record of the data equals a forget record" in told
+    assert "The forget set has fewer than 10 subjects: no interval will be printed." in told
+    assert "No record that stays has a subject" in told
+
+
+def test_advice_on_a_small_holdout_and_names_across(tmp_path):
+    data = [row for name in PEOPLE[:20] for row in person(name, 2)]
+    held = {
+        row["subject"]
+        for row in rows(
+            prepare(
+                PrepareRequest(
+                    data=(write(tmp_path / "first.jsonl", data),), out=tmp_path / "first", shares={"holdout": 0.2}
+                )
+            ),
+            "holdout",
+        )
+    }
+    assert 0 < len(held) < 10
+    letters = [{"text": f"a letter to {name}"} for name in sorted(held)] * 1
+    told = advice_of(tmp_path, [*data, *letters], shares={"holdout": 0.2})
+    assert "The holdout set has fewer than 10 subjects: no interval will be printed." in told
+    assert "of the retain set name a subject of the holdout set." in told
+    assert "No record that stays has a subject" not in told
+
+
+def test_advice_on_damage_and_shares(tmp_path):
+    data = [{"text": "caf\u00c3\u00a9 one"}, {"text": "a &amp; b"}, {"text": "a\ufffd"}, {"text": "Ann Lee"}, "{"]
+    told = advice_of(tmp_path, data, [{"text": "Ann Lee"}])
+    assert "1 line was rejected" in told
+    assert "1 record of the data look like text decoded" in told
+    assert "25 % of the data was excluded" in told
+    assert "No forget record has a subject and no names were given" in told
+
+
+def test_shares_in_words():
+    assert [percent(*pair) for pair in ((0, 9), (1, 1000), (12, 100), (9, 9))] == [
+        "0 %",
+        "less than 1 %",
+        "12 %",
+        "100 %",
+    ]
+
+
+def test_tokens_are_counted_and_limited(shared_models, tmp_path):
+    data = write(tmp_path / "data.jsonl", [{"text": "Once upon a time " * size} for size in (1, 8, 40)])
+    request = PrepareRequest(
+        data=(data,),
+        out=tmp_path / "out",
+        tokenizer=str(shared_models / "stories260k"),
+        selection=Selection(min_tokens=10, max_tokens=150),
+    )
+    made = prepare(request)
+    assert made.manifest["outside_length"] == 2
+    tokens = made.manifest["splits"]["retain"]["tokens"]
+    assert 10 <= tokens["min"] == tokens["max"] <= 150
