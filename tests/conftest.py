@@ -9,7 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# A busy machine is no fault of the code: an example may take its time, and no database is written.
+hypothesis.settings.register_profile("expunge", deadline=None, database=None)
+hypothesis.settings.load_profile("expunge")
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from expunge.workflows.audit import AuditRequest, audit
 from expunge.workflows.bench import Bench, BenchRequest, bench
+from expunge.workflows.compare import compare
 from expunge.workflows.demo import demo
+from expunge.workflows.finished import Finished
 from expunge.workflows.load import load
 from expunge.workflows.plan import Plan, plan
 from expunge.workflows.prepare import Prepared, PrepareRequest, prepare
-from expunge.workflows.unlearn import Finished, Request, unlearn
+from expunge.workflows.unlearn import Request, unlearn
 
 __all__ = [
     "AuditRequest",
@@ -21,6 +23,7 @@ __all__ = [
     "Request",
     "audit",
     "bench",
+    "compare",
     "demo",
     "load",
     "plan",

@@ -98,7 +98,7 @@ def test_plan_asks_for_what_unlearn_asks_for(asked: list[Any], config: Path) -> 
 
 
 def test_plan_has_every_flag_of_unlearn_that_changes_what_a_run_takes() -> None:
-    only_a_run_has = {"out", "no_audit", "keep_helpers", "audit"}
+    only_a_run_has = {"out", "no_audit", "keep_helpers", "audit", "paraphraser", "allow_remote"}
     missing = set(inspect.signature(unlearn).parameters) - set(inspect.signature(plan).parameters)
     assert missing <= only_a_run_has
 

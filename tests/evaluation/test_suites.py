@@ -28,7 +28,7 @@ def test_quick():
     suite = suites.get("quick")(("forget", "retain", "holdout"))
     attacks = {"mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus"}
     forget = {"probability", "extraction_strength", "exact_memorisation", "rouge", "truth_ratio", "forget_quality"}
-    forget |= {"answer_mix", "refusal_rate", "repetition", "reply_perplexity", "empty_rate"}
+    forget |= {"decoy_rank", "answer_mix", "refusal_rate", "repetition", "reply_perplexity", "empty_rate"}
     assert names(suite, "forget") == forget | attacks
     assert names(suite, "holdout") == attacks
     spoken = {"answer_mix", "over_refusal", "repetition", "reply_perplexity", "empty_rate"}

@@ -12,6 +12,7 @@ import expunge
 from expunge.cli import doctor, environment, output
 from expunge.cli.audit import audit
 from expunge.cli.bench import bench
+from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.list import list_names
 from expunge.cli.prepare import prepare
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("unlearn")(unlearn)
 app.command("audit")(audit)
+app.command("compare")(compare)
 app.command("plan")(plan)
 app.command("bench")(bench)
 app.command("prepare")(prepare)

@@ -32,7 +32,7 @@ def audit(
     """Measure what a model still knows of the records, and write a report."""
 
     def work(progress: Progress) -> dict[str, Any]:
-        from expunge.api import AuditRequest, Finished
+        from expunge.api import AuditRequest
         from expunge.api import audit as run
 
         request = AuditRequest(
@@ -51,6 +51,6 @@ def audit(
             allow_remote=allow_remote,
             max_length=max_length,
         )
-        return summary_of(Finished(*run(request, (progress.listen,))))
+        return summary_of(run(request, (progress.listen,)))
 
     run_job("audit", work, as_json=as_json, target=target)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from expunge.cli.output import complain
 
 if TYPE_CHECKING:
-    from expunge.workflows.unlearn import Finished
+    from expunge.workflows.finished import Finished
 
 WIDTH = 62  # characters of a metric's name
 

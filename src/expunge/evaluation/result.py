@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from expunge.metrics.base import Direction
+from expunge.metrics.base import Direction, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +86,15 @@ class Evaluation:
         omitted: metrics that were not computed, and why.
         gaps: distances from the retrained model of the metrics that should come close to it.
         traits: what each label stands for.
+        samples: numbers per record by label and role, of the metrics that ask for a plot.
     """
 
     scores: tuple[ScoreRecord, ...]
     omitted: tuple[Omitted, ...]
     gaps: tuple[Gap, ...] = ()
     traits: Mapping[str, Traits] = field(default_factory=dict)
+    # Arrays have no truth value, so that evaluations are compared by their scores.
+    samples: Mapping[tuple[str, str], tuple[Sample, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def get(self, label: str, role: str) -> ScoreRecord | None:
         """Returns one score, or None where it was not computed."""

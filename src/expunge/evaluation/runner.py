@@ -74,6 +74,12 @@ def evaluate(
             if (one.label, one.role) not in unscored
         ),
         traits={metric.label: _traits(metric) for metric in scores},
+        samples={
+            (metric.label, role): score.samples
+            for metric, of_roles in scores.items()
+            if metric.plotted
+            for role, score in of_roles.items()
+        },
     )
 
 

@@ -132,6 +132,7 @@ class Metric(ABC):
         may_compare_to: roles whose answers it reads where they were handed in; look with ``Answers.maybe``.
         resampled: whether a bootstrap of ``compute``'s statistic means anything; a p-value has no interval.
         unit: unit and range of the value, for reports.
+        plotted: whether reports draw the numbers per record; they are kept, sorted, in the record of a run.
         paper: source.
     """
 
@@ -140,6 +141,7 @@ class Metric(ABC):
     may_compare_to: ClassVar[tuple[str, ...]] = ()
     resampled: ClassVar[bool] = True
     unit: ClassVar[str] = ""
+    plotted: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
     @property

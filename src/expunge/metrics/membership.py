@@ -82,6 +82,7 @@ class MembershipMetric(Metric):
 
     direction = "closer"
     unit = "area under the ROC curve, 0 to 1, 0.5 where nothing shows"
+    plotted = True
 
     kinds: ClassVar[tuple[NeedKind, ...]]  # numbers that ``score`` takes, in order
 

@@ -178,6 +178,7 @@ class Probability(KnowledgeMetric):
     normalised: bool = False
 
     unit = "probability per answer token, 0 to 1"
+    plotted = True
     paper = TOFU_PAPER
 
     def needs(self) -> tuple[Need, ...]:
@@ -247,6 +248,7 @@ class TruthRatio(Metric):
 
     direction = "closer"
     unit = "mean over records of a score of the ratio, 0 to 1"
+    plotted = True
     paper = TOFU_PAPER
 
     def __post_init__(self) -> None:
@@ -266,10 +268,13 @@ class TruthRatio(Metric):
         return ratio_needs(self.split, self.form)
 
     def compute(self, answers: Answers) -> Score:
-        """Mean over records of ``truth_scores``."""
+        """Mean over records of ``truth_scores``; the sample holds the ratios themselves."""
         truth, wrong = self.needs()
         ratios = truth_ratio(first_form(answers[truth]), all_forms(answers[wrong]), self.mean)
-        return mean_score(self.split, truth_scores(ratios, self.aggregate))
+        return Score((Sample(self.split, ratios),), self._mean_score)
+
+    def _mean_score(self, ratios_N: Floats) -> float:
+        return float(np.mean(truth_scores(ratios_N, self.aggregate))) if len(ratios_N) else NAN
 
 
 def ratio_needs(split: str, form: str) -> tuple[Need, Need]:

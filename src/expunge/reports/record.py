@@ -34,7 +34,11 @@ class RunRecord:
         scores: every score, see ``expunge.evaluation.result.ScoreRecord``.
         gaps: differences from the retrained model with their intervals, on which the verdict rests.
         omitted: what was not computed, and why.
-        verdict: word and reasons.
+        distributions: numbers per record, sorted, of a few metrics: label, role, split, records and at most 2,000
+            values; see ``expunge.reports.empirical``.
+        forms: ``tested`` names and ``untested`` forms with the reason, see ``expunge.data.record.FORMS``; empty in
+            records that do not say.
+        verdict: word and reasons; ``recovery`` (attack, value, low, high) where attacks were run.
         thresholds: numbers of the rules.
         limits: sentences that belong to every claim made from this record.
         environment: versions and device.
@@ -61,6 +65,7 @@ class RunRecord:
     limits: list[str]
     environment: dict[str, Any] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    distributions: list[dict[str, Any]] = field(default_factory=list)
     forms: dict[str, Any] = field(default_factory=dict)
 
 

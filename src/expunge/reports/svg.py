@@ -1,15 +1,32 @@
-"""Charts as SVG text: no script, no dependency, colours from the page's style."""
+"""Marks, scales and axes as SVG text: no script, no dependency, colours from the page's style.
+
+A panel is 460 units wide, shown at about one pixel a unit, so that its text has the size of the page's small text.
+A model is told by its marker and by its dashes, not by colour alone.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 12, 32
-SERIES = 6  # classes s0 to s5 of the style sheet
+WIDTH = 460
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 42
+RADIUS = 5.0
+STYLES = 6  # classes s0 to s5 of the style sheet: colour and dashes
+PLACES = {"original": 0, "retrained": 1, "unlearned": 2, "policy": 3}
+_NEAR = 0.4  # pixels; corners closer than this cannot be told apart
+# Corners of the markers around a centre, in radii; place 1 is a circle.
+_SHAPES = {
+    0: ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
+    2: ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+    3: ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)),
+    4: ((0, 1.2), (1.15, -0.9), (-1.15, -0.9)),
+    5: ((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4),
+        (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
+}  # fmt: skip
+Point = tuple[float, float]
 
 
 class Scale(NamedTuple):
@@ -25,6 +42,41 @@ class Scale(NamedTuple):
         if self.high == self.low:
             return (self.start + self.stop) / 2
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
+
+    def clipped(self, value: float) -> float:
+        """Returns the pixel of a value, or of the end of the range that it lies beyond."""
+        return self(min(max(value, self.low), self.high))
+
+
+class Axis(NamedTuple):
+    """A range of values with what is written beside it and at its ticks."""
+
+    low: float
+    high: float
+    label: str
+    ticks: Sequence[tuple[float, str]]
+
+    @classmethod
+    def linear(cls, low: float, high: float, label: str, count: int = 6) -> Axis:
+        """Round numbers as ticks."""
+        return cls(low, high, label, [(value, number(value)) for value in ticks(low, high, count)])
+
+    @classmethod
+    def log(cls, low: float, high: float, label: str) -> Axis:
+        """Powers of ten as ticks; ``low`` and ``high`` are decimal logarithms, and so is what is drawn."""
+        first, last = math.floor(low), math.ceil(high)
+        step = max(1, math.ceil((last - first) / 6))
+        marks = [(float(power), number(10.0**power)) for power in range(first, last + 1, step)]
+        return cls(float(first), float(last), label, marks)
+
+
+def place_of(role: str, roles: Sequence[str]) -> int:
+    """Number of a model's style: the same in all charts of all reports for the roles every report has."""
+    if role in PLACES:
+        return PLACES[role]
+    used = {PLACES[name] for name in roles if name in PLACES} | {0, 1}
+    free = [place for place in range(STYLES) if place not in used]
+    return free[[name for name in roles if name not in PLACES].index(role) % len(free)]
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -44,79 +96,64 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x_label: str) -> str:
-    """Lines of (x, y) points; points that are not finite leave a gap."""
-    points = [point for line in series.values() for point in line if math.isfinite(point[1])]
-    if not points:
-        return ""
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    x = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
-    y = Scale(min(0.0, *ys), max(0.0, *ys), HEIGHT - BOTTOM, TOP)
-    parts = [_grid(y), *(_x_tick(x, value) for value in ticks(x.low, x.high))]
-    for place, (_, line) in enumerate(series.items()):
-        path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in line if math.isfinite(b))
-        parts.append(f'<polyline class="line s{place % SERIES}" points="{path}"/>')
-    parts.append(f'<text class="label" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_label)}</text>')
-    return _figure(parts, HEIGHT, title)
+def text(x: float, y: float, content: str, *, anchor: str = "start", style: str = "label") -> str:
+    """A line of text; ``y`` is its base line."""
+    return f'<text class="{escape(style)}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(content)}</text>'
 
 
-class Dot(NamedTuple):
-    """One value with its interval (None without one), and the series it belongs to."""
-
-    name: str
-    value: float
-    low: float | None
-    high: float | None
+def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    """A straight line."""
+    return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def dot_chart(rows: Sequence[tuple[str, Sequence[Dot]]], order: Sequence[str], *, title: str) -> str:
-    """One row for each metric on a scale from 0 to 1; a dot and an interval for each model."""
-    gap, name_width = 15, 190
-    x = Scale(0.0, 1.0, name_width, WIDTH - RIGHT)
-    parts, top = [], TOP + 4.0
-    for name, dots in rows:
-        parts.append(f'<text class="label" x="0" y="{top + 4:.1f}">{escape(name)}</text>')
-        for dot in dots:
-            if math.isfinite(dot.value):
-                parts.append(_dot(dot, x, top, order.index(dot.name) % SERIES))
-            top += gap
-        top += 8
-    height = top + 18
-    axis = [
-        f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="4" y2="{top:.1f}"/>'
-        f'<text class="label" x="{x(value):.1f}" y="{top + 14:.1f}" text-anchor="middle">{number(value)}</text>'
-        for value in ticks(0.0, 1.0, 6)
-    ]
-    return _figure([*axis, *parts], height, title)
-
-
-def _dot(dot: Dot, x: Scale, top: float, place: int) -> str:
-    parts = []
-    if dot.low is not None and dot.high is not None and math.isfinite(dot.low) and math.isfinite(dot.high):
-        parts.append(
-            f'<line class="line s{place}" x1="{x(dot.low):.1f}" x2="{x(dot.high):.1f}" y1="{top:.1f}" y2="{top:.1f}"/>'
-        )
-    tip = f"{dot.name}: {number(dot.value)}"
-    centre = f'cx="{x(dot.value):.1f}" cy="{top:.1f}"'
-    parts.append(f'<circle class="dot s{place}" {centre} r="4.5"><title>{escape(tip)}</title></circle>')
-    return "".join(parts)
-
-
-def _grid(y: Scale) -> str:
-    return "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-        f'<text class="label" x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value)}</text>'
-        for value in ticks(y.low, y.high)
-    )
-
-
-def _x_tick(x: Scale, value: float) -> str:
+def box(x: Point, y: Point, style: str) -> str:
+    """A filled rectangle between two pixels on each axis, in any order."""
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
     return (
-        f'<text class="label" x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{number(value)}</text>'
+        f'<rect class="{style}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"/>'
     )
 
 
-def _figure(parts: Sequence[str], height: float, title: str) -> str:
+def marker(place: int, x: float, y: float, tip: str = "") -> str:
+    """The mark of a model, with a text that shows while the pointer rests on it."""
+    inside = f"<title>{escape(tip)}</title>" if tip else ""
+    if place == 1:
+        return f'<circle class="mark s1" cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS}">{inside}</circle>'
+    corners = " ".join(f"{x + a * RADIUS:.1f},{y + b * RADIUS:.1f}" for a, b in _SHAPES[place])
+    return f'<polygon class="mark s{place}" points="{corners}">{inside}</polygon>'
+
+
+def polyline(points: Sequence[Point], style: str) -> str:
+    """A line through pixels; corners too close to tell apart are left out."""
+    kept: list[Point] = []
+    for number_, point in enumerate(points):
+        last = number_ == len(points) - 1
+        if not kept or last or max(abs(point[0] - kept[-1][0]), abs(point[1] - kept[-1][1])) >= _NEAR:
+            kept.append(point)
+    return f'<polyline class="{style}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in kept)}"/>'
+
+
+def axes(x_axis: Axis, y_axis: Axis, height: float) -> tuple[Scale, Scale, str]:
+    """Returns the scales of a panel and its grid with the names of both axes."""
+    x = Scale(x_axis.low, x_axis.high, LEFT, WIDTH - RIGHT)
+    y = Scale(y_axis.low, y_axis.high, height - BOTTOM, TOP + 14)
+    parts = [text(0, TOP, y_axis.label, style="name")]
+    for value, mark in y_axis.ticks:
+        parts += [
+            line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"),
+            text(LEFT - 7, y(value) + 4, mark, anchor="end"),
+        ]
+    for value, mark in x_axis.ticks:
+        parts += [
+            line(x(value), y.stop, x(value), y.start, "grid"),
+            text(x(value), y.start + 17, mark, anchor="middle"),
+        ]
+    parts.append(text(WIDTH - RIGHT, height - 6, x_axis.label, anchor="end", style="name"))
+    return x, y, "".join(parts)
+
+
+def figure(parts: Sequence[str], height: float, title: str) -> str:
+    """The finished panel."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"

@@ -20,6 +20,8 @@ _FILES: dict[str, Holds] = {
     "record.json": "numbers",
     "policy.json": "key",
     "report.html": "numbers",
+    "scores.csv": "numbers",
+    "scores.tex": "numbers",
     EVENTS_NAME: "numbers",
     KEY_NAME: "key",
     LOCK_NAME: "settings",

@@ -6,6 +6,7 @@
         record.json   what was done and found        events.jsonl  log, with the state of the run
         model/        the result                     scores/       numbers for each record
         report.html   the report                     data.key      key of the HMACs of the user's data
+        scores.csv    its numbers, every digit       scores.tex    and as a LaTeX table
         checkpoints/  helpers/                       models on the way and beside it: their weights hold the forget set
         keep-text/    generated text, only on request
 """

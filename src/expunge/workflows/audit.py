@@ -20,12 +20,14 @@ from expunge.evaluation.verdict import Thresholds, judge
 from expunge.methods.guardrail import GuardrailPolicy
 from expunge.models.load import load_model
 from expunge.registry import suites
+from expunge.reports.notebook import RunReport
 from expunge.reports.record import from_plain, write_record
 from expunge.reports.render import write_report
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
+from expunge.workflows.finished import Finished
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_report
 from expunge.workflows.identity import hash_plain, model_digest, place_of
 from expunge.workflows.inputs import (
@@ -82,7 +84,7 @@ class AuditRequest:
         return FormChoice(names=self.forms, paraphraser=self.paraphraser, allow_remote=self.allow_remote)
 
 
-def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFolder, dict[str, Any]]:
+def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     """Audits a run folder or any model folder.
 
     Raises:
@@ -145,7 +147,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> tuple[RunFold
         )
         if not is_run:
             run.set_state("done")
-    return run, record
+    return Finished(run, record)
 
 
 def _last_audit(run: RunFolder) -> Mapping[str, Any]:
@@ -194,8 +196,8 @@ def audit_models(
     forms: FormChoice,
     max_length: int,
     stop_requested: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
-    """Evaluates all models, judges, and writes ``record.json`` and ``report.html``; returns the record.
+) -> RunReport:
+    """Evaluates all models, judges, and writes record, report and tables of scores; returns the record.
 
     Raises:
         VerificationError: the original or the unlearned model is not the one that the run read or made.
@@ -224,7 +226,7 @@ def audit_models(
     verdict = judge(evaluation, thresholds, role=judged)
     report = form_report(evaluation, read["forget"], forms, judged)
     audited = Audited(evaluation, verdict, thresholds, time.perf_counter() - began, report)
-    record = build_record(run, audited, summary, subjects, original=original)
+    record = RunReport(build_record(run, audited, summary, subjects, original=original))
     write_record(run.record, from_plain(record))
     write_report(run.root, from_plain(record))
     run.events.append("verdict", word=verdict.word, reasons=list(verdict.reasons), seconds=audited.seconds)

@@ -21,7 +21,8 @@ from expunge.registry import benchmarks
 from expunge.storage import atomic
 from expunge.storage.plain import from_json, to_json
 from expunge.storage.run import harden_umask
-from expunge.workflows.unlearn import Finished, Request, unlearn
+from expunge.workflows.finished import Finished
+from expunge.workflows.unlearn import Request, unlearn
 
 ROLES = ("original", "retrained")
 # Tuned on seed 1 of the smoke preset; see docs/log.md.

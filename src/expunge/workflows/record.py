@@ -18,6 +18,7 @@ from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict import Thresholds, Verdict
 from expunge.methods.preset import resolve
 from expunge.models.load import describe, load_model
+from expunge.reports.empirical import to_distributions
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.identity import code_digest, tokenizer_digest
@@ -83,6 +84,7 @@ def build_record(
         "gaps": [to_plain(gap) for gap in audited.evaluation.gaps],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
         "forms": dict(audited.forms),
+        "distributions": to_distributions(audited.evaluation.samples),
         "verdict": {"word": audited.verdict.word, "reasons": list(audited.verdict.reasons)},
         "thresholds": to_plain(audited.thresholds),
         "limits": list(LIMITS),

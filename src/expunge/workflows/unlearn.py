@@ -21,12 +21,14 @@ from expunge.methods.preset import Recipe, resolve
 from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
 from expunge.models.sampling import sample_texts
 from expunge.registry import suites
+from expunge.reports.notebook import RunReport
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.storage.secret import Secret
 from expunge.training.distributed import launched_strategy, leads, meet, shared
 from expunge.workflows.audit import audit_models, stored_policy
+from expunge.workflows.finished import Finished
 from expunge.workflows.forms import FormChoice
 from expunge.workflows.identity import model_digest, place_of
 from expunge.workflows.inputs import (
@@ -122,13 +124,6 @@ class Request:
         if check_model:
             check_models(self.model, self.base, *self.retrained)
         return recipe, inputs
-
-
-class Finished(NamedTuple):
-    """A finished run and its record (None without an audit)."""
-
-    run: RunFolder
-    record: dict[str, Any] | None
 
 
 def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
@@ -291,9 +286,7 @@ def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dt
     return digest
 
 
-def _audit(
-    request: Request, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]
-) -> dict[str, Any] | None:
+def _audit(request: Request, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]) -> RunReport | None:
     record = None
     if request.audit:
         policy = stored_policy(run)

@@ -1,0 +1,254 @@
+"""Several runs side by side: whether their numbers may be compared, what they differ in, and the page that shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from expunge.config import to_plain
+from expunge.errors import InputError
+from expunge.reports.pages import render_page
+from expunge.reports.reading import ORIGINAL, RETRAINED, Reading, Value
+from expunge.reports.record import RunRecord
+from expunge.reports.sections.figure import Figure
+from expunge.reports.sections.forgetting import dots, plane
+from expunge.reports.sections.summary import tiles
+from expunge.reports.words import MEANINGS, TONES, Label, listed, plainly
+
+_SAME = 1e-4  # relative difference below which one model's score on one machine is the same number
+_SETTINGS = ("expunge", "model", "method", "axes", "training", "thresholds", "environment")
+
+
+class Run(NamedTuple):
+    """One run: a name for the reader, its record, its longest record in tokens, and what its data key can be told by.
+
+    ``key`` is None where the key of the HMACs is gone.
+    """
+
+    name: str
+    record: RunRecord
+    max_length: int | None = None
+    key: str | None = None
+
+
+class Column(NamedTuple):
+    """Numbers of one model: of one run, or of all where they agree."""
+
+    title: str
+    run: int
+    role: str
+
+
+class Row(NamedTuple):
+    """One metric: a number for each column, and each run's difference from the first."""
+
+    label: str
+    values: list[Value]
+    differences: list[float]
+
+
+class Comparison(NamedTuple):
+    """What a table of several runs says."""
+
+    runs: list[Run]
+    columns: list[Column]
+    rows: list[Row]
+    settings: list[tuple[str, list[str]]]
+    notes: list[str]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data, for ``--json``."""
+        return {
+            "runs": [{"name": run.name, "verdict": run.record.verdict} for run in self.runs],
+            "columns": [column.title for column in self.columns],
+            "scores": [
+                {
+                    "label": row.label,
+                    "values": [value.value for value in row.values],
+                    "low": [value.low for value in row.values],
+                    "high": [value.high for value in row.values],
+                    "differences": row.differences,
+                }
+                for row in self.rows
+            ],
+            "settings": [{"name": name, "values": values} for name, values in self.settings],
+            "notes": self.notes,
+        }
+
+
+def compare_records(runs: Sequence[Run]) -> Comparison:
+    """Puts runs side by side; differences are from the first.
+
+    Raises:
+        InputError: fewer than two runs, or runs on other records, which the message names by split.
+    """
+    if len(runs) < 2:
+        raise InputError("A comparison takes two or more run folders.")
+    notes = [note for run in runs[1:] for note in check_comparable(runs[0], run)]
+    readings = [Reading(run.record) for run in runs]
+    columns = _columns(runs, readings)
+    labels = dict.fromkeys(label for reading in readings for label in reading.labels)
+    rows = [_row(label, columns, readings) for label in labels]
+    return Comparison(list(runs), columns, rows, _differing(runs), list(dict.fromkeys(notes)))
+
+
+def check_comparable(first: Run, other: Run) -> list[str]:
+    """Returns what could not be checked about two runs' records.
+
+    HMACs under one key show whether records are the same. Under two keys they show nothing; then the counts must agree,
+    and the same original must have the same scores, which it has on the same records only.
+
+    Raises:
+        InputError: the records, or the length at which they are cut, are not the same.
+    """
+    common = [split for split in first.record.data if split in other.record.data]
+    if "forget" not in common:
+        raise InputError(f"{first.name} and {other.name} cannot be compared: one of them has no forget set.")
+    same_key = first.key is not None and first.key == other.key
+    named = ("records", "subjects", "hmac") if same_key else ("records", "subjects")
+    changed = [
+        split
+        for split in common
+        if any(first.record.data[split].get(name) != other.record.data[split].get(name) for name in named)
+    ]
+    if not changed and not same_key:
+        changed = _changed_scores(first, other)
+    if changed:
+        raise InputError(
+            f"{first.name} and {other.name} were read on other records ({listed(changed)}), so their numbers cannot be "
+            "compared. Audit both on the same files."
+        )
+    if None not in (first.max_length, other.max_length) and first.max_length != other.max_length:
+        raise InputError(
+            f"{first.name} cuts records at {first.max_length} tokens and {other.name} at {other.max_length}, so their "
+            "numbers cannot be compared. Audit both with the same --max-length."
+        )
+    return [] if same_key else _unchecked(first, other)
+
+
+def _fingerprinted(first: Run, other: Run) -> bool:
+    """Whether both runs read the same original on the same kind of machine."""
+    devices = {run.record.environment.get("device") for run in (first, other)}
+    return first.record.model["digest"] == other.record.model["digest"] and len(devices) == 1
+
+
+def _changed_scores(first: Run, other: Run) -> list[str]:
+    """Splits on which the same original has other scores."""
+    if not _fingerprinted(first, other):
+        return []
+    readings = [Reading(run.record) for run in (first, other)]
+    pairs = {label: [reading.value(label, ORIGINAL).value for reading in readings] for label in readings[0].labels}
+    other_labels = [label for label, (a, b) in pairs.items() if not _agree(a, b)]
+    return list(dict.fromkeys(Label.parse(label).split or label for label in other_labels))
+
+
+def _agree(a: float, b: float) -> bool:
+    """Equal, or not measured on one side."""
+    return math.isnan(a) or math.isnan(b) or math.isclose(a, b, rel_tol=_SAME, abs_tol=1e-12)
+
+
+def _unchecked(first: Run, other: Run) -> list[str]:
+    pair = f"{first.name} and {other.name}"
+    if _fingerprinted(first, other):
+        return [
+            f"{pair} have keys of their own; that the records are the same is concluded from the original's scores."
+        ]
+    return [f"{pair} have keys of their own and no original in common: that the records are the same was not checked."]
+
+
+def _columns(runs: Sequence[Run], readings: Sequence[Reading]) -> list[Column]:
+    found = []
+    for role in (ORIGINAL, RETRAINED):
+        having = [place for place, reading in enumerate(readings) if role in reading.roles]
+        if len(having) == len(runs) and _is_shared(role, readings):
+            found.append(Column(role, 0, role))
+        else:
+            found += [Column(f"{role} of {runs[place].name}", place, role) for place in having]
+    candidates = [(place, reading.candidate) for place, reading in enumerate(readings) if reading.candidate]
+    return found + [Column(runs[place].name, place, role) for place, role in candidates]
+
+
+def _is_shared(role: str, readings: Sequence[Reading]) -> bool:
+    first, *others = readings
+    return all(
+        _agree(first.value(label, role).value, reading.value(label, role).value)
+        for reading in others
+        for label in first.labels
+    )
+
+
+def _row(label: str, columns: Sequence[Column], readings: Sequence[Reading]) -> Row:
+    values = [readings[column.run].value(label, column.role) for column in columns]
+    own = [reading.value(label, reading.candidate).value for reading in readings]
+    return Row(label, values, [value - own[0] for value in own[1:]])
+
+
+def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Settings that are not the same in all runs, as text."""
+    flat = [_flat({name: to_plain(run.record)[name] for name in _SETTINGS}) for run in runs]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    found = [(name, [settings.get(name, "") for settings in flat]) for name in names]
+    return [(name, values) for name, values in found if len(set(values)) > 1]
+
+
+def _flat(value: Any, name: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping):
+        parts = [_flat(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()]
+        return {key: text for part in parts for key, text in part.items()}
+    return {name: str(value)}
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Returns the page as HTML text."""
+    runs = comparison.runs
+    readings = [Reading(run.record) for run in runs]
+    merged = _merged(comparison)
+    planes, places = plane(merged)
+    summaries = [tiles(reading) for reading in readings]
+    return render_page(
+        "compare.html.jinja",
+        merged.roles,
+        runs=[(run.name, run.record.verdict["word"]) for run in runs],
+        reasons=[
+            [plainly(reason, reading.labels) for reason in reading.record.verdict["reasons"]] for reading in readings
+        ],
+        meanings=MEANINGS,
+        tones=TONES,
+        summaries=[(of_all[0].title, of_all) for of_all in zip(*summaries, strict=True)],
+        plane=[_reread(figure, _region(merged)) for figure in planes],
+        places=places,
+        dots=[_reread(figure, _aim(merged)) for figure in dots(merged)],
+        comparison=comparison,
+    )
+
+
+def _region(merged: Reading) -> str:
+    if merged.has_reference:
+        return "In the shaded region forgetting is within the margin of the retrained model, and utility is kept."
+    return "The band shows where utility is kept; no retrained model is common to all runs."
+
+
+def _aim(merged: Reading) -> str:
+    if merged.has_reference:
+        return "Closer to the retrained model is better in every row."
+    return "Closer to a model that never saw the records is better; none is common to all runs."
+
+
+def _reread(figure: Figure, reading: str) -> Figure:
+    return figure._replace(reading=reading)
+
+
+def _merged(comparison: Comparison) -> Reading:
+    """One record with a column for each run, and for the original and the retrained model where the runs agree."""
+    first = comparison.runs[0].record
+    names = {run.name for run in comparison.runs} | {ORIGINAL, RETRAINED}
+    kept = {column.title: column for column in comparison.columns if column.title in names}
+    scores = [
+        {**score, "role": title}
+        for title, column in kept.items()
+        for score in comparison.runs[column.run].record.scores
+        if score["role"] == column.role
+    ]
+    return Reading(replace(first, columns=list(kept), scores=scores, gaps=[], distributions=[]))

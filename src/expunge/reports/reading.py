@@ -1,0 +1,137 @@
+"""A record as a report reads it: scores by label and model, the model in question, and what utility it kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from expunge.evaluation.verdict import UNSEEN
+from expunge.reports.record import RunRecord
+from expunge.reports.words import Label
+
+ORIGINAL, RETRAINED = "original", "retrained"
+# What is read for how much of an answer a model holds, best first; a policy shows continuations only.
+KNOWLEDGE = ("extraction_strength", "exact_memorisation", "rouge", "probability")
+UTILITY = ("exact_memorisation", "rouge", "probability")
+MEMBERSHIP = "mia_"  # how the names of membership attacks begin
+
+
+class Value(NamedTuple):
+    """A number with its interval; NaN where it was not measured, None where there is no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a number."""
+        return math.isfinite(self.value)
+
+
+class Utility(NamedTuple):
+    """What a model kept of the split on which it kept least, relative to the original."""
+
+    kept: Value
+    label: str
+
+
+class Reading:
+    """Looks up the numbers of a record.
+
+    Args:
+        record: the record.
+
+    Attributes:
+        roles: models, in the order of the columns.
+        labels: recorded names of the metrics, each once.
+        candidate: the model in question; a policy comes before the weights it stands before. None without one.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self.roles = record.columns
+        self._scores = {(score["label"], score["role"]): score for score in record.scores}
+        self.labels: list[str] = list(dict.fromkeys(score["label"] for score in record.scores))
+        others = [role for role in self.roles if role != ORIGINAL and not role.startswith(RETRAINED)]
+        self.candidate: str | None = next((role for role in ("policy", "unlearned", *others) if role in others), None)
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether there is a model that never saw the records."""
+        return RETRAINED in self.roles
+
+    def score(self, label: str, role: str | None) -> Mapping[str, Any] | None:
+        """One score as the record has it; None where it was not computed."""
+        return self._scores.get((label, role or ""))
+
+    def value(self, label: str, role: str | None) -> Value:
+        """One score with its interval."""
+        return value_of(self.score(label, role))
+
+    def find(self, names: Collection[str], split: str, form: str = "trained", role: str | None = None) -> str | None:
+        """First metric, in the order of ``names``, that was measured on a model (the candidate if None)."""
+        wanted = role or self.candidate
+        for name in names:
+            for label in self.labels:
+                found = Label.parse(label)
+                if (found.name, found.split, found.form) == (name, split, form) and self.value(label, wanted).known:
+                    return label
+        return None
+
+    def utility(self, role: str | None) -> Utility | None:
+        """What a model kept, relative to the original, on the split where it kept least."""
+        found = [utility for split in self.kept_splits() if (utility := self.utility_on(split, role)) is not None]
+        return min(found, key=lambda utility: utility.kept.value, default=None)
+
+    def utility_on(self, split: str, role: str | None) -> Utility | None:
+        """What a model kept of one split, relative to the original; the interval is the model's own."""
+        label = self.find(UTILITY, split, role=role)
+        if label is None:
+            return None
+        original, own = self.value(label, ORIGINAL).value, self.value(label, role)
+        if not original > 0:
+            return None
+        low, high = (None if bound is None else bound / original for bound in (own.low, own.high))
+        return Utility(Value(own.value / original, low, high), label)
+
+    def kept_splits(self) -> list[str]:
+        """Splits of which nothing should have been lost."""
+        splits = dict.fromkeys(Label.parse(label).split for label in self.labels)
+        return [split for split in splits if split and split not in UNSEEN]
+
+    def gaps(self, role: str | None) -> list[Mapping[str, Any]]:
+        """Differences of a model from the retrained one."""
+        return [gap for gap in self.record.gaps if gap["role"] == role]
+
+    def samples(self, label: str, role: str | None) -> list[Mapping[str, Any]]:
+        """Numbers per record of one metric and model, one list for each sample."""
+        return [item for item in self.record.distributions if (item["label"], item["role"]) == (label, role)]
+
+    def forget_labels(self) -> list[str]:
+        """Metrics between 0 and 1 of what a model holds of the forget set, p-values left out."""
+        return [
+            label
+            for label in self.labels
+            if (Label.parse(label).split == "forget" and label.partition("(")[0] != "forget_quality")
+            and any(_bounded(self.score(label, role)) for role in self.roles)
+        ]
+
+
+def value_of(score: Mapping[str, Any] | None) -> Value:
+    """Returns the number of a score or gap, NaN without one."""
+    if score is None or score["value"] is None:
+        return Value(math.nan)
+    bounds = (score["low"], score["high"])
+    low, high = (None if bound is None or not math.isfinite(bound) else float(bound) for bound in bounds)
+    return Value(float(score["value"]), low, high)
+
+
+def is_membership(label: str) -> bool:
+    """Whether a metric is a membership attack."""
+    return label.startswith(MEMBERSHIP)
+
+
+def _bounded(score: Mapping[str, Any] | None) -> bool:
+    return score is not None and "0 to 1" in score["unit"]

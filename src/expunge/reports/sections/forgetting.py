@@ -1,0 +1,195 @@
+"""How much each model holds of the forget set: against utility, metric by metric, and form by form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from expunge.data.record import FORMS
+from expunge.reports.charts import Dot, Region, Row, Spot, dot_chart, dots_of, plane_chart, unit_axis
+from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Utility, Value, is_membership
+from expunge.reports.sections.figure import Figure, figures
+from expunge.reports.sections.summary import complement
+from expunge.reports.svg import Axis, number, place_of
+from expunge.reports.words import Label, listed, title, words
+
+ROWS = 12  # of one panel; a longer chart would not fit a printed page
+_NOT_ASKED = ("perturbed_answer", "decoy")  # forms that other metrics compare with, not ways to ask
+
+
+class Place(NamedTuple):
+    """A model in the plane of forgetting and utility."""
+
+    role: str
+    forgetting: Value
+    utility: Value
+
+
+class FormRow(NamedTuple):
+    """One form of the forget set: the metric it is read by, a number for each model, whether it is the worst."""
+
+    form: str
+    metric: str
+    values: list[Value]
+    is_worst: bool
+
+
+class Forms(NamedTuple):
+    """The table of forms, a sentence that reads it, and the forms not tested by reason (empty where none is known)."""
+
+    rows: list[FormRow]
+    reading: str
+    untested: list[tuple[str, str]]
+
+
+def plane(reading: Reading) -> tuple[list[Figure], list[Place]]:
+    """Returns the chart of forgetting against utility, and the coordinates of each model."""
+    label = reading.find(KNOWLEDGE, "forget")
+    found = [] if label is None else _places(reading, label)
+    if not found or label is None:
+        return [], []
+    limits = reading.record.thresholds
+    lowest = min(bound for place in found for bound in (place.utility.value, place.utility.low or 1.0))
+    highest = max(bound for place in found for bound in (place.utility.value, place.utility.high or 1.0))
+    y = Axis.linear(max(0.0, min(0.8, int(lowest * 10) / 10)), max(1.05, min(1.5, highest)), "utility, original = 1")
+    region = _region(reading, label, limits["margin"], limits["utility"], y.high)
+    spots = [Spot(Dot(place_of(role, reading.roles), role, x), value) for role, x, value in found]
+    name = "Forgetting against utility"
+    chart = plane_chart(
+        spots,
+        unit_axis(f"forgetting, 1 - {title(label)}"),
+        y,
+        title=name,
+        region=region,
+        note="removed" if region and region.x != (0.0, 1.0) else "utility kept",
+    )
+    return figures((name, chart, _plane_sentence(reading, found, region))), found
+
+
+def _places(reading: Reading, label: str) -> list[Place]:
+    utilities: list[tuple[str, Utility | None]] = [(role, reading.utility(role)) for role in reading.roles]
+    return [
+        Place(role, complement(reading.value(label, role)), utility.kept)
+        for role, utility in utilities
+        if utility is not None and reading.value(label, role).known
+    ]
+
+
+def _region(reading: Reading, label: str, margin: float, least: float, top: float) -> Region | None:
+    """Within the margin of the retrained model's forgetting, and at least the utility asked of a removal."""
+    reference = reading.value(label, RETRAINED)
+    if not reference.known:
+        return Region((0.0, 1.0), (least, top))
+    centre = 1 - reference.value
+    return Region((max(0.0, centre - margin), min(1.0, centre + margin)), (least, top))
+
+
+def _plane_sentence(reading: Reading, found: Sequence[Place], region: Region | None) -> str:
+    own = next((place for place in found if place.role == reading.candidate), None)
+    if own is None or region is None:
+        return "The model in question could not be placed."
+    if not reading.has_reference:
+        return "Without a retrained model no region counts as removed; the band shows where utility is kept."
+    inside = region.x[0] <= own.forgetting.value <= region.x[1] and own.utility.value >= region.y[0]
+    where = "inside" if inside else "outside"
+    return (
+        f"The {own.role} model lies {where} the shaded region, where forgetting is within the margin of the retrained "
+        "model and utility is kept; the verdict asks this of every metric, not of this one alone."
+    )
+
+
+def dots(reading: Reading) -> list[Figure]:
+    """Returns a dot chart for every twelve metrics, membership attacks apart."""
+    labels = reading.forget_labels()
+    groups = {
+        "What the models hold": [label for label in labels if not is_membership(label)],
+        "Membership attacks": [label for label in labels if is_membership(label)],
+    }
+    found = []
+    for name, group in groups.items():
+        pieces = [group[start : start + ROWS] for start in range(0, len(group), ROWS)]
+        for part, piece in enumerate(pieces, start=1):
+            heading = name if len(pieces) == 1 else f"{name}, {part} of {len(pieces)}"
+            found.append((heading, _dot_panel(reading, piece, heading), _dots_sentence(reading, piece)))
+    return figures(*found)
+
+
+def _dot_panel(reading: Reading, labels: Sequence[str], heading: str) -> str:
+    rows = [
+        Row(title(label), dots_of(reading.roles, [reading.value(label, role) for role in reading.roles]))
+        for label in labels
+    ]
+    return dot_chart(rows, unit_axis("value"), title=f"{heading}, each model, 0 to 1")
+
+
+def _dots_sentence(reading: Reading, labels: Sequence[str]) -> str:
+    own = {label: reading.value(label, reading.candidate).value for label in labels}
+    other = RETRAINED if reading.has_reference else ORIGINAL
+    there = {label: reading.value(label, other).value for label in labels}
+    gaps = {label: abs(own[label] - there[label]) for label in labels if own[label] == own[label]}
+    gaps = {label: gap for label, gap in gaps.items() if gap == gap}
+    if reading.candidate is None:
+        return "No model but the original and retrained ones was read."
+    if not gaps:
+        return f"Nothing here was read on both the {reading.candidate} and the {other} model."
+    label = max(gaps, key=gaps.__getitem__)
+    return (
+        f"The {reading.candidate} model is furthest from the {other} one in {title(label)}: {number(own[label])}, and "
+        f"{number(there[label])} there."
+    )
+
+
+def forms(reading: Reading) -> Forms:
+    """Returns the table of forms of the forget set that were tested."""
+    found = {form: label for form in FORMS if (label := _best(reading, form)) is not None}
+    distances = {form: _distance(reading, label) for form, label in found.items()}
+    known = {form: distance for form, distance in distances.items() if distance == distance}
+    worst = max(known, key=known.__getitem__) if len(known) > 1 else None
+    rows = [
+        FormRow(
+            words(form),
+            title(Label.parse(label).name),
+            [reading.value(label, role) for role in reading.roles],
+            form == worst,
+        )
+        for form, label in found.items()
+    ]
+    distance = math.nan if worst is None else known[worst]
+    return Forms(rows, _forms_sentence(reading, worst, distance), _untested(reading, found))
+
+
+def _untested(reading: Reading, found: Collection[str]) -> list[tuple[str, str]]:
+    """What the record says was not tested; a record that says nothing is read by what it has no number for."""
+    stated = reading.record.forms.get("untested")
+    if stated is None:
+        missing = [words(form) for form in FORMS if form not in found and form not in _NOT_ASKED]
+        return [(listed(missing), "")] if missing else []
+    by_reason: dict[str, list[str]] = {}
+    for item in stated:
+        by_reason.setdefault(item.get("reason") or "", []).append(words(item["form"]))
+    return [(listed(names), reason) for reason, names in by_reason.items()]
+
+
+def _best(reading: Reading, form: str) -> str | None:
+    """The first metric of a form by preference, then any that reads it."""
+    label = reading.find(KNOWLEDGE, "forget", form)
+    if label is not None:
+        return label
+    others = [Label.parse(label).name for label in reading.forget_labels() if not is_membership(label)]
+    return reading.find([name for name in others if name != "truth_ratio"], "forget", form)
+
+
+def _distance(reading: Reading, label: str) -> float:
+    """From the retrained model; without one, how much is still held."""
+    own = reading.value(label, reading.candidate).value
+    return abs(own - reading.value(label, RETRAINED).value) if reading.has_reference else own
+
+
+def _forms_sentence(reading: Reading, worst: str | None, distance: float) -> str:
+    if worst is None:
+        return "Further forms are read where the records have them; who forgot one way to ask only did not forget."
+    if reading.has_reference:
+        where = f"where the {reading.candidate} model is furthest from the retrained one, by {number(distance)}"
+        return f"Worst form: {words(worst)}, {where}."
+    return f"Worst form: {words(worst)}, of which the {reading.candidate} model holds most."

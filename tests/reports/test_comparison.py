@@ -1,0 +1,190 @@
+"""Several runs side by side: what is refused, what is said, and whose numbers stand where."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from expunge.cli.app import app
+from expunge.cli.compare import lines
+from expunge.errors import InputError
+from expunge.reports.comparison import Run, compare_records, render_comparison
+from expunge.reports.record import from_plain, write_record
+from expunge.storage.digests import DataKey
+from expunge.storage.run import RunFolder
+from expunge.workflows.compare import compare
+from tests.reports.records import ACCURACY, EVIL, LOSS, STRENGTH, Page, full, without
+
+KEY = "same"
+
+
+def changed(plain: dict, label: str, role: str, value: float) -> dict:
+    scores = [
+        {**item, "value": value} if (item["label"], item["role"]) == (label, role) else item for item in plain["scores"]
+    ]
+    return {**plain, "scores": scores}
+
+
+def run(name: str, plain: dict | None = None, key: str | None = KEY, max_length: int | None = 512) -> Run:
+    return Run(name, from_plain(plain or full()), max_length, key)
+
+
+def better() -> dict:
+    plain = changed(full(), STRENGTH, "unlearned", 0.1)
+    return {**plain, "training": {"learning_rate": 2e-05}, "verdict": {"word": "removed", "reasons": ["It is."]}}
+
+
+def folder(path, plain: dict, max_length: int = 512) -> None:
+    made = RunFolder.create(path, {"verb": "unlearn", "max_length": max_length})
+    DataKey.load_or_create(path)
+    write_record(made.record, from_plain(plain))
+
+
+def test_models_that_both_runs_share_stand_once_and_differences_are_from_the_first():
+    found = compare_records([run("a"), run("b", better())])
+    assert [column.title for column in found.columns] == ["original", "retrained", "a", "b"]
+    row = next(row for row in found.rows if row.label == STRENGTH)
+    assert [value.value for value in row.values] == [0.98765, 0.11, 0.1234, 0.1]
+    assert row.differences == pytest.approx([0.1 - 0.1234])
+    assert math.isnan(next(row for row in found.rows if row.label == LOSS).differences[0])
+    assert found.settings == [("training.learning_rate", ["1e-05", "2e-05"])]
+    assert found.notes == []
+
+
+def test_models_that_differ_stand_once_for_each_run():
+    found = compare_records([run("a"), run("b", changed(full(), STRENGTH, "retrained", 0.3))])
+    assert [column.title for column in found.columns] == ["original", "retrained of a", "retrained of b", "a", "b"]
+    alone = compare_records([run("a"), run("b", without(full(), "retrained"))])
+    assert [column.title for column in alone.columns] == ["original", "retrained of a", "a", "b"]
+
+
+def test_three_runs_have_two_differences():
+    found = compare_records([run("a"), run("b", better()), run("c")])
+    row = next(row for row in found.rows if row.label == STRENGTH)
+    assert row.differences == pytest.approx([-0.0234, 0.0])
+
+
+@pytest.mark.parametrize("part", ["records", "subjects", "hmac"])
+def test_runs_on_other_records_are_refused(part):
+    other = full()
+    other["data"]["forget"] = {**other["data"]["forget"], part: 47 if part != "hmac" else "ce"}
+    with pytest.raises(
+        InputError, match=r"a and b were read on other records \(forget\).*Audit both on the same files"
+    ):
+        compare_records([run("a"), run("b", other)])
+
+
+def test_under_keys_of_their_own_the_originals_scores_tell():
+    other = full()
+    other["data"]["forget"]["hmac"] = "ce"
+    found = compare_records([run("a"), run("b", other, key="other")])
+    assert found.notes == ["a and b have keys of their own; that the records are the same is concluded from the "
+                           "original's scores."]  # fmt: skip
+    with pytest.raises(InputError, match=r"other records \(retain\)"):
+        compare_records([run("a"), run("b", changed(other, ACCURACY, "original", 0.7), key="other")])
+
+
+def test_without_a_key_or_an_original_in_common_nothing_is_said_to_be_checked():
+    other = changed(full(), ACCURACY, "original", 0.7)
+    other["model"] = {**other["model"], "digest": "elsewhere"}
+    assert "was not checked" in compare_records([run("a"), run("b", other, key=None)]).notes[0]
+
+
+def test_other_lengths_are_refused():
+    with pytest.raises(InputError, match="a cuts records at 512 tokens and b at 256"):
+        compare_records([run("a"), run("b", max_length=256)])
+
+
+def test_one_run_and_runs_without_a_forget_set_are_refused():
+    with pytest.raises(InputError, match="two or more"):
+        compare_records([run("a")])
+    with pytest.raises(InputError, match="no forget set"):
+        compare_records([run("a"), run("b", {**full(), "data": {}})])
+
+
+def test_the_page_is_safe_and_has_the_records_numbers():
+    html = render_comparison(compare_records([run(EVIL), run("second_run", better())]))
+    page = Page(html)
+    assert "<script" not in html
+    assert not {"script", "img", "link", "a"} & {tag for tag, _ in page.tags}
+    assert "default-src 'none'" in html
+    assert not re.search(r"\b(nan|None|inf)\b", page.text)
+    table = page.tables[-1]
+    row = next(row for row in table if STRENGTH in row[0])
+    assert row[1:] == ["0.988 0.9 to 1", "0.11 0.05 to 0.2", "0.123 0.08 to 0.19", "0.1 0.08 to 0.19", "-0.0234"]
+    assert next(row for row in table if ACCURACY in row[0])[-1] == "0"
+    assert "second_run" in page.text  # the name of a folder is not put in words
+    assert "training: learning rate" in page.text
+    assert [text for text in page.texts if text in ("Partly removed", "Removed")] == ["Partly removed", "Removed"]
+
+
+@pytest.mark.parametrize("role", ["retrained", "unlearned"])
+def test_the_page_of_runs_that_lack_a_model_renders(role):
+    plain = without(full(), role)
+    text = Page(render_comparison(compare_records([run("a", plain), run("b", plain)]))).text
+    assert ("Closer to the retrained model is better" in text) == (role == "unlearned")
+    assert not re.search(r"\b(nan|None)\b", text)
+
+
+def test_the_terminals_table_has_the_same_numbers():
+    found = lines(compare_records([run("a"), run("b", better())]))
+    assert found[:2] == ["a: partly removed", "b: removed"]
+    row = next(line for line in found if line.startswith(STRENGTH))
+    assert row.split()[-5:] == ["0.988", "0.11", "0.123", "0.1", "-0.0234"]
+    assert next(line for line in found if line.startswith(LOSS)).split()[-3:] == ["-", "-", "-"]
+    assert "  training.learning_rate: 1e-05 | 2e-05" in found
+
+
+def test_folders_are_compared_and_a_page_is_written(tmp_path):
+    plain, other = full(), better()
+    folder(tmp_path / "one", plain)
+    folder(tmp_path / "two", other)
+    out = tmp_path / "compare.html"
+    found = compare([tmp_path / "one", tmp_path / "two"], out)
+    assert [run.name for run in found.runs] == ["one", "two"]
+    assert "concluded from the original" in found.notes[0]  # each folder has a key of its own
+    assert "Expunge comparison of 2 runs" in out.read_text()
+    json.dumps(found.to_plain())
+
+
+def test_folders_of_one_name_are_numbered(tmp_path):
+    for place in ("x", "y"):
+        (tmp_path / place).mkdir()
+        folder(tmp_path / place / "run", full())
+    found = compare([tmp_path / "x" / "run", tmp_path / "y" / "run"])
+    assert [run.name for run in found.runs] == ["1 run", "2 run"]
+
+
+def test_folders_that_cannot_be_compared_say_so(tmp_path):
+    folder(tmp_path / "one", full())
+    RunFolder.create(tmp_path / "unfinished", {"verb": "unlearn"})
+    with pytest.raises(InputError, match=r"no record\.json yet; finish it with: expunge audit"):
+        compare([tmp_path / "one", tmp_path / "unfinished"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="run folder"):
+        compare([tmp_path / "one", tmp_path / "empty"])
+    folder(tmp_path / "short", full(), max_length=8)
+    with pytest.raises(InputError, match="8"):
+        compare([tmp_path / "one", tmp_path / "short"], tmp_path / "never.html")
+    assert not (tmp_path / "never.html").exists()
+    with pytest.raises(InputError, match=r"is a folder; give the name of a file"):
+        compare([tmp_path / "one", tmp_path / "one"], tmp_path)
+
+
+def test_the_verb_prints_a_table_or_a_document(tmp_path):
+    folder(tmp_path / "one", full())
+    folder(tmp_path / "two", better())
+    names = [str(tmp_path / "one"), str(tmp_path / "two")]
+    shown = CliRunner().invoke(app, ["compare", *names, "--out", str(tmp_path / "page.html")])
+    assert shown.exit_code == 0, shown.output
+    assert "two: removed" in shown.output
+    assert (tmp_path / "page.html").is_file()
+    document = CliRunner().invoke(app, ["compare", *names, "--json"])
+    found = json.loads(document.stdout)
+    row = next(row for row in found["scores"] if row["label"] == STRENGTH)
+    assert row["values"] == [0.98765, 0.11, 0.1234, 0.1]
+    assert [one["verdict"]["word"] for one in found["runs"]] == ["partly removed", "removed"]
