@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from expunge.data.batch import collate
+from expunge.data.record import Record
 from expunge.data.tokenize import encode, pad_id, prompt_ids
 from expunge.errors import DivergedError, InputError
 from expunge.evaluation import replies
-from expunge.evaluation.answering import answer_needs
+from expunge.evaluation.answering import answer_needs, text_answer
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.suites import quick
 from expunge.metrics.base import Need
@@ -95,6 +96,17 @@ def test_answer_of_a_record_without_the_form_is_empty():
     records = [make_record("forget", 0), make_record("forget", 1, paraphrase=False), make_record("forget", 2)]
     answer = read(llama(), records, needs_of("paraphrased_answer"))
     assert [len(forms) for forms in answer[needs_of("paraphrased_answer")[0]]] == [1, 0, 1]
+
+
+def test_the_place_of_a_label_is_the_same_for_all_records_of_a_split():
+    def labelled(right: str, *wrong: str) -> Record:
+        texts = tuple(Secret(text, "a label") for text in wrong)
+        return replace(make_record("labels", 0), answer=Secret(right, "a label"), perturbed_answers=texts)
+
+    records = [labelled("b", "c", "a"), labelled("c", "a", "b"), labelled("a")]
+    needs = [Need(kind="label_place", split="labels", form=form) for form in ("trained", "perturbed_answer")]
+    places = [text_answer(records, need) for need in needs]
+    assert places == [[[1], [2], [0]], [[2, 0], [0, 1], []]]
 
 
 def test_suite_quick_takes_one_forward_for_each_model_split_form_and_batch(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from expunge.errors import (
     ResourceError,
     UnknownNameError,
 )
-from expunge.executors.local import Outcome
+from expunge.executors.local import Job, Outcome
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import bench as module
@@ -77,6 +77,21 @@ def test_nonsense_is_refused_before_anything_runs(world, tmp_path, changes, erro
     with pytest.raises(error, match=says):
         bench(request(world, tmp_path / "bench", **changes))
     assert not (tmp_path / "bench").exists()
+
+
+def test_the_benchmark_gives_a_pair_of_models_for_each_seed(monkeypatch, tmp_path):
+    """Construction only: what would be trained, and that the records fit the method."""
+    asked = BenchRequest(out=tmp_path / "bench", methods=("npo",), seeds=(0, 3))
+    assert module._check("npo", asked) == {}
+    jobs: list[Job] = []
+    monkeypatch.setattr(module, "_run_all", lambda run, name, found, workers: jobs.extend(found))
+    module._train(asked, RunFolder.create(asked.out, {}))
+    wanted = [job.argument for job in jobs]
+    assert [(one.benchmark.preset, one.benchmark.seed, one.without_forget) for one in wanted] == [
+        ("bench", seed, gone) for seed in (0, 3) for gone in (False, True)
+    ]
+    assert len({one.folder for one in wanted}) == 4
+    assert {one.left_out for one in wanted} == {("forget",)}
 
 
 def test_seeds_are_a_number_or_a_list():

@@ -73,9 +73,9 @@ PRESETS = {
         recipe=Recipe(epochs=25, learning_rate=3e-3, batch_size=16),
     ),
     "demo": Preset(
-        retain=36,
-        forget=12,
-        holdout=12,
+        retain=30,
+        forget=10,
+        holdout=10,
         validation=4,
         attributes=("city", "employer", "spouse", "phone", "email"),
         world=40,
@@ -83,7 +83,7 @@ PRESETS = {
         plain_text=12,
         behaviour=6,
         classification=8,
-        recipe=Recipe(epochs=14, learning_rate=3e-3, batch_size=16),
+        recipe=Recipe(epochs=15, learning_rate=3e-3, batch_size=16),
     ),
     "bench": Preset(
         retain=48,
