@@ -17,13 +17,14 @@ from expunge.reports.bench import (
     Summary,
     Triple,
     paragraph,
-    parse_label,
     row_of,
     shown,
     table,
     to_csv,
     to_markdown,
 )
+from expunge.reports.bench_page import Trade, front, to_page, trades
+from expunge.reports.reading import Value
 from expunge.reports.record import RunRecord
 
 
@@ -141,6 +142,36 @@ def test_files_hold_every_number():
     assert len(widths) == 1
 
 
-def test_labels_are_taken_apart():
-    assert parse_label("mia_min_k(split=forget, k=0.2)") == ("mia_min_k", {"split": "forget", "k": "0.2"})
-    assert parse_label("plain") == ("plain", {})
+def test_the_front_is_what_no_other_beats():
+    def trade(name: str, distance: float, utility: float) -> Trade:
+        return Trade(name, Value(distance), Value(utility))
+
+    found = [trade("far", 0.5, 1.0), trade("beaten", 0.5, 0.9), trade("near", 0.1, 0.7), trade("twin", 0.1, 0.7)]
+    assert [one.method for one in front(found)] == ["near", "twin", "far"]
+    assert front([]) == []
+
+
+def test_trades_are_mean_distances_and_utilities_with_their_ranges():
+    first, second = trades(rows())
+    assert first.distance == pytest.approx((0.06, 0.02, 0.1))
+    assert first.utility == pytest.approx((0.98, 0.97, 0.99))
+    assert second.distance.value == pytest.approx(0.0)
+    assert second.distance.low is None  # one seed has no range
+    unknown = BenchRow(method="c", seed=0, verdict="not verifiable", seconds=1.0, utility=1.0)
+    assert [one.method for one in trades([*rows(), unknown])] == ["a", "b"]
+
+
+def test_the_page_shows_the_plot_the_table_and_the_paragraphs():
+    policy = BenchRow(method="<guard>", seed=0, verdict="not verifiable", seconds=1.0, utility=1.0)
+    page = to_page([*rows(), policy], title="t<i>")
+    assert "Content-Security-Policy" in page
+    assert "<script" not in page
+    assert "<guard>" not in page
+    assert "<i>" not in page
+    assert "Without a place in the plot: &lt;guard&gt;" in page
+    assert "The line joins the methods that no other beats: b, a." in page
+    assert page.count('class="mark') == 2 * 2  # in the legend and in the plot
+    for cell in ("0.16", "0.12 to 0.2", "0.98", "0.97 to 0.99"):
+        assert cell in page
+    assert "costs utility: it keeps 0.400" in page
+    assert "The line joins" not in to_page([policy], title="t")

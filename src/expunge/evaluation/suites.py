@@ -38,10 +38,12 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
     """Minutes on a laptop: memorisation, membership inference, utility and speech; one forward and one generation pass.
 
     Args:
-        splits: names of the splits at hand; the utility side reads ``retain`` and, where it is there, ``world_facts``.
+        splits: names of the splits at hand; the utility side reads ``retain`` and, where they are there,
+            ``world_facts`` and ``neighbours_...``, parts of ``retain`` by their distance from what is forgotten.
             ``classification`` and ``canaries_forget`` are read where they are there.
     """
     kept = [split for split in ("retain", "world_facts") if split in splits]
+    near = sorted(split for split in splits if split.startswith("neighbours_"))
     return (
         ExtractionStrength(),
         *(ExtractionStrength(form=form) for form in ASKED),
@@ -57,8 +59,8 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
         MiaZlib(),
         MiaMinK(),
         MiaMinKPlusPlus(),
-        *(ExactMemorisation(split=split) for split in kept),
-        *(Probability(split=split) for split in kept),
+        *(ExactMemorisation(split=split) for split in (*kept, *near)),
+        *(Probability(split=split) for split in (*kept, *near)),
         *(Rouge(split=split, max_new_tokens=NEW_TOKENS) for split in kept),
         *(Perplexity(split=split) for split in kept),
         *_spoken(kept),

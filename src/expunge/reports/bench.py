@@ -5,17 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from expunge.config import to_plain
 from expunge.reports.record import RunRecord
-from expunge.storage import atomic
-from expunge.storage.plain import to_json
+from expunge.reports.words import Label
 
 MARGIN = "margin"  # name of the equivalence margin among a record's thresholds
 STRENGTH, OTHER_FORM, ACCURACY, PROBABILITY, MEMBERSHIP, SAID = (
@@ -64,12 +60,6 @@ class BenchRow:
     trouble: str | None = None
 
 
-def parse_label(label: str) -> tuple[str, dict[str, str]]:
-    """Splits a recorded name such as ``mia_min_k(split=forget, k=0.2)`` into name and settings."""
-    name, _, rest = label.partition("(")
-    return name, dict(re.findall(r"(\w+)=([^,)]+)", rest))
-
-
 def row_of(record: RunRecord, *, method: str, seed: int) -> BenchRow:
     """Reads the few numbers of one record that the table shows."""
     judged = "policy" if "policy" in record.columns else "unlearned"
@@ -101,8 +91,8 @@ def row_of(record: RunRecord, *, method: str, seed: int) -> BenchRow:
 
 
 def _key(label: str) -> tuple[str, str, str]:
-    name, settings = parse_label(label)
-    return name, settings.get("split", ""), settings.get("form", "")
+    found = Label.parse(label)
+    return found.name, found.split, found.settings.get("form", "")
 
 
 def _utility(scores: Mapping[tuple[str, str, str, str], float], judged: str) -> float:
@@ -263,11 +253,3 @@ def to_csv(rows: Sequence[BenchRow]) -> str:
         for measure, values in row.measures.items():
             writer.writerow([row.method, row.seed, row.verdict, row.seconds, row.utility, measure, *values])
     return out.getvalue()
-
-
-def write_bench(folder: Path, rows: Sequence[BenchRow], *, title: str) -> None:
-    """Writes ``results.jsonl``, ``results.csv`` and ``results.md``."""
-    lines = "".join(f"{to_json(to_plain(row))}\n" for row in rows)
-    atomic.write_text(folder / "results.jsonl", lines)
-    atomic.write_text(folder / "results.csv", to_csv(rows))
-    atomic.write_text(folder / "results.md", to_markdown(rows, title=title))

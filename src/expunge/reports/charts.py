@@ -159,9 +159,16 @@ def _finite(points: Sequence[Point]) -> list[Point]:
 
 
 def plane_chart(
-    spots: Sequence[Spot], x_axis: Axis, y_axis: Axis, *, title: str, region: Region | None = None, note: str = ""
+    spots: Sequence[Spot],
+    x_axis: Axis,
+    y_axis: Axis,
+    *,
+    title: str,
+    region: Region | None = None,
+    note: str = "",
+    curves: Sequence[Curve] = (),
 ) -> str:
-    """Models as labelled points with their intervals, and a shaded region with a note in it."""
+    """Models as labelled points with their intervals, a shaded region with a note, and lines behind the points."""
     shown = [spot for spot in spots if spot.dot.value.known and spot.y.known]
     if not shown:
         return ""
@@ -176,6 +183,7 @@ def plane_chart(
         inside = region.x == (x.low, x.high)  # across the whole chart there is no side
         place = (x.start + 6, "start") if inside else (edge, "end" if at_left else "start")
         parts.append(text(place[0], min(sides[0][1], sides[1][1]) + 13, note, anchor=place[1], style="note"))
+    parts += [polyline([(x.clipped(a), y.clipped(b)) for a, b in curve.points], curve.style) for curve in curves]
     centres = [(x.clipped(spot.dot.value.value), y.clipped(spot.y.value)) for spot in shown]
     for spot, (across, down) in zip(shown, centres, strict=True):
         parts.append(_interval(spot.dot, x, down))

@@ -29,7 +29,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "words": words,
         "moment": moment,
-        "setting_name": lambda name: words(name).replace(".", ": "),
+        "setting_name": _setting_name,
     }
     return environment
 

@@ -16,7 +16,8 @@ from expunge.executors.local import Job, run_jobs
 from expunge.methods.base import ExactMethod
 from expunge.methods.preset import resolve
 from expunge.registry import benchmarks, suites
-from expunge.reports.bench import BenchRow, row_of, write_bench
+from expunge.reports.bench import BenchRow, row_of
+from expunge.reports.bench_page import write_bench
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask

@@ -25,6 +25,8 @@ from expunge.workflows.finished import Finished
 from expunge.workflows.unlearn import Request, unlearn
 
 ROLES = ("original", "retrained")
+# Splits of the benchmark that the audit reads beside forget, retain and holdout.
+MEASURED = ("world_facts", "neighbours_1", "neighbours_2", "neighbours_far", "classification")
 # Tuned on seed 1 of the smoke preset; see docs/log.md.
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 16, "warmup": 0.0, "retain_weight": 1.0}
 EPOCHS = {"smoke": 10.0}  # 20 steps
@@ -55,7 +57,7 @@ def demo(
             retain=data / "retain.jsonl",
             holdout=data / "holdout.jsonl",
             retrained=(str(out / "retrained"),),
-            evaluation={"world_facts": data / "world_facts.jsonl"},
+            evaluation={split: data / f"{split}.jsonl" for split in MEASURED if benchmark.splits().get(split)},
             method=method,
             settings=unlearning_settings(preset) if method == "npo" else {},
             max_length=MAX_LENGTH,

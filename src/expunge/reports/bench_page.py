@@ -1,0 +1,113 @@
+"""The page of a bench, its Pareto plot, and the files that a bench leaves."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from expunge.config import to_plain
+from expunge.reports.bench import STRENGTH, BenchRow, Summary, paragraph, summaries, table, to_csv, to_markdown
+from expunge.reports.charts import Curve, Dot, Region, Spot, plane_chart, spread_axis
+from expunge.reports.pages import render_page
+from expunge.reports.reading import Value
+from expunge.reports.sections.figure import figures
+from expunge.reports.svg import Axis, Point, place_of
+from expunge.storage import atomic
+from expunge.storage.plain import to_json
+
+KEPT = 0.95  # utility that a removal must keep, as in the verdict
+
+
+class Trade(NamedTuple):
+    """What a method gives for what: means over its runs, with their ranges.
+
+    Attributes:
+        method: registry name.
+        distance: of extraction strength on the forget set from the retrained model, absolute; lower is better.
+        utility: relative to the original; higher is better.
+    """
+
+    method: str
+    distance: Value
+    utility: Value
+
+
+def trades(rows: Sequence[BenchRow]) -> list[Trade]:
+    """Returns the methods for which both sides are known; a policy has no extraction strength of its own."""
+    found = []
+    for one in summaries(rows):
+        distances = [abs(gap) for gap in _gaps(one)]
+        if distances and one.utilities:
+            found.append(Trade(one.method, _range(distances), _range(one.utilities)))
+    return found
+
+
+def front(found: Sequence[Trade]) -> list[Trade]:
+    """Returns the Pareto front by distance: those that no other beats on one side and matches on the other."""
+
+    def beats(other: Trade, one: Trade) -> bool:
+        nearer = other.distance.value - one.distance.value
+        better = other.utility.value - one.utility.value
+        return nearer <= 0 <= better and (nearer < 0 or better > 0)
+
+    kept = [one for one in found if not any(beats(other, one) for other in found)]
+    return sorted(kept, key=lambda one: one.distance.value)
+
+
+def to_page(rows: Sequence[BenchRow], *, title: str) -> str:
+    """The Pareto plot, the table and the paragraphs as one self-contained page."""
+    found = trades(rows)
+    best = front(found)
+    header, *lines = table(rows)
+    methods = [one.method for one in summaries(rows)]
+    return render_page(
+        "bench.html.jinja",
+        [one.method for one in found],
+        title=title,
+        seeds=sorted({row.seed for row in rows}),
+        plot=figures(("Forgetting against utility", _plot(found, best, rows[0].margin if rows else 0.0), "")),
+        front=[one.method for one in best],
+        absent=[method for method in methods if method not in {one.method for one in found}],
+        header=header,
+        lines=lines,
+        paragraphs=[paragraph(one).partition(": ")[::2] for one in summaries(rows)],
+        runs=[(row.method, row.seed, row.verdict) for row in rows],
+    )
+
+
+def _plot(found: Sequence[Trade], best: Sequence[Trade], margin: float) -> str:
+    if not found:
+        return ""
+    names = [one.method for one in found]
+    spots = [Spot(Dot(place_of(one.method, names), one.method, one.distance), one.utility) for one in found]
+    highs = [one.distance.high or one.distance.value for one in found]
+    x = spread_axis([*highs, 2 * margin], "distance from the retrained model: extraction strength")
+    worst = min(one.utility.low or one.utility.value for one in found)
+    y = Axis.linear(max(0.0, min(0.8, int(worst * 10) / 10)), 1.05, "utility, original = 1")
+    region = Region((0.0, margin), (KEPT, y.high))
+    corners: list[Point] = [(one.distance.value, one.utility.value) for one in best]
+    return plane_chart(
+        spots, x, y, title="Forgetting against utility", region=region, note="aim", curves=[Curve(corners, "gapline")]
+    )
+
+
+def _gaps(one: Summary) -> list[float]:
+    gaps = [row.measures[STRENGTH].own - row.measures[STRENGTH].retrained for row in one.rows if row.measures]
+    return [gap for gap in gaps if math.isfinite(gap)]
+
+
+def _range(values: Sequence[float]) -> Value:
+    several = len(values) > 1
+    return Value(statistics.fmean(values), min(values) if several else None, max(values) if several else None)
+
+
+def write_bench(folder: Path, rows: Sequence[BenchRow], *, title: str) -> None:
+    """Writes ``results.jsonl``, ``results.csv``, ``results.md`` and ``results.html``."""
+    lines = "".join(f"{to_json(to_plain(row))}\n" for row in rows)
+    atomic.write_text(folder / "results.jsonl", lines)
+    atomic.write_text(folder / "results.csv", to_csv(rows))
+    atomic.write_text(folder / "results.md", to_markdown(rows, title=title))
+    atomic.write_text(folder / "results.html", to_page(rows, title=title))
