@@ -187,13 +187,13 @@ def test_lines_that_were_left_out_are_told(own, run, tmp_path, short_suite):
 
 def test_a_signal_stops_between_two_models_and_the_next_audit_goes_on(own, run, short_suite):
     def stop(event) -> None:
-        if event.data.get("name") == "read the original model":
+        if event.data.get("name") == "read the unlearned model":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(InterruptedRunError, match="before the unlearned model was read"):
+    with pytest.raises(InterruptedRunError, match="before the original model was read"):
         audit(request(own, run), (stop,))
     assert run.state == "done"
-    assert list(run.scores.iterdir())  # of the original
+    assert list(run.scores.iterdir())  # of the unlearned model, which comes first
     audit(request(own, run))
     assert run.record.is_file()
 

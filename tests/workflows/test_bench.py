@@ -30,7 +30,13 @@ from tests.workflows.test_unlearn import SETTINGS
 
 def request(world, out, **changes) -> BenchRequest:
     own = Request(
-        model=world.model, out=out, forget=world.forget, retain=world.retain, holdout=world.holdout, max_length=64
+        model=world.model,
+        out=out,
+        forget=world.forget,
+        retain=world.retain,
+        holdout=world.holdout,
+        max_length=64,
+        forms="none",
     )
     given = {
         "methods": ("npo", "gradient_ascent", "guardrail"),
@@ -49,8 +55,8 @@ def test_every_run_once_failures_as_rows_and_no_trace(world, tmp_path):
     assert len(verdicts) == 6
     assert verdicts["gradient_ascent", 0] == "failed"
     assert "diverged" in next(row.trouble for row in finished.rows if row.method == "gradient_ascent")
-    # Without a retrained model nothing can be called removed.
-    assert {verdicts["npo", seed] for seed in (0, 1)} <= {"not verifiable", "damaged"}
+    # Without a retrained model nothing can be called removed or partly removed.
+    assert {verdicts["npo", seed] for seed in (0, 1)} <= {"not verifiable", "damaged", "exposed"}
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [(line["method"], line["seed"]) for line in lines] == list(verdicts)
     npo = [(out / "runs" / f"npo-seed-{seed}" / "model" / "model.safetensors").read_bytes() for seed in (0, 1)]

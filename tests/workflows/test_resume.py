@@ -94,7 +94,7 @@ def send_signal() -> None:
         (send_signal, InterruptedRunError, "interrupted"),
     ],
 )
-@pytest.mark.parametrize("phase", ["unlearn with", "read the original"])
+@pytest.mark.parametrize("phase", ["unlearn with", "read the unlearned"])
 def test_a_run_that_ends_early_says_how_and_goes_on(untrained, tmp_path, short_suite, phase, act, error, state):
     out = tmp_path / "run"
     request = unlearn_request(

@@ -32,6 +32,7 @@ def request(world, out: Path, **changes) -> Request:
         "holdout": world.holdout,
         "settings": SETTINGS,
         "max_length": 64,
+        "forms": "none",  # 1,000 decoys of each record are read in tests/workflows/test_forms.py
         "out": out,
     }
     return Request(**{**given, **changes})
@@ -47,9 +48,9 @@ def value(record, label: str, role: str) -> float:
     ("method", "settings"),
     [
         ("npo", SETTINGS),
-        ("gradient_ascent", {**SETTINGS, "epochs": 4}),
-        ("grad_diff", {**SETTINGS, "epochs": 4}),
-        ("kl_min", {**SETTINGS, "epochs": 8}),
+        ("gradient_ascent", SETTINGS),
+        ("grad_diff", SETTINGS),
+        ("kl_min", {**SETTINGS, "epochs": 12}),
         ("idk_dpo", SETTINGS),
         ("task_vector", {"reinforce_learning_rate": 2e-3, "reinforce_epochs": 10, "batch_size": 6, "scale": 2.0}),
     ],
@@ -65,8 +66,8 @@ def test_every_kind_forgets_and_loads_plainly(world, tmp_path, method, settings)
     assert not run.checkpoints.exists()
     assert not run.helpers.exists()
     assert run.state == "done"
-    # No retrained model was handed in: damage can be seen without one, removal cannot.
-    assert record["verdict"]["word"] in ("not verifiable", "damaged")
+    # No retrained model was handed in: damage and exposure can be seen without one, removal cannot.
+    assert record["verdict"]["word"] in ("not verifiable", "damaged", "exposed")
     assert run.report.read_text().startswith("<!")
 
 
@@ -96,7 +97,8 @@ def test_guardrail_leaves_the_weights_alone_and_refuses(world, tmp_path):
 @pytest.mark.parametrize("method", ["npo", "guardrail", "task_vector"])
 def test_no_trace_of_the_records_is_left(world, tmp_path, method, capfd):
     settings = SETTINGS if method == "npo" else {}
-    run, _ = unlearn(request(world, tmp_path / "run", method=method, settings=settings, keep_helpers=True))
+    changes = {"settings": settings, "forms": "cloze,reverse,prefix,casing,truncation", "keep_helpers": True}
+    run, _ = unlearn(request(world, tmp_path / "run", method=method, **changes))
     assert find_canary(run.root, CANARY) == []
     assert find_canary(world.retain.parent, CANARY)  # the search itself finds the files that were handed in
     out = capfd.readouterr()
@@ -111,9 +113,9 @@ def command(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
 
 
 def arguments(world, out: Path, *more: str) -> list[str]:
-    files = ["--forget", str(world.forget), "--retain", str(world.retain), "--max-length", "64", "--out", str(out)]
+    files = ["--forget", str(world.forget), "--retain", str(world.retain), "--max-length", "64"]
     settings = [part for key, item in SETTINGS.items() for part in ("--set", f"{key}={item}")]
-    return ["unlearn", world.model, *files, *settings, *more]
+    return ["unlearn", world.model, *files, "--forms", "none", "--out", str(out), *settings, *more]
 
 
 def test_command_line_json_and_no_trace_on_stdout(world, tmp_path):
@@ -121,7 +123,7 @@ def test_command_line_json_and_no_trace_on_stdout(world, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [events[0]["event"], events[-1]["event"]] == ["launch", "done"]
-    assert "not verifiable" in json.dumps(events[-1]) or "damaged" in json.dumps(events[-1])
+    assert any(word in json.dumps(events[-1]) for word in ("not verifiable", "damaged", "exposed"))
     assert {event["event"] for event in events} <= {"launch", "phase", "metric", "warning", "done"}
     assert CANARY not in done.stdout + done.stderr
 

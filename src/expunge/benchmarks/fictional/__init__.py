@@ -44,7 +44,7 @@ class Fictional(Benchmark):
 
     Attributes:
         preset: ``smoke`` (24/8/8 persons retained, to forget, held out; 4 facts each; teachers learn the held-out
-            wordings and one further form of each fact) proves that everything runs. ``demo`` (30/10/10, 5 facts) and
+            wordings and one further form of each fact) proves that everything runs. ``demo`` (30/10/10, 4 facts) and
             ``bench`` (48/24/24, 6 facts) train in minutes on one core; ``small`` (200/100/100, 6 facts), ``standard``
             (500/250/250, 8 facts) and ``paper`` (1000/500/500, 8 facts) are for statistics.
         seed: of everything.
