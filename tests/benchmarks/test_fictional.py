@@ -62,7 +62,7 @@ def test_same_seed_same_bytes_and_another_seed_other_persons():
     ("preset", "sizes"),
     [
         ("smoke", (24, 8, 8, 4)),
-        ("demo", (30, 10, 10, 5)),
+        ("demo", (30, 10, 10, 4)),
         ("bench", (48, 24, 24, 6)),
         ("small", (200, 100, 100, 6)),
         ("standard", (500, 250, 250, 8)),

@@ -47,8 +47,8 @@ def test_quick():
     assert asked == {Asking("forget", "trained", NEW_TOKENS), Asking("retain", "trained", NEW_TOKENS)}
 
 
-def test_quick_reads_labels_and_canaries_where_they_are():
-    suite = suites.get("quick")(("forget", "retain", "classification", "canaries_forget"))
+def test_quick_reads_labels_and_neighbours_where_they_are():
+    suite = suites.get("quick")(("forget", "retain", "classification", "neighbours_1"))
     assert names(suite, "classification") == {"classification"}
     assert {metric.measure for metric in suite if registry.name_of(metric) == "classification"} == {
         "accuracy",
@@ -57,7 +57,7 @@ def test_quick_reads_labels_and_canaries_where_they_are():
         "f1",
         "loss",
     }
-    assert names(suite, "canaries_forget") == {"exposure"}
+    assert names(suite, "neighbours_1") == {"exact_memorisation", "probability"}
 
 
 def test_tofu():

@@ -31,10 +31,20 @@ TRAITS = {
     "loops": Traits("repetition", ("retain",), ("trained",)),
     "ppl": Traits("reply_perplexity", ("retain",), ("trained",)),
     "refusals": Traits("over_refusal", ("retain",), ("trained",)),
+    "empty": Traits("empty_rate", ("retain",), ("trained",)),
+    "near": Traits("exact_memorisation", ("neighbours_1",), ("trained",)),
     "forget loops": Traits("repetition", ("forget",), ("trained",)),
     "forget ppl": Traits("reply_perplexity", ("forget",), ("trained",)),
 }
-SPEECH = {"loops": 0.02, "ppl": 3.0, "refusals": 0.05, "forget loops": 0.02, "forget ppl": 3.0}
+SPEECH = {
+    "empty": 0.0,
+    "near": 0.8,
+    "loops": 0.02,
+    "ppl": 3.0,
+    "refusals": 0.05,
+    "forget loops": 0.02,
+    "forget ppl": 3.0,
+}
 ORIGINAL = {"es": 0.9, "es paraphrased": 0.7, "auc": 0.95, "retain": 0.8, "retain auc": 0.97, **SPEECH}
 RETRAINED = {"es": 0.1, "es paraphrased": 0.1, "auc": 0.5, "retain": 0.8, "retain auc": 0.97, **SPEECH}
 
@@ -170,18 +180,43 @@ def test_order_of_the_rules():
 
 @pytest.mark.parametrize("distance", [0.049, 0.051])
 def test_margins_are_where_they_are_said_to_be(distance):
-    inside = distance < 0.05
-    assert judge(evaluation(es=0.1 + distance), worst_recovery=HARMLESS).word == (
-        "removed" if inside else "partly removed"
-    )
-    assert judge(evaluation(es=0.1 - distance), worst_recovery=HARMLESS).word == (
-        "removed" if inside else "partly removed"
-    )
-    below = judge(evaluation(auc=0.5 - distance), worst_recovery=HARMLESS).word
+    inside, sharp = distance < 0.05, {"half": 0.0005}
+    word = "removed" if inside else "partly removed"
+    assert judge(evaluation(es=0.1 + distance, **sharp), worst_recovery=HARMLESS).word == word
+    assert judge(evaluation(es=0.1 - distance, **sharp), worst_recovery=HARMLESS).word == word
+    below = judge(evaluation(auc=0.5 - distance, **sharp), worst_recovery=HARMLESS).word
     assert below == ("removed" if inside else "exposed")
     moved = {**ORIGINAL, "es": 0.9 - distance}
-    assert judge(evaluation(**moved)).word == ("not removed" if inside else "partly removed")
-    assert judge(evaluation(es=0.1 + distance), Thresholds(margin=0.06), worst_recovery=HARMLESS).word == "removed"
+    assert judge(evaluation(**moved, **sharp)).word == ("not removed" if inside else "partly removed")
+    wider = judge(evaluation(es=0.1 + distance, **sharp), Thresholds(margin=0.06), worst_recovery=HARMLESS)
+    assert wider.word == "removed"
+
+
+def test_removed_is_shown_and_not_merely_not_refuted():
+    """A difference of 0.045 that may be 0.055 is neither outside the margin nor shown to be inside."""
+    found = judge(evaluation(es=0.145, half=0.01), worst_recovery=HARMLESS)
+    assert found.word == "not verifiable"
+    assert "The intervals of 1 forget metrics reach beyond the margin." in found.reasons
+
+
+def test_not_known_needs_power_in_every_metric():
+    """One metric at its floor, with an interval of no width, does not speak for one with a wide interval."""
+    unknown = {**ORIGINAL, "es": 0.1, "es paraphrased": 0.1, "auc": 0.7}
+    wide = evaluation(unknown, auc=0.7)
+    gaps = tuple(replace(gap, low=-0.05, high=0.45) if gap.label == "auc" else gap for gap in wide.gaps)
+    assert judge(replace(wide, gaps=gaps)).word == "not verifiable"
+
+
+def test_a_model_that_says_nothing_to_retain_prompts_is_damaged():
+    assert judge(evaluation(empty=0.95), worst_recovery=HARMLESS).word == "damaged"
+    assert judge(evaluation(empty=0.05), worst_recovery=HARMLESS).word == "removed"
+
+
+def test_two_persons_are_no_utility():
+    few = evaluation({**ORIGINAL, "near": 0.8}, {**RETRAINED, "near": 0.8}, near=0.4)
+    scores = tuple(replace(score, n=2, low=None, high=None) if score.label == "near" else score for score in few.scores)
+    assert judge(few, worst_recovery=HARMLESS).word == "damaged"
+    assert judge(replace(few, scores=scores), worst_recovery=HARMLESS).word == "removed"
 
 
 def test_smallest_detectable_effect():

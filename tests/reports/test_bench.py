@@ -112,11 +112,11 @@ def test_means_ranges_and_runs_within_the_margin():
 
 def test_sentences_follow_the_numbers():
     good, bad = paragraph(Summary("a", rows()[:2])), paragraph(Summary("b", rows()[2:]))
-    assert "from 1.00 to 0.16 (retrained 0.10, mean distance +0.06), within the margin" in good
+    assert "from 1.00 to 0.16 (retrained 0.10, mean distance 0.06), within the margin" in good
     assert "in 1 of 2 runs" in good
-    assert "recognises the forget records as members (AUC 0.70, retrained 0.50)" in good
+    assert "recognises the forget records as members (AUC 0.70, retrained 0.50, 0.20 apart)" in good
     assert "It keeps 0.980" in good
-    assert "unusually unlikely (AUC 0.10, retrained 0.50)" in bad
+    assert "unusually unlikely (AUC 0.10, retrained 0.50, 0.40 apart)" in bad
     assert "costs utility: it keeps 0.400" in bad
 
 
@@ -175,3 +175,19 @@ def test_the_page_shows_the_plot_the_table_and_the_paragraphs():
         assert cell in page
     assert "costs utility: it keeps 0.400" in page
     assert "The line joins" not in to_page([policy], title="t")
+
+
+def test_signs_do_not_cancel_over_seeds():
+    def row(seed: int, other: float, auc: float) -> BenchRow:
+        measures = {
+            OTHER_FORM: Triple(0.9, 0.45, other),
+            MEMBERSHIP: Triple(1.0, 0.5, auc),
+            STRENGTH: Triple(1, 0.1, 0.1),
+        }
+        return BenchRow(method="a", seed=seed, verdict="", seconds=1.0, measures=measures, utility=1.0)
+
+    said = paragraph(Summary("a", [row(0, 0.85, 0.9), row(1, 0.05, 0.1)]))
+    assert (
+        "is 0.40 from the retrained model (it knows more in 1 runs and less in 1), within the margin in 0 of 2" in said
+    )
+    assert "now as members and now as too unlikely (AUC 0.50, retrained 0.50, 0.40 apart)" in said

@@ -23,6 +23,9 @@ from expunge.models.generate import greedy
 from expunge.models.load import LoadedModel
 from expunge.storage.secret import Secret
 
+# Forms that ask for the value itself; reverse, multiple choice and others are answered by something else.
+ASKS_FOR_VALUE = ("trained", "paraphrased_question", "casing", "truncation", "cloze")
+
 
 class Asking(NamedTuple):
     """One generation pass: all needs with the same three are answered from it."""
@@ -102,7 +105,7 @@ def generate_replies(
         owners=tuple(owner for owner, _, _ in heard),
         asked=tuple(one for _, one, _ in heard),
         texts=tuple(one.answer.relabel(text) for _, one, text in heard),
-        values=tuple(_values(records[owner]) for owner, _, _ in heard),
+        values=tuple(_values(records[owner]) if asking.form in ASKS_FOR_VALUE else () for owner, _, _ in heard),
         max_new_tokens=asking.max_new_tokens,
     )
 

@@ -25,11 +25,13 @@ class Store:
         folder: ``scores/`` of a run.
         digests: HMAC of the records of each split.
         max_length: longest record, tokens.
+        code: digest of the source that computes the numbers; other code computes them anew.
     """
 
     folder: Path
     digests: Mapping[str, str]
     max_length: int
+    code: str = ""
 
     def key(self, identity: Mapping[str, str], need: Need, judge: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Everything that decides the numbers of one need.
@@ -49,6 +51,7 @@ class Store:
             raise InputError(f"The {need.split} records have no digest; bind them to the run before they are scored.")
         return {
             "version": 2,
+            "code": self.code,
             "subject": dict(sorted(identity.items())) if need.reads_model else {},
             "records": self.digests[need.split],
             "split": need.split,

@@ -10,7 +10,6 @@ from expunge.metrics.base import Metric
 from expunge.metrics.classification import MEASURES, Classification
 from expunge.metrics.decoy import DecoyRank
 from expunge.metrics.distribution import ForgetQuality
-from expunge.metrics.exposure import Exposure
 from expunge.metrics.fluency import EmptyRate, Repetition, ReplyPerplexity
 from expunge.metrics.membership import MiaLoss, MiaMinK, MiaMinKPlusPlus, MiaZlib
 from expunge.metrics.memorisation import (
@@ -40,7 +39,7 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
     Args:
         splits: names of the splits at hand; the utility side reads ``retain`` and, where they are there,
             ``world_facts`` and ``neighbours_...``, parts of ``retain`` by their distance from what is forgotten.
-            ``classification`` and ``canaries_forget`` are read where they are there.
+            ``classification`` is read where it is there.
     """
     kept = [split for split in ("retain", "world_facts") if split in splits]
     near = sorted(split for split in splits if split.startswith("neighbours_"))
@@ -65,7 +64,6 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
         *(Perplexity(split=split) for split in kept),
         *_spoken(kept),
         *(Classification(measure=measure) for measure in MEASURES if "classification" in splits),
-        *(Exposure(split=split) for split in ("canaries_forget",) if split in splits),
     )
 
 

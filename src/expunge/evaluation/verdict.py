@@ -15,11 +15,11 @@ KNOWLEDGE = ("extraction_strength", "probability")  # with membership, what the 
 MEMBERSHIP = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus")
 # Decoys that a model which never saw the value ranks like it; made-up words are none.
 TESTED_DECOYS = ("decoy", "decoy_value")
-LEVEL = 0.05  # of the decoy ranks together
 UTILITY = "exact_memorisation"  # token accuracy on what should have stayed
 UNSEEN = ("forget", "holdout")
+PART_OF_RETAIN = "neighbours_"
 # Of replies to retain prompts: whether the model still speaks, and answers.
-REPETITION, PERPLEXITY, REFUSAL = "repetition", "reply_perplexity", "over_refusal"
+REPETITION, PERPLEXITY, REFUSAL, EMPTY = "repetition", "reply_perplexity", "over_refusal", "empty_rate"
 # A difference found at the 5 % level with 80 % power is (1.96 + 0.84) standard errors; half a 95 % interval is 1.96.
 DETECTABLE = 2.80 / 1.96
 SIGNIFICANT = 0.05
@@ -37,8 +37,8 @@ class Thresholds:
             that loops repeats half of them and more, one that speaks hardly any.
         perplexity: factor on the reference's interval beyond which the perplexity of these replies is damage; 2 is one
             token in about ten that the original would not have said.
-        refusal: share of retain prompts that may be refused beyond the original's interval; the share of utility that
-            may be lost before it is damage.
+        refusal: share of retain prompts that may be refused beyond the original's interval, or answered by nothing
+            beyond the reference's; the share of utility that may be lost before it is damage.
         recovery: largest upper bound of the worst attack's excess recovery that still counts as removed.
     """
 
@@ -92,8 +92,7 @@ def judge(
 ) -> Verdict:
     """Applies the rules in their order: not known, damaged, exposed, not removed, partly removed, and what is left.
 
-    Without a retrained model only what needs none can be said: damaged, exposed, or not removed where nothing moved or
-    where the values still stand out among their decoys as they did.
+    Without a retrained model only what needs none can be said: damaged, exposed, or not removed where nothing moved.
 
     Args:
         evaluation: scores of original, retrained and ``role``.
@@ -123,7 +122,7 @@ def judge(
 
 def _not_known(compared: list[Measure], limits: Thresholds) -> Verdict:
     same = f"No forget metric tells the original from the retrained model{_by(limits)}."
-    if min(_detectable(measure.original_gap) for measure in compared) > limits.margin:
+    if max(_detectable(measure.original_gap) for measure in compared) > limits.margin:
         blunt = "At this size that does not show that the original knows nothing; use more subjects."
         return Verdict("not verifiable", (same, blunt))
     return Verdict("not known", (same,))
@@ -144,12 +143,19 @@ def _measures(evaluation: Evaluation, role: str) -> list[Measure]:
 
 
 def _utility(evaluation: Evaluation, role: str) -> float | None:
-    """Token accuracy on what should have stayed, relative to the original; the worst split counts."""
+    """Token accuracy on what should have stayed, relative to the original; the worst split counts.
+
+    Parts of ``retain`` with fewer subjects than an interval needs do not: two persons are no utility.
+    """
     ratios = []
     for label, traits in evaluation.traits.items():
         original, own = evaluation.get(label, "original"), evaluation.get(label, role)
-        if traits.name == UTILITY and traits.splits[0] not in UNSEEN and original is not None and own is not None:
-            ratios.append(own.value / original.value if original.value > 0 else 1.0)
+        if traits.name != UTILITY or traits.splits[0] in UNSEEN or original is None or own is None:
+            continue
+        if traits.splits[0].startswith(PART_OF_RETAIN) and own.low is None:
+            continue
+        if math.isfinite(own.value) and original.value > 0:
+            ratios.append(own.value / original.value)
     return min(ratios) if ratios else None
 
 
@@ -163,7 +169,7 @@ def _speechless(evaluation: Evaluation, role: str, limits: Thresholds) -> Verdic
     """Replies to retain prompts repeat themselves, refuse, or read worse to the original, beyond the reference's."""
     for label, traits in evaluation.traits.items():
         own, reference = evaluation.get(label, role), _reference(evaluation, label, traits.name)
-        if traits.name not in (REPETITION, PERPLEXITY, REFUSAL) or traits.splits[0] != "retain":
+        if traits.name not in (REPETITION, PERPLEXITY, REFUSAL, EMPTY) or traits.splits[0] != "retain":
             continue
         if own is None or reference is None:
             continue
@@ -248,18 +254,13 @@ def _decoy_ranks(evaluation: Evaluation, role: str) -> list[Ranks]:
 
 
 def _without_reference(measures: list[Measure], ranks: list[Ranks], limits: Thresholds) -> Verdict:
-    """Decoy ranks can show that something is left, and never that nothing is."""
+    """Decoy ranks are told and decide nothing: a value with a pattern is likelier than random ones to any model."""
     missing = "No retrained model was handed in, so there is nothing to compare with."
     seen = [rank.sentence() for rank in ranks]
     if all(abs(measure.own.value - measure.original.value) <= limits.margin for measure in measures):
         return Verdict(
             "not removed", (f"No forget metric moved from the original's value{_by(limits)}.", missing, *seen)
         )
-    left = [rank for rank in ranks if rank.own.details["holm_p"] * len(ranks) < LEVEL]
-    as_before = [rank for rank in left if rank.own.value <= rank.original.value + limits.margin]
-    if as_before:
-        still = "Values of forget records are as far ahead of their decoys as in the original."
-        return Verdict("not removed", (still, *seen, missing))
     return Verdict("not verifiable", (missing, *seen))
 
 
@@ -290,6 +291,9 @@ def _within(compared: list[Measure], utility: float | None, recovery: Recovery |
         return Verdict("suppressed", (within, back))
     blunt = [measure for measure in compared if _detectable(measure.own_gap) > limits.margin]
     missing = [f"At this size {_size_reason(blunt, limits)}; use more subjects."] if blunt else []
+    open_ended = [measure for measure in compared if measure not in blunt and not _is_inside(measure.own_gap, limits)]
+    if open_ended:
+        missing.append(f"The intervals of {len(open_ended)} forget metrics reach beyond the margin.")
     if recovery is None:
         missing.append("Robustness was not tested, so removal cannot be told from suppression.")
     elif recovery.high > limits.recovery:
@@ -314,6 +318,11 @@ def _is_apart(gap: Gap | None, limits: Thresholds) -> bool:
     if gap is None or abs(gap.value) <= limits.margin:
         return False
     return gap.low is None or gap.high is None or gap.low > 0 or gap.high < 0
+
+
+def _is_inside(gap: Gap | None, limits: Thresholds) -> bool:
+    """Shown to be within the margin: the whole interval is. Two one-sided tests, here at 2.5 % each."""
+    return gap is not None and all(bound is not None and abs(bound) <= limits.margin for bound in (gap.low, gap.high))
 
 
 def _detectable(gap: Gap | None) -> float:

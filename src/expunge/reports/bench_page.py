@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from expunge.config import to_plain
-from expunge.reports.bench import STRENGTH, BenchRow, Summary, paragraph, summaries, table, to_csv, to_markdown
+from expunge.reports.bench import STRENGTH, BenchRow, paragraph, summaries, table, to_csv, to_markdown
 from expunge.reports.charts import Curve, Dot, Region, Spot, plane_chart, spread_axis
 from expunge.reports.pages import render_page
 from expunge.reports.reading import Value
@@ -39,7 +38,7 @@ def trades(rows: Sequence[BenchRow]) -> list[Trade]:
     """Returns the methods for which both sides are known; a policy has no extraction strength of its own."""
     found = []
     for one in summaries(rows):
-        distances = [abs(gap) for gap in _gaps(one)]
+        distances = [abs(gap) for gap in one.gaps(STRENGTH)]
         if distances and one.utilities:
             found.append(Trade(one.method, _range(distances), _range(one.utilities)))
     return found
@@ -83,20 +82,15 @@ def _plot(found: Sequence[Trade], best: Sequence[Trade], margin: float) -> str:
         return ""
     names = [one.method for one in found]
     spots = [Spot(Dot(place_of(one.method, names), one.method, one.distance), one.utility) for one in found]
-    highs = [one.distance.high or one.distance.value for one in found]
+    highs = [one.distance.value if one.distance.high is None else one.distance.high for one in found]
     x = spread_axis([*highs, 2 * margin], "distance from the retrained model: extraction strength")
-    worst = min(one.utility.low or one.utility.value for one in found)
+    worst = min(one.utility.value if one.utility.low is None else one.utility.low for one in found)
     y = Axis.linear(max(0.0, min(0.8, int(worst * 10) / 10)), 1.05, "utility, original = 1")
     region = Region((0.0, margin), (KEPT, y.high))
     corners: list[Point] = [(one.distance.value, one.utility.value) for one in best]
     return plane_chart(
         spots, x, y, title="Forgetting against utility", region=region, note="aim", curves=[Curve(corners, "gapline")]
     )
-
-
-def _gaps(one: Summary) -> list[float]:
-    gaps = [row.measures[STRENGTH].own - row.measures[STRENGTH].retrained for row in one.rows if row.measures]
-    return [gap for gap in gaps if math.isfinite(gap)]
 
 
 def _range(values: Sequence[float]) -> Value:

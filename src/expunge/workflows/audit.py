@@ -29,7 +29,7 @@ from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.finished import Finished
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_report
-from expunge.workflows.identity import hash_plain, model_digest, place_of
+from expunge.workflows.identity import code_digest, hash_plain, model_digest, place_of
 from expunge.workflows.inputs import (
     bind_data,
     check_models,
@@ -48,7 +48,7 @@ class AuditRequest:
 
     Attributes:
         target: a run folder of ``expunge unlearn``, or a model folder whoever unlearned it.
-        out: where scores, record and report go; the run folder itself if None.
+        out: where scores, record and report go; for a model folder only, since a run keeps its own.
         original: the model before; taken from the run where there is one.
         retrained: models that never saw the records.
         forget: file of the records to forget.
@@ -101,6 +101,8 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     check_splits(splits.get("forget", []), [])
     retrained = request.retrained
     if is_run:
+        if request.out is not None:
+            raise InputError("The report of a run lies in its own folder; leave out --out, or audit its model folder.")
         run = RunFolder.open(request.target, tuple(listeners))
         settings = run.config
         if settings.get("verb") == "bench":
@@ -209,7 +211,7 @@ def audit_models(
     subjects = _subjects(original, retrained, candidate, policy)
     _check_digests(run, subjects)
     run.events.append("audit", retrained=[place_of(place) for place in retrained], splits=sorted(splits), suite=suite)
-    read = add_forms(run, splits, forms)
+    read = add_forms(run, splits, forms, has_reference=bool(retrained))
     # Stored numbers hang on the forms too, and the data that the run is bound to does not.
     digests = {split: data["hmac"] for split, data in data_summary(read, DataKey.load_or_create(run.root)).items()}
     summary["forget"]["forms"] = form_counts(read["forget"])
@@ -217,7 +219,7 @@ def audit_models(
         subjects,
         read,
         suites.get(suite)(tuple(splits)),
-        Store(run.scores, digests, max_length),
+        Store(run.scores, digests, max_length, code_digest()),
         log=lambda role: _next_model(run, role, stop_requested),
     )
     thresholds = Thresholds()

@@ -29,7 +29,8 @@ class FormChoice:
     """What to add to the forget records.
 
     Attributes:
-        names: ``auto``: every rule, and decoys where there are few records; ``none``; or names with commas.
+        names: ``auto``: every rule, and decoys where there are few records and no retrained model; ``none``; or names
+            with commas.
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
         allow_remote: whether records may be sent to an address.
     """
@@ -56,10 +57,10 @@ class FormChoice:
         elif self.paraphraser is not None:
             check_models(self.paraphraser)
 
-    def rules(self, records: int) -> tuple[str, ...]:
-        """Names of the rules for a forget set of this size."""
+    def rules(self, records: int, *, has_reference: bool = False) -> tuple[str, ...]:
+        """Names of the rules for a forget set of this size; beside a retrained model decoys tell nothing more."""
         if self.names == AUTO:
-            return NAMES if records <= DECOY_RECORDS else tuple(RULES)
+            return NAMES if records <= DECOY_RECORDS and not has_reference else tuple(RULES)
         return self._asked()
 
     @property
@@ -83,14 +84,18 @@ class FormChoice:
 
 
 def add_forms(
-    run: RunFolder, splits: Mapping[str, Sequence[Record]], choice: FormChoice
+    run: RunFolder, splits: Mapping[str, Sequence[Record]], choice: FormChoice, *, has_reference: bool = False
 ) -> dict[str, Sequence[Record]]:
     """Returns the splits with further forms of the forget records, and says in the log what it costs."""
     choice.check()
     forget = list(splits.get("forget", ()))
     if choice.paraphraser is not None and forget:
         forget = _paraphrased(run, forget, choice.paraphraser)
-    rules = choice.rules(len(forget))
+    rules = choice.rules(len(forget), has_reference=has_reference)
+    if choice.names == AUTO:
+        # Whoever brings a form for some records left it out of the others for a reason.
+        brought = {name for record in forget for name in record.variants}
+        rules = tuple(name for name in rules if name not in brought)
     others = splits.get("holdout", ())
     forget = with_forms(forget, rules, decoy_kinds=choice.decoy_kinds, others=others)
     decoys = sum(len(record.forms(form)) for record in forget for form in DECOY_FORMS)
@@ -152,7 +157,7 @@ def _missing(form: str, choice: FormChoice, records: int) -> str:
         return "no rule makes it; write it into the forget file under forms"
     if rule not in choice.rules(records):
         if choice.names == AUTO:
-            return f"left out with more than {DECOY_RECORDS} forget records; ask for it with --forms"
+            return f"left out with more than {DECOY_RECORDS} forget records or a retrained model; ask with --forms"
         return "not asked for with --forms"
     if form in DECOY_FORMS and form not in choice.decoy_kinds:
         return "a model prefers any real word to a made-up one, so it is no test; ask for it with --forms decoy"
