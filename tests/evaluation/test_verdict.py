@@ -38,7 +38,6 @@ TRAITS = {
 }
 SPEECH = {
     "empty": 0.0,
-    "near": 0.8,
     "loops": 0.02,
     "ppl": 3.0,
     "refusals": 0.05,
