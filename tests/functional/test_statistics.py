@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from expunge.errors import InputError
-from expunge.functional.statistics import auc, bootstrap_interval, harmonic_mean, ks_test, rank_test, tpr_at_fpr
+from expunge.functional.statistics import (
+    auc,
+    bootstrap_interval,
+    bootstrap_means,
+    harmonic_mean,
+    ks_test,
+    rank_test,
+    tpr_at_fpr,
+)
 
 EXACT = 1e-12
 # Few distinct values, so that ties are common.
@@ -274,3 +282,24 @@ def test_bootstrap_of_tofus_size_is_fast():
     start = time.perf_counter()
     bootstrap_interval([normal(400), normal(400, seed=1)], auc, clusters=[names, [-n - 1 for n in names]])
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_means_from_sums_of_clusters_are_those_of_the_draws(paired):
+    left, right = normal(24), normal(24, seed=5)
+    left[3] = np.nan
+    names = [number // 3 for number in range(24)]
+    clusters = [names, names if paired else [("other", number // 2) for number in range(24)]]
+
+    def known(values):
+        return np.mean(values[~np.isnan(values)])
+
+    def difference(one, other):
+        return known(one) - known(other)
+
+    settings = {"resamples": 200, "seed": 7}
+    slow = bootstrap_interval([left, right], difference, clusters=clusters, **settings)
+    assert bootstrap_means([left, right], clusters=clusters, **settings) == pytest.approx(slow)
+    alone = bootstrap_interval([left], known, clusters=clusters[:1], **settings)
+    assert bootstrap_means([left], clusters=clusters[:1], **settings) == pytest.approx(alone)
+    assert np.isnan(bootstrap_means([left], clusters=[[0] * 24])).all()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from expunge.data.record import Record
 from expunge.evaluation.result import Gap, ScoreRecord
-from expunge.functional.statistics import bootstrap_interval
-from expunge.metrics.base import Floats, Metric, Sample, Score
+from expunge.functional.statistics import bootstrap_interval, bootstrap_means
+from expunge.metrics.base import Floats, Metric, Sample, Score, mean_of
 
 MIN_SUBJECTS = 10  # fewer give no interval
 Clusters = list[list[Hashable]]
@@ -30,7 +30,7 @@ def score_record(
 ) -> ScoreRecord:
     """Returns one score with its sizes and, where it has one, its interval."""
     clusters = _clusters(score.samples, splits)
-    low, high = _interval(metric, score, clusters, splits, bootstrap)
+    low, high = _interval(metric, score, clusters, splits, bootstrap, of_means=score.statistic is mean_of)
     return ScoreRecord(
         label=metric.label,
         role=role,
@@ -65,12 +65,19 @@ def gap(
 
     joint = Score((*score.samples, *reference.samples), difference)
     clusters = _clusters(joint.samples, splits)
-    low, high = _interval(metric, joint, clusters, splits, bootstrap)
+    of_means = score.statistic is mean_of and reference.statistic is mean_of
+    low, high = _interval(metric, joint, clusters, splits, bootstrap, of_means=of_means)
     return Gap(label=metric.label, role=role, value=joint.value, low=low, high=high, n=_subjects(clusters))
 
 
 def _interval(
-    metric: Metric, score: Score, clusters: Clusters, splits: Mapping[str, Sequence[Record]], bootstrap: Bootstrap
+    metric: Metric,
+    score: Score,
+    clusters: Clusters,
+    splits: Mapping[str, Sequence[Record]],
+    bootstrap: Bootstrap,
+    *,
+    of_means: bool,
 ) -> tuple[float | None, float | None]:
     if not metric.resampled or _subjects(clusters) < MIN_SUBJECTS:
         return None, None
@@ -81,7 +88,11 @@ def _interval(
 
     arrays = [sample.values[kept[sample.split]] for sample in score.samples]
     names = [_names(sample.split, kept[sample.split], splits) for sample in score.samples]
-    interval = bootstrap_interval(arrays, statistic, clusters=names, resamples=bootstrap.resamples, seed=bootstrap.seed)
+    resamples, seed = bootstrap
+    if of_means:
+        interval = bootstrap_means(arrays, clusters=names, resamples=resamples, seed=seed)
+    else:
+        interval = bootstrap_interval(arrays, statistic, clusters=names, resamples=resamples, seed=seed)
     return (None, None) if math.isnan(interval.low) else (interval.low, interval.high)
 
 

@@ -151,6 +151,50 @@ def bootstrap_interval(
     for number in range(resamples):
         draws = [group.draw(source) for group in groups.values()]
         values[number] = statistic(*(sample[draws[place]] for sample, place in zip(samples, order, strict=True)))
+    return _percentiles(values, level)
+
+
+def bootstrap_means(
+    samples: Sequence[Floats],
+    *,
+    clusters: Sequence[Sequence[Hashable]],
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """``bootstrap_interval`` of a mean, or of the first sample's mean minus the second's, from sums of clusters alone.
+
+    Args:
+        samples: one array or two; NaN is left out after the draw.
+        clusters: for each sample, the cluster of each number.
+        level: coverage, between 0 and 1.
+        resamples: number of draws.
+        seed: of the draws; the same draws as those of ``bootstrap_interval``.
+
+    Returns:
+        The interval; NaN with fewer than two clusters in a sample, or where every draw is NaN.
+    """
+    _check_bootstrap(samples, clusters, level, resamples)
+    keys = [tuple(names) for names in clusters]
+    groups = {key: _Clusters.of(key) for key in keys}
+    if any(len(group.sizes) < 2 for group in groups.values()):
+        return Interval(math.nan, math.nan)
+    source = np.random.Generator(np.random.PCG64(seed))
+    counts = {key: np.empty((resamples, len(group.sizes))) for key, group in groups.items()}
+    for number in range(resamples):
+        for key, group in groups.items():
+            counts[key][number] = np.bincount(group.picks(source), minlength=len(group.sizes))
+    means = []
+    for sample, key in zip(samples, keys, strict=True):
+        ordered_K, starts_C = sample[groups[key].places], groups[key].starts
+        sums_C = np.add.reduceat(np.nan_to_num(ordered_K), starts_C)
+        sizes_C = np.add.reduceat((~np.isnan(ordered_K)).astype(np.float64), starts_C)
+        with np.errstate(invalid="ignore"):
+            means.append(counts[key] @ sums_C / (counts[key] @ sizes_C))
+    return _percentiles(means[0] if len(means) == 1 else means[0] - means[1], level)
+
+
+def _percentiles(values: Floats, level: float) -> Interval:
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(math.nan, math.nan)
@@ -186,9 +230,13 @@ class _Clusters(NamedTuple):
         places_K = np.array([place for found in members.values() for place in found], dtype=np.int64)
         return cls(places_K, np.cumsum(sizes_C) - sizes_C, sizes_C)
 
+    def picks(self, source: np.random.Generator) -> Places:
+        """As many clusters as there are, drawn with replacement."""
+        return source.integers(len(self.sizes), size=len(self.sizes))
+
     def draw(self, source: np.random.Generator) -> Places:
-        """Places of as many clusters as there are, drawn with replacement; a cluster's places stay together."""
-        picks_C = source.integers(len(self.sizes), size=len(self.sizes))
+        """Places of drawn clusters; a cluster's places stay together."""
+        picks_C = self.picks(source)
         sizes_C = self.sizes[picks_C]
         # Moves each picked run from where it comes to lie (the sizes before it) to where it starts.
         shifts_C = self.starts[picks_C] - (np.cumsum(sizes_C) - sizes_C)

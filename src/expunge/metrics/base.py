@@ -167,8 +167,9 @@ class Metric(ABC):
 
 def mean_score(split: str, values: Sequence[float] | Floats, **details: float) -> Score:
     """Returns a score whose value is the mean over records."""
-    return Score((Sample(split, np.asarray(values, dtype=np.float64)),), _mean, details)
+    return Score((Sample(split, np.asarray(values, dtype=np.float64)),), mean_of, details)
 
 
-def _mean(values: Floats) -> float:
+def mean_of(values: Floats) -> float:
+    """Mean over records; NaN of none."""
     return float(np.mean(values)) if len(values) else float("nan")

@@ -54,17 +54,17 @@ def min_k_plus_plus(logps_T: Floats, moments_T2: Floats, k: float) -> float:
 
 
 def membership_auc(members_N: Floats, nonmembers_M: Floats) -> float:
-    """Returns the probability that a member scores above a non-member, ties half; NaN if one side is empty.
-
-    Scores are rounded first: a model that finds all tokens alike would be ranked by the rounding of its means.
-    """
+    """Returns the probability that a member scores above a non-member, ties half; NaN if one side is empty."""
     if not len(members_N) or not len(nonmembers_M):
         return NAN
-    return auc(_rounded(members_N), _rounded(nonmembers_M))
+    return auc(members_N, nonmembers_M)
 
 
-def _rounded(values_N: Floats) -> Floats:
-    """Rounds to significant digits; a saturated model has all its log-probabilities near 0, and they still differ."""
+def rounded(values_N: Floats) -> Floats:
+    """Rounds to significant digits: a model that finds all tokens alike would be ranked by the rounding of its means.
+
+    To digits and not to places, since a saturated model has all its log-probabilities near 0, and they still differ.
+    """
     return np.array([float(f"{value:.{_DIGITS}g}") for value in values_N], dtype=np.float64)
 
 
@@ -96,8 +96,8 @@ class MembershipMetric(Metric):
 
     def compute(self, answers: Answers) -> Score:
         """The area under the ROC curve; ``p`` is the two-sided Mann-Whitney test over records against one half."""
-        samples = tuple(Sample(split, self._scores(split, answers)) for split in (self.split, self.against))
-        members, others = (_rounded(sample.values[~np.isnan(sample.values)]) for sample in samples)
+        samples = tuple(Sample(split, rounded(self._scores(split, answers))) for split in (self.split, self.against))
+        members, others = (sample.values[~np.isnan(sample.values)] for sample in samples)
         return Score(samples, membership_auc, {"p": rank_test(members, others)})
 
     def _scores(self, split: str, answers: Answers) -> Floats:
