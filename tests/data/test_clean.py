@@ -12,6 +12,7 @@ from expunge.data.clean import STEPS, clean, has_entity, is_mojibake
 from expunge.data.reader import read_records
 from expunge.data.record import Record
 from expunge.data.words import secrets_of
+from expunge.data.write import json_lines, row
 
 
 @pytest.fixture
@@ -169,3 +170,15 @@ def test_cleaning_twice_changes_nothing_more(make):
     again = clean(once)
     assert again.records == once
     assert sum(again.changed.values()) == 0
+
+
+def test_what_is_given_of_an_answer_is_kept_searched_and_written(make, tmp_path):
+    forms = {"prefix": {"question": "who? ", "answer": "Anna. ", "given": "It is\x07 "}}
+    record = make({"question": "who?", "answer": "It is Anna.", "forms": forms})[0]
+    assert "It is\x07 " in [secret.reveal() for secret in secrets_of(record)]
+    cleaned = clean([record]).records[0]
+    variant = cleaned.variants["prefix"][0]
+    assert (variant.prompt.reveal(), variant.given.reveal(), variant.answer.reveal()) == ("who?", "It is ", "Anna.")
+    path = tmp_path / "again.jsonl"
+    path.write_bytes(b"".join(json_lines([row(cleaned)])))
+    assert read_records(path, "data").records[0].variants == cleaned.variants

@@ -162,7 +162,7 @@ def test_folders_of_one_name_are_numbered(tmp_path):
 def test_folders_that_cannot_be_compared_say_so(tmp_path):
     folder(tmp_path / "one", full())
     RunFolder.create(tmp_path / "unfinished", {"verb": "unlearn"})
-    with pytest.raises(InputError, match=r"no record\.json yet; finish it with: expunge audit"):
+    with pytest.raises(InputError, match=r"no record\.json: run its command again"):
         compare([tmp_path / "one", tmp_path / "unfinished"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="run folder"):
@@ -173,6 +173,15 @@ def test_folders_that_cannot_be_compared_say_so(tmp_path):
     assert not (tmp_path / "never.html").exists()
     with pytest.raises(InputError, match=r"is a folder; give the name of a file"):
         compare([tmp_path / "one", tmp_path / "one"], tmp_path)
+    mine = tmp_path / "mine.html"
+    mine.write_text("<title>Mine")
+    for place, says in ((mine, "would be lost"), (tmp_path / "one" / "record.json", "ends in .html")):
+        before = place.read_bytes()
+        with pytest.raises(InputError, match=says):
+            compare([tmp_path / "one", tmp_path / "one"], place)
+        assert place.read_bytes() == before
+    for _ in range(2):  # an earlier page is replaced
+        compare([tmp_path / "one", tmp_path / "one"], tmp_path / "page.html")
 
 
 def test_the_verb_prints_a_table_or_a_document(tmp_path):

@@ -65,7 +65,7 @@ def assert_same(left: Path, right: Path, tolerance: float) -> None:
         assert torch.allclose(value, weights[1][name], atol=tolerance), name
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
 def test_two_processes_train_what_one_does(tmp_path, strategy):
     launch(tmp_path / "one", 1, "ddp", "sgd", "frozen")
     launch(tmp_path / "two", 2, strategy, "sgd", "frozen")

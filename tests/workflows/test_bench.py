@@ -48,6 +48,7 @@ def request(world, out, **changes) -> BenchRequest:
     return BenchRequest(**{**given, "out": out, **changes})
 
 
+@pytest.mark.slow
 def test_every_run_once_failures_as_rows_and_no_trace(world, tmp_path):
     out = tmp_path / "bench"
     finished = bench(request(world, out))

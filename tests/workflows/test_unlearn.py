@@ -94,7 +94,7 @@ def test_guardrail_leaves_the_weights_alone_and_refuses(world, tmp_path):
     assert "Maro Keld" in answers[1]
 
 
-@pytest.mark.parametrize("method", ["npo", "guardrail", "task_vector"])
+@pytest.mark.parametrize("method", ["npo", "guardrail", pytest.param("task_vector", marks=pytest.mark.slow)])
 def test_no_trace_of_the_records_is_left(world, tmp_path, method, capfd):
     settings = SETTINGS if method == "npo" else {}
     changes = {"settings": settings, "forms": "cloze,reverse,prefix,casing,truncation", "keep_helpers": True}
@@ -132,10 +132,10 @@ def test_command_line_json_and_no_trace_on_stdout(world, tmp_path):
     ("change", "code", "says"),
     [
         (["--retain", "{forget}"], 2, "--allow-overlap"),
-        (["--method", "npoo"], 2, "Did you mean 'npo'"),
-        (["--method", "retrain"], 2, "--base"),
-        (["--set", "beta=-1"], 2, "beta"),
-        (["--max-length", "3"], 2, "--max-length"),
+        pytest.param(["--method", "npoo"], 2, "Did you mean 'npo'", marks=pytest.mark.slow),
+        pytest.param(["--method", "retrain"], 2, "--base", marks=pytest.mark.slow),
+        pytest.param(["--set", "beta=-1"], 2, "beta", marks=pytest.mark.slow),
+        pytest.param(["--max-length", "3"], 2, "--max-length", marks=pytest.mark.slow),
         (["--set", "runaway=1e-9"], 3, "diverged"),
     ],
 )
@@ -167,6 +167,7 @@ def test_diverged_run_keeps_a_finite_model_and_says_so(world, tmp_path):
     assert not (tmp_path / "run" / "record.json").exists()
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_bits(world, tmp_path):
     whole, _ = unlearn(request(world, tmp_path / "whole", audit=False))
     out = tmp_path / "killed"

@@ -86,11 +86,18 @@ def prepare(
         complain(f"warning: {warning}")
 
 
+MOST_LETTERS = 40  # of a split's name, which becomes a file name
+
+
 def _shares(pairs: list[str] | None) -> dict[str, float]:
     """Reads ``NAME=SHARE`` pairs."""
     found: dict[str, float] = {}
     for pair in pairs or []:
         name, _, share = pair.partition("=")
+        if name in found:
+            raise InputError(f"--split names {name!r} twice; give each split one share.")
+        if not name.isidentifier() or len(name) > MOST_LETTERS:
+            raise InputError(f"The name of a split is a word of at most {MOST_LETTERS} letters, such as validation.")
         try:
             found[name] = float(share)
         except ValueError:

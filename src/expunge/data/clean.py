@@ -117,15 +117,18 @@ def _controls(record: Record) -> Record:
 
 
 def _trailing_space(record: Record) -> Record:
-    # A completion follows its prompt without anything between them: the blank there belongs to the text.
-    after = _mapped(record, str.rstrip)
-    if record.kind != "completion":
-        return after
+    # A completion follows its prompt without anything between them, and an answer what is given of it: the blank there
+    # belongs to the text.
+    after, joined = _mapped(record, str.rstrip), record.kind == "completion"
     variants = {
-        name: tuple(replace(new, prompt=old.prompt) for new, old in zip(after.variants[name], given, strict=True))
-        for name, given in record.variants.items()
+        name: tuple(
+            replace(new, given=old.given, prompt=old.prompt if joined else new.prompt)
+            for new, old in zip(after.variants[name], before, strict=True)
+        )
+        for name, before in record.variants.items()
     }
-    return replace(after, prompt=record.prompt, paraphrased_question=record.paraphrased_question, variants=variants)
+    after = replace(after, variants=variants)
+    return replace(after, prompt=record.prompt, paraphrased_question=record.paraphrased_question) if joined else after
 
 
 _CHANGES = {"nfc": _nfc, "controls": _controls, "trailing_space": _trailing_space}
@@ -144,8 +147,12 @@ def _mapped(record: Record, change: Callable[[str], str]) -> Record:
         return text(secret) if secret is not None and change(secret.reveal()).strip() else None
 
     def variants(given: Iterable[Variant]) -> tuple[Variant, ...]:
-        new = ((text(one.answer), None if one.prompt is None else text(one.prompt)) for one in given)
-        return tuple(Variant(answer=answer, prompt=prompt) for answer, prompt in new)
+        def part(secret: Secret | None) -> Secret | None:
+            return None if secret is None else text(secret)
+
+        return tuple(
+            replace(one, answer=text(one.answer), prompt=part(one.prompt), given=part(one.given)) for one in given
+        )
 
     return replace(
         record,

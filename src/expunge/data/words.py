@@ -47,7 +47,7 @@ def secrets_of(record: Record) -> Iterator[Secret]:
     yield from record.perturbed_answers
     for variants in record.variants.values():
         for variant in variants:
-            yield from (variant.answer,) if variant.prompt is None else (variant.prompt, variant.answer)
+            yield from (one for one in (variant.prompt, variant.given, variant.answer) if one is not None)
 
 
 def fold(text: str) -> str:

@@ -40,9 +40,10 @@ def _body(record: Record) -> dict[str, Any]:
 
 
 def _variant(variant: Variant) -> dict[str, str]:
+    given = {} if variant.given is None else {"given": variant.given.reveal()}
     if variant.prompt is None:
-        return {"text": variant.answer.reveal()}
-    return {"question": variant.prompt.reveal(), "answer": variant.answer.reveal()}
+        return {"text": variant.answer.reveal(), **given}
+    return {"question": variant.prompt.reveal(), "answer": variant.answer.reveal(), **given}
 
 
 def _open(secret: Secret | None) -> str | None:

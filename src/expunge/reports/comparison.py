@@ -17,6 +17,7 @@ from expunge.reports.sections.forgetting import dots, plane
 from expunge.reports.sections.summary import tiles
 from expunge.reports.words import MEANINGS, TONES, Label, listed, plainly
 
+PAGE_TITLE = "<title>Expunge comparison"
 _SAME = 1e-4  # relative difference below which one model's score on one machine is the same number
 _SETTINGS = ("expunge", "model", "method", "axes", "training", "thresholds", "environment")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expunge.errors import InputError
-from expunge.reports.comparison import Comparison, Run, compare_records, render_comparison
+from expunge.reports.comparison import PAGE_TITLE, Comparison, Run, compare_records, render_comparison
 from expunge.reports.record import read_record
 from expunge.reports.svg import PLACES
 from expunge.storage import atomic
@@ -24,19 +24,32 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
     Raises:
         InputError: a folder that is no run or has no record, or runs whose numbers cannot be compared.
     """
+    if out is not None:
+        _refuse_place(out)
     runs = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
     comparison = compare_records(runs)
     if out is not None:
-        if out.is_dir():
-            raise InputError(f"{out} is a folder; give the name of a file, such as {out / 'compare.html'}.")
         atomic.write_text(out, render_comparison(comparison))
     return comparison
+
+
+def _refuse_place(out: Path) -> None:
+    """A page replaces a page, and nothing else."""
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of a file, such as {out / 'compare.html'}.")
+    if out.suffix != ".html":
+        raise InputError(
+            f"The comparison is a page, and {out} is no name of one; give --out a name that ends in .html."
+        )
+    if out.is_file() and PAGE_TITLE not in out.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise InputError(f"{out} is another file, which would be lost; give --out a name that is free.")
 
 
 def _read(folder: Path, name: str) -> Run:
     run = RunFolder.open(folder)
     if not run.record.is_file():
-        raise InputError(f"{folder} has no record.json yet; finish it with: expunge audit {folder} --forget FILE.")
+        how = "give one of its runs, in runs/" if run.config.get("verb") == "bench" else "run its command again"
+        raise InputError(f"{folder} has no record.json: {how}.")
     length = run.config.get("max_length")
     # The key is asked for something that says nothing about it; a folder without one gets none.
     key = DataKey.load_or_create(folder).hmac("which key") if (folder / KEY_NAME).is_file() else None

@@ -254,9 +254,10 @@ def _digest(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _refuse_early(out: Path) -> None:
     """Refuses a place that can never be right, before any work is done."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise InputError(f"{out} is not a folder; choose another --out.")
-    names = {child.name for child in out.iterdir()} if out.is_dir() else set()
+    with disk_errors(out.parent):
+        if out.is_symlink() or (out.exists() and not out.is_dir()):
+            raise InputError(f"{out} is not a folder; choose another --out.")
+        names = {child.name for child in out.iterdir()} if out.is_dir() else set()
     if names and MANIFEST not in names:
         raise InputError(f"{out} holds files that prepare did not make; choose another --out. Nothing was changed.")
 

@@ -51,7 +51,7 @@ class Endpoint:
             InputError: not an address with http or https and a host.
         """
         parts = _parts(address)
-        if parts is None or parts.scheme not in ("http", "https") or parts.username or parts.query:
+        if parts is None or parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query:
             # Not repeated: an address that was mistyped may hold a key.
             raise InputError(
                 "--paraphraser takes a model folder, a Hub id, or an address such as https://host/v1 or "

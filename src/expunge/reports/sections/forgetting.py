@@ -50,8 +50,8 @@ def plane(reading: Reading) -> tuple[list[Figure], list[Place]]:
     if not found or label is None:
         return [], []
     limits = reading.record.thresholds
-    lowest = min(bound for place in found for bound in (place.utility.value, place.utility.low or 1.0))
-    highest = max(bound for place in found for bound in (place.utility.value, place.utility.high or 1.0))
+    bounds = [bound for place in found for bound in place.utility if bound is not None]
+    lowest, highest = min(bounds), max(bounds)
     y = Axis.linear(max(0.0, min(0.8, int(lowest * 10) / 10)), max(1.05, min(1.5, highest)), "utility, original = 1")
     region = _region(reading, label, limits["margin"], limits["utility"], y.high)
     spots = [Spot(Dot(place_of(role, reading.roles), role, x), value) for role, x, value in found]
