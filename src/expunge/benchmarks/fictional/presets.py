@@ -85,7 +85,7 @@ PRESETS = {
         plain_text=12,
         behaviour=6,
         classification=8,
-        recipe=Recipe(epochs=20, learning_rate=3e-3, batch_size=16),
+        recipe=Recipe(epochs=16, learning_rate=3e-3, batch_size=16),
     ),
     "bench": Preset(
         retain=48,
