@@ -285,7 +285,8 @@ def test_a_reader_that_leaves_is_no_failure(unbuffered: str) -> None:
 
 def test_ctrl_c_is_130_without_a_traceback() -> None:
     code = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
 from expunge.cli import main
 from expunge.cli.app import app
 def wait():

@@ -49,7 +49,7 @@ def value(record, label: str, role: str) -> float:
     [
         ("npo", SETTINGS),
         ("gradient_ascent", SETTINGS),
-        ("grad_diff", SETTINGS),
+        ("grad_diff", {**SETTINGS, "epochs": 16}),
         ("kl_min", {**SETTINGS, "epochs": 12}),
         ("idk_dpo", SETTINGS),
         ("task_vector", {"reinforce_learning_rate": 2e-3, "reinforce_epochs": 10, "batch_size": 6, "scale": 2.0}),
