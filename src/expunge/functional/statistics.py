@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -179,11 +179,7 @@ def bootstrap_means(
     groups = {key: _Clusters.of(key) for key in keys}
     if any(len(group.sizes) < 2 for group in groups.values()):
         return Interval(math.nan, math.nan)
-    source = np.random.Generator(np.random.PCG64(seed))
-    counts = {key: np.empty((resamples, len(group.sizes))) for key, group in groups.items()}
-    for number in range(resamples):
-        for key, group in groups.items():
-            counts[key][number] = np.bincount(group.picks(source), minlength=len(group.sizes))
+    counts = _counts(groups, resamples, np.random.Generator(np.random.PCG64(seed)))
     means = []
     for sample, key in zip(samples, keys, strict=True):
         ordered_K, starts_C = sample[groups[key].places], groups[key].starts
@@ -192,6 +188,22 @@ def bootstrap_means(
         with np.errstate(invalid="ignore"):
             means.append(counts[key] @ sums_C / (counts[key] @ sizes_C))
     return _percentiles(means[0] if len(means) == 1 else means[0] - means[1], level)
+
+
+def _counts(
+    groups: Mapping[tuple[Hashable, ...], _Clusters], resamples: int, source: np.random.Generator
+) -> dict[tuple[Hashable, ...], Floats]:
+    """How often each cluster (C) comes up in each draw (R), for every group: (R, C)."""
+    if len(groups) == 1:  # all draws at once: the same numbers in the same order
+        ((key, group),) = groups.items()
+        size = len(group.sizes)
+        picks_RC = source.integers(size, size=(resamples, size)) + size * np.arange(resamples)[:, None]
+        return {key: np.bincount(picks_RC.ravel(), minlength=resamples * size).reshape(resamples, size).astype(float)}
+    counts = {key: np.empty((resamples, len(group.sizes))) for key, group in groups.items()}
+    for number in range(resamples):
+        for key, group in groups.items():
+            counts[key][number] = np.bincount(group.picks(source), minlength=len(group.sizes))
+    return counts
 
 
 def _percentiles(values: Floats, level: float) -> Interval:

@@ -12,11 +12,12 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from expunge.data.forms import with_forms
@@ -24,6 +25,8 @@ from expunge.data.record import Record
 from expunge.data.tokenize import encode_all
 from expunge.errors import ExpungeError, InputError
 from expunge.evaluation.answering import answer_needs
+from expunge.evaluation.reduce import MIN_SUBJECTS
+from expunge.functional.statistics import auc, bootstrap_interval
 from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
 from expunge.methods.preset import Recipe
 from expunge.metrics.base import Need
@@ -170,9 +173,7 @@ def _time_steps(
             secret=b"plan",
         )
         times.clear()
-        with contextlib.suppress(
-            ExpungeError
-        ):  # random weights may diverge or be stopped; the times count all the same
+        with contextlib.suppress(ExpungeError):  # random weights may diverge or be stopped; the times count
             produce(work)
     gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
     return statistics.median(gaps[1:] or gaps) if gaps else 0.0
@@ -197,7 +198,22 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         began = time.perf_counter()
         answer_needs(loaded, {split: few}, mine, max_length=request.max_length, batch_size=16)
         total += (time.perf_counter() - began) * len(rows) / len(few)
-    return total * models
+    return total * models + _time_intervals(request, splits, models)
+
+
+def _time_intervals(request: Request, splits: Mapping[str, Sequence[Record]], models: int) -> float:
+    """Seconds of the intervals of all scores and distances; those of plain means cost next to nothing."""
+    sides = [splits["forget"], splits.get("holdout") or splits["forget"]]
+    subjects: list[list[Hashable]] = [
+        [(side, row.index if row.subject is None else row.subject) for row in rows] for side, rows in enumerate(sides)
+    ]
+    if min(len(set(names)) for names in subjects) < MIN_SUBJECTS:
+        return 0.0
+    suite = suites.get(request.suite)(tuple(splits))
+    several = sum(metric.resampled and len(metric.needs()) > 1 for metric in suite)
+    values = [np.random.default_rng(side).random(len(rows)) for side, rows in enumerate(sides)]
+    one = _timed(lambda: bootstrap_interval(values, auc, clusters=subjects))
+    return float(one * several * (2 * models - 1))
 
 
 def _shortened(need: Need, rows: Sequence[Record], tokenizer: Any, max_length: int) -> Need:
