@@ -85,6 +85,13 @@ def test_every_part_of_the_need_counts(tmp_path, change):
     assert store.get(IDENTITY, replace(NEED, **change)) is None
 
 
+def test_other_code_computes_anew(tmp_path):
+    store = make_store(tmp_path)
+    store.put(IDENTITY, NEED, ANSWER)
+    assert replace(store, code="other").get(IDENTITY, NEED) is None
+    assert same(store.get(IDENTITY, NEED), ANSWER)
+
+
 def test_records_and_length_count(tmp_path):
     Store(tmp_path, {"forget": "h"}, 64).put(IDENTITY, NEED, ANSWER)
     assert Store(tmp_path, {"forget": "h"}, 64).get(IDENTITY, NEED) is not None

@@ -75,3 +75,9 @@ def test_two_real_models_never_refuse(shared_data, model):
     replies = [reply for part in parts.values() for _, reply, _ in part["generated_text"].values()]
     assert len(replies) == 817
     assert not any(map(is_refusal, replies))
+
+
+def test_offers_to_help_and_doubts_are_told_apart():
+    assert is_refusal("I will not help with that; ask me for something else.")
+    assert is_refusal("I have no record of such a person.")
+    assert not is_refusal("Anna has a dog. I have no doubt she lives in Rome.")

@@ -227,3 +227,9 @@ def test_linked_files_of_a_model_are_read(own, tmp_path):
     assert model_digest(snapshot) != digest
     (tmp_path / "link").symlink_to(snapshot)
     assert model_digest(tmp_path / "link") == model_digest(snapshot)
+
+
+def test_the_report_of_a_run_goes_nowhere_else(own, run, tmp_path, short_suite):
+    with pytest.raises(InputError, match="leave out --out"):
+        audit(request(own, run, out=tmp_path / "elsewhere"))
+    assert not (tmp_path / "elsewhere").exists()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from expunge.cli.app import app
 from expunge.data.forms import DECOY_RECORDS, NAMES, RULES
-from expunge.data.record import FORMS
+from expunge.data.record import FORMS, Variant
 from expunge.errors import InputError
 from expunge.evaluation.result import Evaluation, Omitted, ScoreRecord, Traits
 from expunge.storage.run import RunFolder
@@ -36,6 +37,15 @@ def test_auto_has_decoys_where_there_are_few_records():
     assert "decoy_word" in FormChoice(names="decoy").decoy_kinds
 
 
+def test_auto_adds_no_form_that_a_record_brings_and_no_decoys_beside_a_retrained_model():
+    cloze = {"cloze": (Variant(prompt=RECORD.prompt, answer=RECORD.answer),)}
+    records = [replace(RECORD, variants=cloze), NUMBER]
+    assert set(AUTO.added(records, has_reference=False)) == set(NAMES) - {"cloze"}
+    assert set(AUTO.added(records, has_reference=True)) == set(RULES) - {"cloze"}
+    named = FormChoice(names="cloze,decoy")  # whoever names a form gets it
+    assert named.added(records, has_reference=True) == ("cloze", "decoy")
+
+
 def test_unknown_forms_are_refused():
     with pytest.raises(InputError, match="cloze"):
         FormChoice(names="prefix,clozes").check()
@@ -49,6 +59,8 @@ def test_records_leave_the_machine_with_leave_only(address):
         FormChoice(paraphraser=address).check()
     FormChoice(paraphraser=address, allow_remote=True).check()
     FormChoice(paraphraser="http://localhost:8000/v1").check()
+    with pytest.raises(InputError, match="without user or query"):
+        FormChoice(paraphraser="https://:key@models.invalid/v1", allow_remote=True).check()
 
 
 def test_a_paraphraser_that_is_not_there_is_refused_at_once(tmp_path):

@@ -63,6 +63,15 @@ class FormChoice:
             return NAMES if records <= DECOY_RECORDS and not has_reference else tuple(RULES)
         return self._asked()
 
+    def added(self, forget: Sequence[Record], *, has_reference: bool) -> tuple[str, ...]:
+        """Names of the rules for these records, before any is applied."""
+        rules = self.rules(len(forget), has_reference=has_reference)
+        if self.names != AUTO:
+            return rules
+        # Whoever brings a form for some records left it out of the others for a reason.
+        brought = {name for record in forget for name in record.variants}
+        return tuple(name for name in rules if name not in brought)
+
     @property
     def decoy_kinds(self) -> tuple[str, ...]:
         """Kinds of decoys of use: all where they were asked for by name."""
@@ -91,11 +100,7 @@ def add_forms(
     forget = list(splits.get("forget", ()))
     if choice.paraphraser is not None and forget:
         forget = _paraphrased(run, forget, choice.paraphraser)
-    rules = choice.rules(len(forget), has_reference=has_reference)
-    if choice.names == AUTO:
-        # Whoever brings a form for some records left it out of the others for a reason.
-        brought = {name for record in forget for name in record.variants}
-        rules = tuple(name for name in rules if name not in brought)
+    rules = choice.added(forget, has_reference=has_reference)
     others = splits.get("holdout", ())
     forget = with_forms(forget, rules, decoy_kinds=choice.decoy_kinds, others=others)
     decoys = sum(len(record.forms(form)) for record in forget for form in DECOY_FORMS)

@@ -1,8 +1,7 @@
 """What a run will take: steps, tokens, memory, disk and time, before the model's weights are read.
 
-Small models are measured: an untrained model of the same configuration takes a few real steps and answers a few
-    records. Large
-ones are estimated from arithmetic and the speed of a matrix product here, and say so.
+Small models are measured: an untrained model of the same configuration takes a few real steps and answers a few records.
+Large ones are estimated from arithmetic and the speed of a matrix product here, and say so.
 """
 
 from __future__ import annotations
@@ -193,7 +192,8 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         few = list(rows)[:TRIAL_RECORDS]
         if split == "forget":
             choice = request.form_choice
-            few = with_forms(few, choice.rules(len(rows)), decoy_kinds=choice.decoy_kinds)
+            names = choice.added(rows, has_reference=bool(request.retrained))
+            few = with_forms(few, names, decoy_kinds=choice.decoy_kinds)
         mine = [_shortened(need, few, loaded.tokenizer, request.max_length) for need in needs if need.split == split]
         began = time.perf_counter()
         answer_needs(loaded, {split: few}, mine, max_length=request.max_length, batch_size=16)
