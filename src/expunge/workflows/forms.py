@@ -49,7 +49,8 @@ class FormChoice:
             if name not in NAMES:
                 raise InputError(f"--forms has no rule for {name!r}.{suggest(name, (*NAMES, AUTO, NONE))}")
         if self.paraphraser is not None and is_remote(self.paraphraser):
-            if not self.allow_remote and not Endpoint.parse(self.paraphraser).is_local:
+            endpoint = Endpoint.parse(self.paraphraser)
+            if not self.allow_remote and not endpoint.is_local:
                 raise InputError(
                     "A paraphraser at an address gets the text of the forget records. Pass --allow-remote if they "
                     "may leave this machine, or give --paraphraser a model folder."

@@ -1,6 +1,6 @@
 """What a run will take: steps, tokens, memory, disk and time, before the model's weights are read.
 
-Small models are measured: an untrained model of the same configuration takes a few real steps and answers a few records.
+Small models are measured: an untrained model of the same configuration takes a few real steps and answers some records.
 Large ones are estimated from arithmetic and the speed of a matrix product here, and say so.
 """
 
