@@ -104,6 +104,7 @@ def test_the_benchmark_gives_a_pair_of_models_for_each_seed(monkeypatch, tmp_pat
 def test_seeds_are_a_number_or_a_list():
     assert parse_seeds("3") == (0, 1, 2)
     assert parse_seeds("4,7") == (4, 7)
+    assert parse_seeds("100,") == (100,)
     with pytest.raises(InputError, match="--seeds"):
         parse_seeds("many")
 

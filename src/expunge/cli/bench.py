@@ -22,7 +22,7 @@ def bench(
     out: Annotated[Path, typer.Option("--out", help="Folder of everything; run again, the bench goes on.")] = Path(
         "runs/bench"
     ),
-    seeds: Annotated[str, typer.Option("--seeds", help="How many, or numbers with commas between them.")] = "3",
+    seeds: Annotated[str, typer.Option("--seeds", help="How many, or numbers with commas (one: 4,).")] = "3",
     preset: Annotated[str, typer.Option("--preset", help="Size of the benchmark fictional.")] = "bench",
     settings: Annotated[
         Path | None, typer.Option("--settings", help="YAML or JSON file: settings by method, such as npo: {beta: 0.1}.")
@@ -78,9 +78,9 @@ def bench(
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Reads ``3`` (0, 1 and 2) or ``4,7``."""
+    """Reads ``3`` (0, 1 and 2), ``4,7``, or ``4,`` for one seed of a number."""
     try:
-        numbers = tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.removesuffix(",").split(","))
     except ValueError:
         raise InputError(f"--seeds takes a number, or numbers with commas between them, not {text!r}.") from None
     return numbers if "," in text else tuple(range(numbers[0]))
