@@ -131,7 +131,7 @@ def test_without_an_original_nobody_judges(tmp_path):
     )
     reasons = {item.label: item.reason for item in found.omitted}
     assert set(reasons) == {METRICS[6].label, METRICS[8].label}
-    assert set(reasons.values()) == {"no original model was handed in that could judge the replies"}
+    assert set(reasons.values()) == {"no original model was handed in that could read the same"}
 
 
 def said(record, *texts, values=()):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from expunge.data.transforms import AfterOthers
 from expunge.errors import InputError
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
@@ -52,7 +53,7 @@ def test_every_part_of_the_judge_counts(tmp_path, name):
     store.put(IDENTITY, JUDGED, [[np.array([2.5, 4.0])]], IDENTITY)
     assert store.get(IDENTITY, JUDGED, {**IDENTITY, name: "other"}) is None
     assert same(store.get(IDENTITY, JUDGED, dict(IDENTITY)), [[np.array([2.5, 4.0])]])
-    with pytest.raises(InputError, match="hand in the original"):
+    with pytest.raises(InputError, match="depend on the original model"):
         store.get(IDENTITY, JUDGED)
     store.put(IDENTITY, NEED, ANSWER)  # for everything else the judge does not matter
     assert store.get(IDENTITY, NEED, {**IDENTITY, name: "other"}) is not None
@@ -85,6 +86,19 @@ def test_every_part_of_the_need_counts(tmp_path, change):
     assert store.get(IDENTITY, replace(NEED, **change)) is None
 
 
+def test_what_is_read_in_place_of_a_record_counts(tmp_path):
+    store = make_store(tmp_path)
+    changed = replace(NEED, transform=AfterOthers(split="holdout"))
+    store.put(IDENTITY, changed, ANSWER)
+    assert store.get(IDENTITY, NEED) is None
+    assert store.get(IDENTITY, replace(NEED, transform=AfterOthers(split="holdout", count=1))) is None
+    others = replace(store, digests={**store.digests, "holdout": "other records"})
+    assert others.get(IDENTITY, changed) is None
+    assert same(store.get(IDENTITY, changed), ANSWER)
+    with pytest.raises(InputError, match="nobody records have no digest"):
+        store.get(IDENTITY, replace(NEED, transform=AfterOthers(split="nobody")))
+
+
 def test_other_code_computes_anew(tmp_path):
     store = make_store(tmp_path)
     store.put(IDENTITY, NEED, ANSWER)
@@ -109,7 +123,7 @@ def damage(text: str) -> list[bytes]:
         data[: len(data) // 2],
         data[:-3],
         data.replace(b"0.333", b"0.334", 1),
-        data.replace(b'"version": 2', b'"version": 3', 1),
+        data.replace(b'"version": 3', b'"version": 4', 1),
         text[:number].encode() + b"\xff" + text[number + 1 :].encode(),
         b"[]",
         b"null",

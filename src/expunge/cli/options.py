@@ -27,6 +27,10 @@ Retrained = Annotated[
     list[str] | None,
     typer.Option("--retrained", help="A model that never saw the records; may be given several times."),
 ]
+Reference = Annotated[
+    list[str] | None,
+    typer.Option("--reference", help="Another model that never saw the records, for attacks that compare with one."),
+]
 Base = Annotated[str | None, typer.Option("--base", help="The model before it saw the records, for exact methods.")]
 Method = Annotated[str, typer.Option("--method", help="See: expunge list methods.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value: a setting of the method or of its training.")]

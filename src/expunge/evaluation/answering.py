@@ -1,29 +1,23 @@
 """Answers the needs of all metrics for one model.
 
-One forward pass for each split, form and batch, and one generation pass for each split, form and length.
+One forward pass for each split, form, transform and batch, and one generation pass for each way of asking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from expunge.data.batch import Example
 from expunge.data.record import Record
-from expunge.data.tokenize import answer_text, encode
+from expunge.data.tokenize import answer_text
 from expunge.evaluation.forward import read_examples
+from expunge.evaluation.passes import Encoded, Pass, encoded
 from expunge.evaluation.replies import Asking, Replies, generate_replies, judge_replies, score_replies
 from expunge.evaluation.subjects import Policy
+from expunge.evaluation.sweeps import SWEEP, divergences
 from expunge.functional.text import zlib_bytes
-from expunge.metrics.base import Answer, Need, NeedKind
+from expunge.metrics.base import FORWARD, SWEEPS, Answer, Need
 from expunge.models.load import LoadedModel
-
-
-class Pass(NamedTuple):
-    """What one forward pass reads: every need of one split and form is answered from it."""
-
-    split: str
-    form: str
 
 
 class Read(NamedTuple):
@@ -77,12 +71,10 @@ def read_model(
     found: dict[Need, Answer] = {}
     passes: dict[Pass, list[Need]] = {}
     for need in needs:
-        if need.reads_logits:
-            passes.setdefault(Pass(need.split, need.form), []).append(need)
+        if need.kind in (*FORWARD, *SWEEPS):
+            passes.setdefault(Pass.of(need), []).append(need)
     for one, its_needs in passes.items():
-        kinds: list[NeedKind] = [need.kind for need in its_needs]
-        numbers = _forward(loaded, splits[one.split], one.form, kinds, max_length=max_length, batch_size=batch_size)
-        found.update({need: numbers[need.kind] for need in its_needs})
+        found.update(_read_pass(loaded, encoded(splits, one, loaded.tokenizer, max_length), one, its_needs, batch_size))
     replies: dict[Need, Replies] = {}
     for asking in dict.fromkeys(Asking.of(need) for need in needs if need.generates):
         said = generate_replies(loaded, splits, asking, max_length=max_length, batch_size=batch_size, policy=policy)
@@ -104,28 +96,33 @@ def judge_needs(
     }
 
 
-def _forward(
+def beside_needs(
     loaded: LoadedModel,
-    records: Sequence[Record],
-    form: str,
-    kinds: Sequence[NeedKind],
+    other: LoadedModel,
+    splits: Mapping[str, Sequence[Record]],
+    needs: Sequence[Need],
     *,
     max_length: int,
     batch_size: int,
-) -> dict[NeedKind, Answer]:
-    owners: list[int] = []
-    examples: list[Example] = []
-    for owner, record in enumerate(records):
-        for one in record.forms(form):
-            owners.append(owner)
-            examples.append(encode(one, loaded.tokenizer, row=len(examples), max_length=max_length))
-    where = f"{records[0].split if records else ''}, {form}"
-    rows = read_examples(loaded, examples, kinds, batch_size=batch_size, where=where)
-    return {kind: _by_record(len(records), owners, arrays) for kind, arrays in rows.items()}
+) -> dict[Need, Answer]:
+    """Answers needs for which another model reads the same records beside this one."""
+    longest = other.limit(loaded.limit(max_length))
+    found: dict[Need, Answer] = {}
+    for need in needs:
+        texts = encoded(splits, Pass.of(need), loaded.tokenizer, longest)
+        found[need] = texts.by_record(divergences(loaded, other, texts.examples, batch_size))
+    return found
 
 
-def _by_record(count: int, owners: Sequence[int], arrays: Sequence[Any]) -> Answer:
-    grouped: list[list[Any]] = [[] for _ in range(count)]
-    for owner, array in zip(owners, arrays, strict=True):
-        grouped[owner].append(array)
-    return grouped
+def _read_pass(
+    loaded: LoadedModel, texts: Encoded, one: Pass, needs: Sequence[Need], batch_size: int
+) -> dict[Need, Answer]:
+    """One forward pass for all needs that it can answer, and one sweep for each kind of the others."""
+    kinds = [need.numbers for need in needs if need.kind in FORWARD]
+    where = ", ".join(part for part in (one.split, one.form, one.transform.label if one.transform else "") if part)
+    rows = read_examples(loaded, texts.examples, kinds, batch_size=batch_size, where=where) if kinds else {}
+    found = {need: texts.by_record(rows[need.numbers]) for need in needs if need.kind in FORWARD}
+    for need in needs:
+        if need.kind in SWEEPS:
+            found[need] = texts.by_record(SWEEP[need.kind](loaded, texts.examples))
+    return found

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from expunge.data.batch import Batch, Example, collate
 from expunge.data.batching import length_buckets
 from expunge.data.tokenize import pad_id
 from expunge.errors import DivergedError
-from expunge.functional.logprobs import moments, packed_logps, ranks
-from expunge.metrics.base import NeedKind
+from expunge.functional.logprobs import moments, packed_logps, ranks, sampled_logps
+from expunge.metrics.base import Numbers
 from expunge.models.load import LoadedModel
 from expunge.models.modes import evaluating
 from expunge.models.reading import read
@@ -24,14 +25,14 @@ IMPOSSIBLE = -1e4
 
 
 def read_examples(
-    loaded: LoadedModel, examples: Sequence[Example], kinds: Sequence[NeedKind], *, batch_size: int, where: str
-) -> dict[NeedKind, list[Array]]:
+    loaded: LoadedModel, examples: Sequence[Example], kinds: Sequence[Numbers], *, batch_size: int, where: str
+) -> dict[Numbers, list[Array]]:
     """Returns for each kind the numbers of each example's scored tokens, in the order of the examples.
 
     Args:
         loaded: the model; read in evaluation mode, which is restored.
         examples: tokenised records.
-        kinds: ``token_logps``, ``moments``, ``ranks``.
+        kinds: of ``expunge.metrics.base.FORWARD``, with their settings.
         batch_size: sequences in one forward pass.
         where: what is read, for the message.
 
@@ -39,7 +40,7 @@ def read_examples(
         DivergedError: numbers that are none. A record without a number would be left out of every mean, and what broke
             would not count.
     """
-    rows: dict[NeedKind, list[Any]] = {kind: [None] * len(examples) for kind in kinds}
+    rows: dict[Numbers, list[Any]] = {kind: [None] * len(examples) for kind in kinds}
     for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
         batch = collate([examples[row] for row in bucket], pad_id(loaded.tokenizer)).to(loaded.model.device)
         with evaluating(loaded.model):
@@ -63,20 +64,25 @@ def _check_numbers(arrays: Sequence[Array], where: str) -> None:
 
 @torch.inference_mode()
 def _reduce(
-    model: Any, batch: Batch, examples: Sequence[Example], kinds: Sequence[NeedKind]
-) -> dict[NeedKind, list[Array]]:
+    model: Any, batch: Batch, examples: Sequence[Example], kinds: Sequence[Numbers]
+) -> dict[Numbers, list[Array]]:
     """Logits of one batch to a few numbers for each scored token, at once."""
     reading = read(model, batch)
     logits_NV, labels_N = reading.logits, reading.labels
     counts = [example.scored for example in examples]
-    reduced: dict[NeedKind, list[Array]] = {}
-    for kind in kinds:
-        if kind == "token_logps":
-            values = packed_logps(logits_NV, labels_N).clamp_min(IMPOSSIBLE)
-        elif kind == "moments":
-            values = torch.stack(moments(logits_NV), dim=-1)
-        else:
-            values = ranks(logits_NV, labels_N)
-        array = values.double().cpu().numpy()
-        reduced[kind] = np.split(array, np.cumsum(counts)[:-1])
+    reduced: dict[Numbers, list[Array]] = {}
+    for numbers in dict.fromkeys(kinds):
+        array = _numbers(numbers, logits_NV, labels_N).double().cpu().numpy()
+        reduced[numbers] = np.split(array, np.cumsum(counts)[:-1])
     return reduced
+
+
+def _numbers(numbers: Numbers, logits_NV: Tensor, labels_N: Tensor) -> Tensor:
+    """One value, or a row of values, for each scored token."""
+    if numbers.kind == "token_logps":
+        return packed_logps(logits_NV, labels_N).clamp_min(IMPOSSIBLE)
+    if numbers.kind == "sampled_logps":
+        return sampled_logps(logits_NV, labels_N, **dict(numbers.params)).clamp_min(IMPOSSIBLE)
+    if numbers.kind == "moments":
+        return torch.stack(moments(logits_NV), dim=-1)
+    return ranks(logits_NV, labels_N)

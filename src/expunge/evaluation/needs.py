@@ -10,7 +10,7 @@ from expunge.errors import InputError
 from expunge.evaluation.replies import can_ask
 from expunge.evaluation.result import Omitted
 from expunge.evaluation.subjects import Subject
-from expunge.metrics.base import Metric, Need
+from expunge.metrics.base import Metric, Need, is_of
 
 JUDGE = "original"  # role that reads the replies of all
 
@@ -19,7 +19,7 @@ class Plan(NamedTuple):
     """What to compute for each role.
 
     Attributes:
-        metrics: metrics of each role, in the order they were asked for.
+        metrics: metrics of each role, in the order they were asked for; none of a model that is read for comparison.
         needs: numbers of each role, each once; those that only a comparison with it reads are included.
         omitted: what cannot be computed, and why.
     """
@@ -40,16 +40,18 @@ def plan(subjects: Sequence[Subject], splits: Mapping[str, Sequence[Record]], me
     wanted: dict[str, list[Metric]] = {role: [] for role in roles}
     needs: dict[str, dict[Need, None]] = {role: {} for role in roles}
     omitted = []
-    for subject in subjects:
+    for subject in (one for one in subjects if one.scored):
         for metric in dict.fromkeys(metrics):
             reason = unfit(metric, subject, splits, subjects)
             if reason is not None:
                 omitted.append(Omitted(label=metric.label, role=subject.role, reason=reason))
                 continue
             wanted[subject.role].append(metric)
-            others = [role for role in metric.may_compare_to if role in needs]
-            for role in dict.fromkeys((subject.role, *metric.compares_to, *others)):
-                needs[role].update(dict.fromkeys(metric.needs()))
+            families = (*metric.compares_to, *metric.may_compare_to)
+            others = [role for role in roles for family in families if is_of(role, family)]
+            for role in dict.fromkeys((subject.role, *others)):
+                mine = (need for need in metric.needs() if role == subject.role or not need.paired)
+                needs[role].update(dict.fromkeys(mine))
     return Plan(wanted, {role: list(found) for role, found in needs.items()}, tuple(omitted))
 
 
@@ -76,8 +78,9 @@ def unfit(
     """Returns why a metric cannot be computed for a model, or None."""
     if subject.policy is not None and any(need.reads_logits for need in metric.needs()):
         return "log-probabilities are not visible through a policy; see the bare weights"
-    if any(need.judged for need in metric.needs()) and JUDGE not in {other.role for other in subjects}:
-        return f"no {JUDGE} model was handed in that could judge the replies"
+    for need in metric.needs():
+        if need.second is not None and need.second not in {other.role for other in subjects}:
+            return f"no {need.second} model was handed in that could read the same"
     for role in metric.compares_to:
         if role == subject.role:
             return "this model is what the others are compared with"
@@ -91,6 +94,9 @@ def unfit(
 
 def _absent(need: Need, splits: Mapping[str, Sequence[Record]]) -> str | None:
     records = splits.get(need.split, ())
+    beside = need.transform.reads if need.transform else None
+    if beside is not None and not splits.get(beside):
+        return f"no {beside} records were handed in"
     if not records:
         return f"no {need.split} records were handed in"
     if not any(record.forms(need.form) for record in records):

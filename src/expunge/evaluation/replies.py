@@ -5,8 +5,9 @@ The texts stay in this process: they are handed on as ``Replies``, which print a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,30 +15,40 @@ import numpy as np
 from expunge.data.batch import IGNORE, Example
 from expunge.data.record import Record
 from expunge.data.tokenize import answer_text, encode
+from expunge.data.transforms import Transform
 from expunge.errors import InputError
 from expunge.evaluation.forward import read_examples
+from expunge.evaluation.passes import Pass, Placed, placed
 from expunge.evaluation.subjects import Policy
 from expunge.functional.text import SCORERS, Reply
-from expunge.metrics.base import Answer, Need
-from expunge.models.generate import greedy
+from expunge.metrics.base import Answer, Need, Numbers, Sampling
+from expunge.models.generate import greedy, sampled
 from expunge.models.load import LoadedModel
 from expunge.storage.secret import Secret
 
+Speak = Callable[..., list[list[int]]]  # (prompts, max_new_tokens): new token ids of each prompt
+_DRAWS = 1_000_003  # seeds of two draws differ, whatever the seed of the metric
+DRAWN = tuple(item.name for item in fields(Sampling))
 # Forms that ask for the value itself; reverse, multiple choice and others are answered by something else.
 ASKS_FOR_VALUE = ("trained", "paraphrased_question", "casing", "truncation", "cloze")
 
 
 class Asking(NamedTuple):
-    """One generation pass: all needs with the same three are answered from it."""
+    """One generation pass: all needs that ask alike are answered from it; greedy where nothing is drawn."""
 
     split: str
     form: str
     max_new_tokens: int
+    sampling: Sampling | None = None
+    transform: Transform | None = None
 
     @classmethod
     def of(cls, need: Need) -> Asking:
         """Returns the pass that answers a need."""
-        return cls(need.split, need.form, int(dict(need.params)["max_new_tokens"]))
+        params = dict(need.params)
+        drawn = {name: params[name] for name in DRAWN if name in params}
+        sampling = Sampling(**drawn) if drawn else None
+        return cls(need.split, need.form, int(params["max_new_tokens"]), sampling, need.transform)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -47,7 +58,7 @@ class Replies:
     Attributes:
         count: number of records of the split.
         owners: for each reply the number of the record that was asked about.
-        asked: the records that were asked, one for each form of a record that can be asked.
+        asked: for each reply the form of the record that was asked.
         texts: what was said.
         values: for each reply the value of the fact, where a form of the record gives it.
         max_new_tokens: length at which replies were cut.
@@ -77,29 +88,17 @@ def generate_replies(
     batch_size: int,
     policy: Policy | None,
 ) -> Replies:
-    """Continues the prompts of a split greedily.
+    """Continues the prompts of a split, greedily or by drawing each several times.
 
     A record has no reply, and no number rather than 0, where nothing can be asked: it is plain text, its prompt is
     empty, its prompt is longer than ``max_length``, or the model has no position left for a token after it.
     """
     records = splits[asking.split]
-    found = [(owner, one) for owner, record in enumerate(records) for one in record.forms(asking.form) if can_ask(one)]
-    mute: set[int] = set()
-
-    def continue_texts(prompts: Sequence[tuple[int, str]]) -> list[str]:
-        asked = [_with_prompt(found[number][1], text) for number, text in prompts]
-        said = _continue(loaded, asked, asking.max_new_tokens, max_length=max_length, batch_size=batch_size)
-        mute.update(number for (number, _), text in zip(prompts, said, strict=True) if text is None)
-        return [text or "" for text in said]
-
-    texts = [_prompt_text(one) for _, one in found]
-    replies = policy.generate(texts, continue_texts) if policy else continue_texts(list(enumerate(texts)))
-    # A policy may still say something of its own where the model cannot.
-    heard = [
-        (owner, one, text)
-        for number, ((owner, one), text) in enumerate(zip(found, replies, strict=True))
-        if number not in mute or text.strip()
-    ]
+    found = [one for one in placed(splits, Pass(asking.split, asking.form, asking.transform)) if can_ask(one.record)]
+    heard: list[tuple[int, Record, str]] = []
+    for draw in range(asking.sampling.samples if asking.sampling else 1):
+        heard += _hear(loaded, found, asking, draw, max_length=max_length, batch_size=batch_size, policy=policy)
+    heard.sort(key=lambda one: one[0])  # draws of one record side by side
     return Replies(
         count=len(records),
         owners=tuple(owner for owner, _, _ in heard),
@@ -110,9 +109,53 @@ def generate_replies(
     )
 
 
+def _hear(
+    loaded: LoadedModel,
+    found: Sequence[Placed],
+    asking: Asking,
+    draw: int,
+    *,
+    max_length: int,
+    batch_size: int,
+    policy: Policy | None,
+) -> list[tuple[int, Record, str]]:
+    """One reply to each record that can be asked: its owner, what was asked, and what was said."""
+    mute: set[int] = set()
+
+    def continue_texts(prompts: Sequence[tuple[int, str]]) -> list[str]:
+        asked = [_with_prompt(found[number].record, text) for number, text in prompts]
+        speak = _speaker(loaded, asking.sampling, draw, batch_size)
+        said = _continue(loaded, asked, asking.max_new_tokens, speak, max_length=max_length)
+        mute.update(number for (number, _), text in zip(prompts, said, strict=True) if text is None)
+        return [text or "" for text in said]
+
+    texts = [_prompt_text(one.record) for one in found]
+    replies = policy.generate(texts, continue_texts) if policy else continue_texts(list(enumerate(texts)))
+    # A policy may still say something of its own where the model cannot.
+    return [
+        (one.owner, one.record, text)
+        for number, (one, text) in enumerate(zip(found, replies, strict=True))
+        if number not in mute or text.strip()
+    ]
+
+
+def _speaker(loaded: LoadedModel, sampling: Sampling | None, draw: int, batch_size: int) -> Speak:
+    if sampling is None:
+        return partial(greedy, loaded.model, loaded.tokenizer, batch_size=batch_size)
+    return partial(
+        sampled,
+        loaded.model,
+        loaded.tokenizer,
+        seed=sampling.draw_seed * _DRAWS + draw,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        batch_size=batch_size,
+    )
+
+
 def score_replies(replies: Replies, need: Need) -> Answer:
     """Returns the numbers of one scorer; settings of the need beside the length are the scorer's."""
-    settings = {name: value for name, value in need.params if name not in ("scorer", "max_new_tokens")}
+    settings = {name: value for name, value in need.params if name not in ("scorer", "max_new_tokens", *DRAWN)}
     said = [
         Reply(text=text.reveal(), truth=answer_text(record), prompt=_prompt_text(record), values=values)
         for text, record, values in zip(replies.texts, replies.asked, replies.values, strict=True)
@@ -136,7 +179,8 @@ def judge_replies(judge: LoadedModel, replies: Replies, *, max_length: int, batc
     rows = [row for row, example in enumerate(examples) if example is not None]
     read = [example for example in examples if example is not None]
     numbers = [np.zeros(2) for _ in examples]
-    found = read_examples(judge, read, ["token_logps"], batch_size=batch_size, where="replies")["token_logps"]
+    logps = Numbers("token_logps")
+    found = read_examples(judge, read, [logps], batch_size=batch_size, where="replies")[logps]
     for row, logps_T in zip(rows, found, strict=True):
         numbers[row] = np.array([-float(np.sum(logps_T)), float(len(logps_T))])
     return replies.by_record(numbers)
@@ -166,9 +210,9 @@ def can_ask(record: Record) -> bool:
 
 
 def _continue(
-    loaded: LoadedModel, records: Sequence[Record], max_new_tokens: int, *, max_length: int, batch_size: int
+    loaded: LoadedModel, records: Sequence[Record], max_new_tokens: int, speak: Speak, *, max_length: int
 ) -> list[str | None]:
-    """Greedy continuations; one stops earlier where the model has no positions left, whatever its company.
+    """Continuations; one stops earlier where the model has no positions left, whatever its company.
 
     None where a prompt is empty, longer than ``max_length``, or leaves no position.
     """
@@ -178,7 +222,7 @@ def _continue(
     for limit in sorted({limit for limit in limits if limit > 0}):
         rows = [row for row, own in enumerate(limits) if own == limit]
         asked = [prompts[row] for row in rows]
-        new = greedy(loaded.model, loaded.tokenizer, asked, max_new_tokens=limit, batch_size=batch_size)
+        new = speak(asked, max_new_tokens=limit)
         for row, tokens in zip(rows, new, strict=True):
             texts[row] = str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
     return texts

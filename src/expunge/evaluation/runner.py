@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from expunge.data.record import Record
-from expunge.evaluation.answering import judge_needs, read_model, text_answer
+from expunge.evaluation.answering import beside_needs, judge_needs, read_model, text_answer
 from expunge.evaluation.needs import JUDGE, plan
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
 from expunge.evaluation.replies import Replies
@@ -115,23 +115,27 @@ def _read_all(
     """Answers of all models by role.
 
     The judge comes last: it is loaded once, for its own answers and for the replies of the others, and no two models
-    are in memory together. What the others said waits in this process.
+    are in memory together but where they read side by side. What the others said waits in this process.
     """
-    judge = next((subject for subject in subjects if subject.role == JUDGE), None)
-    others = [_Reading(subject, judge, splits, store, batch_size) for subject in subjects if subject is not judge]
-    for reading in others:
-        log(reading.subject.role)
-        reading.ask(needs[reading.subject.role])
-    if judge is not None:
-        log(judge.role)
-        own = _Reading(judge, judge, splits, store, batch_size)
-        loaded = own.ask(needs[judge.role])
-        for reading in [own, *others]:
+    by_role = {subject.role: subject for subject in subjects}
+    readings = {role: _Reading(subject, by_role, splits, store, batch_size) for role, subject in by_role.items()}
+    for role, reading in readings.items():
+        if role != JUDGE:
+            log(role)
+            reading.ask(needs[role])
+    if JUDGE in readings:
+        log(JUDGE)
+        loaded = readings[JUDGE].ask(needs[JUDGE])
+        for reading in readings.values():
             if reading.waiting:
-                loaded = loaded or judge.load()
+                loaded = loaded or by_role[JUDGE].load()
                 reading.judged_by(loaded)
-        others.append(own)
-    return {reading.subject.role: reading.found for reading in others}
+        del loaded
+    for role, reading in readings.items():
+        if reading.pairs:
+            log(role)
+            reading.read_pairs()
+    return {role: reading.found for role, reading in readings.items()}
 
 
 @dataclass(repr=False)
@@ -140,25 +144,29 @@ class _Reading:
 
     Attributes:
         subject: the model.
-        judge: who reads its replies.
+        others: all models by role.
         splits: records by split.
         store: answers of earlier calls.
         batch_size: sequences in one forward pass.
         found: answers so far.
         waiting: replies that the judge has to read.
+        pairs: needs for which another model reads beside this one.
     """
 
     subject: Subject
-    judge: Subject | None
+    others: Mapping[str, Subject]
     splits: Mapping[str, Sequence[Record]]
     store: Store
     batch_size: int
     found: dict[Need, Answer] = field(default_factory=dict)
     waiting: dict[Need, Replies] = field(default_factory=dict)
+    pairs: list[Need] = field(default_factory=list)
 
     def ask(self, needs: Sequence[Need]) -> LoadedModel | None:
-        """Answers what is stored or needs no judge; returns the model if it had to be loaded."""
-        missing = [need for need in needs if not self._known(need)]
+        """Answers what is stored or takes this model alone; returns the model if it had to be loaded."""
+        unknown = [need for need in needs if not self._known(need)]
+        self.pairs = [need for need in unknown if need.paired]
+        missing = [need for need in unknown if not need.paired]
         if not missing:
             return None
         loaded = self.subject.load()
@@ -173,18 +181,26 @@ class _Reading:
         self._keep(judge_needs(loaded, self.waiting, max_length=self.store.max_length, batch_size=self.batch_size))
         self.waiting = {}
 
+    def read_pairs(self) -> None:
+        """Reads beside each other model that a need names; both are in memory."""
+        loaded, length = self.subject.load(), self.store.max_length
+        for role in dict.fromkeys(str(need.second) for need in self.pairs):
+            mine = [need for need in self.pairs if need.second == role]
+            other = self.others[role].load()
+            self._keep(beside_needs(loaded, other, self.splits, mine, max_length=length, batch_size=self.batch_size))
+
     def _known(self, need: Need) -> bool:
         if not need.reads_model:  # cheaper to count again than to read back
             self.found[need] = text_answer(self.splits[need.split], need)
-        elif (stored := self.store.get(self.subject.identity, need, self._judge)) is not None:
+        elif (stored := self.store.get(self.subject.identity, need, self._second(need))) is not None:
             self.found[need] = stored
         return need in self.found
 
     def _keep(self, answers: Mapping[Need, Answer]) -> None:
         for need, answer in answers.items():
-            self.store.put(self.subject.identity, need, answer, self._judge)
+            self.store.put(self.subject.identity, need, answer, self._second(need))
             self.found[need] = answer
 
-    @property
-    def _judge(self) -> Mapping[str, str] | None:
-        return None if self.judge is None else self.judge.identity
+    def _second(self, need: Need) -> Mapping[str, str] | None:
+        second = self.others.get(need.second or "")
+        return None if second is None else second.identity

@@ -33,38 +33,39 @@ class Store:
     max_length: int
     code: str = ""
 
-    def key(self, identity: Mapping[str, str], need: Need, judge: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def key(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Everything that decides the numbers of one need.
 
         Args:
             identity: of the model.
             need: the numbers.
-            judge: identity of the model that reads the replies; for needs that are judged.
+            second: identity of the model ``need.second``, for needs that depend on one.
 
         Raises:
             InputError: the split has no digest, so that its answers could not be told from those of other records; or a
-                judged need without a judge.
+                need without the second model that it depends on.
         """
-        if need.judged and judge is None:
-            raise InputError("These numbers depend on the model that judges the replies; hand in the original.")
-        if need.split not in self.digests:
-            raise InputError(f"The {need.split} records have no digest; bind them to the run before they are scored.")
+        if need.second is not None and second is None:
+            raise InputError(f"These numbers depend on the {need.second} model too; hand it in.")
+        beside = need.transform.reads if need.transform else None
         return {
-            "version": 2,
+            "version": 3,
             "code": self.code,
             "subject": dict(sorted(identity.items())) if need.reads_model else {},
-            "records": self.digests[need.split],
+            "records": self._digest(need.split),
             "split": need.split,
             "form": need.form,
             "kind": need.kind,
             "params": [list(pair) for pair in need.params],
+            "transform": need.transform.label if need.transform else "",
+            "other_records": self._digest(beside) if beside else "",
             "max_length": self.max_length,
-            "judge": dict(sorted(judge.items())) if need.judged and judge is not None else {},
+            "second": dict(sorted(second.items())) if need.second is not None and second is not None else {},
         }
 
-    def get(self, identity: Mapping[str, str], need: Need, judge: Mapping[str, str] | None = None) -> Answer | None:
+    def get(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> Answer | None:
         """Returns a stored answer; None if there is none, or one that is damaged."""
-        key = self.key(identity, need, judge)
+        key = self.key(identity, need, second)
         path = self._path(key)
         if not path.is_file():
             return None
@@ -79,12 +80,17 @@ class Store:
         return [[_array(form, need) for form in record] for record in stored["answer"]]
 
     def put(
-        self, identity: Mapping[str, str], need: Need, answer: Answer, judge: Mapping[str, str] | None = None
+        self, identity: Mapping[str, str], need: Need, answer: Answer, second: Mapping[str, str] | None = None
     ) -> None:
         """Stores an answer."""
-        key = self.key(identity, need, judge)
+        key = self.key(identity, need, second)
         plain = [[np.asarray(form, dtype=np.float64).tolist() for form in record] for record in answer]
         atomic.write_json(self._path(key), {"key": key, "digest": _digest(plain), "answer": plain})
+
+    def _digest(self, split: str) -> str:
+        if split not in self.digests:
+            raise InputError(f"The {split} records have no digest; bind them to the run before they are scored.")
+        return self.digests[split]
 
     def _path(self, key: Mapping[str, Any]) -> Path:
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -25,11 +25,13 @@ class Subject:
     Attributes:
         role: original, retrained, unlearned, policy, ...
         identity: everything that decides its answers: weights digest, adapter, policy, attack lineage, dtype, template.
-        load: loads it; called at most once, and not at all if every answer is stored.
+        load: loads it; not called at all if every answer is stored, and twice only where two models read side by side.
         policy: text-level policy in front of it.
+        scored: whether it has a column; others are only read for comparison.
     """
 
     role: str
     identity: Mapping[str, str]
     load: Callable[[], LoadedModel]
     policy: Policy | None = field(default=None)
+    scored: bool = True

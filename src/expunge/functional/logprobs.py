@@ -94,6 +94,24 @@ def moments(logits_NV: Tensor) -> Moments:
     return Moments(mean_N, (probabilities_NV * centred_NV.square()).sum(-1).sqrt())
 
 
+def sampled_logps(logits_NV: Tensor, labels_N: Tensor, temperature: float = 1.0, top_k: int = 0) -> Tensor:
+    """Log-probability, nats (N,), that sampling draws each label; minus infinity where it never does.
+
+    Equal logits at the edge of the ``top_k`` largest are all drawn from.
+
+    Args:
+        logits_NV: logits that predict the labels.
+        labels_N: token ids.
+        temperature: divides the logits, above 0.
+        top_k: number of most likely tokens that are drawn from; 0 for all.
+    """
+    scaled_NV = at_least_float32(logits_NV) / temperature
+    if top_k:
+        edge_N1 = scaled_NV.topk(min(top_k, scaled_NV.shape[-1]), dim=-1).values[:, -1:]
+        scaled_NV = scaled_NV.masked_fill(scaled_NV < edge_N1, -torch.inf)
+    return packed_logps(scaled_NV, labels_N)
+
+
 def ranks(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
     """Number of tokens that greedy decoding prefers to the label; 0 exactly where ``argmax`` is the label.
 

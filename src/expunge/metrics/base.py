@@ -15,11 +15,57 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from expunge.data.transforms import Transform
+from expunge.errors import InputError
 from expunge.registry import metrics as registry
 
 Direction = Literal["lower", "higher", "closer"]
-NeedKind = Literal["token_logps", "moments", "ranks", "generation_score", "reply_nats", "zlib_bytes", "label_place"]
+NeedKind = Literal[
+    "token_logps",
+    "sampled_logps",
+    "moments",
+    "ranks",
+    "divergence",
+    "grad_norm",
+    "generation_score",
+    "reply_nats",
+    "zlib_bytes",
+    "label_place",
+]
+FORWARD: tuple[NeedKind, ...] = ("token_logps", "sampled_logps", "moments", "ranks")  # one forward pass answers all
+SWEEPS: tuple[NeedKind, ...] = ("grad_norm",)  # each reads every record by itself
 Floats = NDArray[np.float64]
+
+
+class Numbers(NamedTuple):
+    """Which numbers of a forward pass: their kind, and the settings that they depend on."""
+
+    kind: NeedKind
+    params: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How replies are drawn.
+
+    Attributes:
+        samples: draws for each prompt.
+        temperature: divides the logits.
+        top_p: share of the probability that is drawn from.
+        draw_seed: of the draws.
+    """
+
+    samples: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    draw_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.temperature <= 0 or not 0 < self.top_p <= 1:
+            raise InputError(
+                f"samples={self.samples}, temperature={self.temperature}, top_p={self.top_p}: draw at least once, at a "
+                "temperature above 0, from a share above 0 and at most 1."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +74,19 @@ class Need:
 
     Attributes:
         kind: ``token_logps``: log-probability (nats) of each scored token, float64 (T,).
+            ``sampled_logps``: the same under a decoding scheme, which gives what it never draws a stand-in for minus
+            infinity; ``params`` has ``temperature`` and ``top_k`` (0 for all).
             ``moments``: mean and standard deviation of the log-probability over the vocabulary at each scored position,
             (T, 2).
             ``ranks``: number of vocabulary entries that the model prefers to the true token, (T,), 0 where greedy is
             right.
-            ``generation_score``: one number, or a few, per record, from the greedy continuation of the prompt and the
-            true answer; ``params`` has ``max_new_tokens``, ``scorer`` (a function of ``expunge.functional.text``) and
-            that function's settings. All needs of one split, form and length are answered from the same replies.
+            ``divergence``: Kullback-Leibler divergence (nats) of the model's next-token distribution from another's at
+            each scored position, KL(other || own), (T,); ``params`` has ``role``, the other model's.
+            ``grad_norm``: Euclidean norm of the gradient of the mean loss by all weights, one number.
+            ``generation_score``: one number, or a few, per record, from the continuation of the prompt and the true
+            answer; ``params`` has ``max_new_tokens``, ``scorer`` (a function of ``expunge.functional.text``), that
+            function's settings and, for sampled continuations, the fields of ``Sampling``: then there is one for each
+            draw. All needs that ask alike are answered from the same replies.
             ``reply_nats``: what another model, the judge, finds of the same continuation after its prompt: negative
             log-likelihood (nats) and number of tokens, (2,); ``params`` has ``judge`` (the role, ``original``) and
             ``max_new_tokens``.
@@ -44,17 +96,24 @@ class Need:
         split: forget, retain, holdout, ...
         form: see ``expunge.data.record.FORMS``.
         params: everything else that influences the numbers, sorted by name.
+        transform: what is read in place of each form of a record, if not the form itself.
     """
 
     kind: NeedKind
     split: str
     form: str = "trained"
     params: tuple[tuple[str, Any], ...] = ()
+    transform: Transform | None = None
+
+    @property
+    def numbers(self) -> Numbers:
+        """What of a pass answers this need."""
+        return Numbers(self.kind, self.params)
 
     @property
     def reads_logits(self) -> bool:
         """Whether log-probabilities are needed, which a text-level policy does not show."""
-        return self.kind in ("token_logps", "moments", "ranks")
+        return self.paired or self.kind in (*FORWARD, *SWEEPS)
 
     @property
     def generates(self) -> bool:
@@ -67,9 +126,25 @@ class Need:
         return self.kind == "reply_nats"
 
     @property
+    def paired(self) -> bool:
+        """Whether another model reads the same records beside this one."""
+        return self.kind == "divergence"
+
+    @property
+    def second(self) -> str | None:
+        """Role of the other model that the numbers depend on: a judge, or one beside this one."""
+        params = dict(self.params)
+        return str(params["judge"]) if self.judged else str(params["role"]) if self.paired else None
+
+    @property
     def reads_model(self) -> bool:
         """Whether a model is needed at all."""
         return self.kind not in ("zlib_bytes", "label_place")
+
+
+def is_of(role: str, family: str) -> bool:
+    """Whether a role is this one or a further one of its kind: ``retrained_2`` is of ``retrained``."""
+    return role == family or (role.startswith(f"{family}_") and role.removeprefix(f"{family}_").isdigit())
 
 
 # For each record of the split, one array (or number) for each of its forms: several for ``perturbed_answer``, none
@@ -94,6 +169,11 @@ class Answers:
     def maybe(self, role: str, need: Need) -> Answer | None:
         """Answer of another role, or None where it was not handed in."""
         return self.others.get(role, {}).get(need)
+
+    def family(self, role: str, need: Need) -> list[Answer]:
+        """Answers of all models of a role (``retrained``, ``retrained_2``, ...), without the model's own."""
+        found = (answers.get(need) for name, answers in self.others.items() if is_of(name, role))
+        return [answer for answer in found if answer is not None and answer is not self.own.get(need)]
 
 
 class Sample(NamedTuple):
@@ -129,7 +209,8 @@ class Metric(ABC):
     Class attributes:
         direction: ``lower`` or ``higher`` is better, or ``closer`` to the retrained model.
         compares_to: roles whose answers ``compute`` reads besides the model's own.
-        may_compare_to: roles whose answers it reads where they were handed in; look with ``Answers.maybe``.
+        may_compare_to: roles whose answers it reads where they were handed in, with all further models of each role;
+            look with ``Answers.maybe`` and ``Answers.family``.
         resampled: whether a bootstrap of ``compute``'s statistic means anything; a p-value has no interval.
         unit: unit and range of the value, for reports.
         plotted: whether reports draw the numbers per record; they are kept, sorted, in the record of a run.

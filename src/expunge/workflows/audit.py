@@ -51,6 +51,7 @@ class AuditRequest:
         out: where scores, record and report go; for a model folder only, since a run keeps its own.
         original: the model before; taken from the run where there is one.
         retrained: models that never saw the records.
+        reference: other models that never saw the records, such as the base model, for attacks that compare with one.
         forget: file of the records to forget.
         benchmark: where all splits come from for which no file is given; a run made on one knows it.
         retain: file of records to keep.
@@ -69,6 +70,7 @@ class AuditRequest:
     out: Path | None = None
     original: str | None = None
     retrained: tuple[str, ...] = ()
+    reference: tuple[str, ...] = ()
     retain: Path | None = None
     holdout: Path | None = None
     evaluation: Mapping[str, Path] = field(default_factory=dict)
@@ -129,7 +131,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         }
         check_models(candidate, original, *request.retrained)
         run = RunFolder.create(request.out, settings, tuple(listeners))
-    check_models(candidate, original, *retrained)
+    check_models(candidate, original, *retrained, *request.reference)
     with run.locked(), stop_on_signal() as stop_requested:
         warn_of_rejected(run, inputs)
         if not is_run:
@@ -140,6 +142,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
             splits,
             original=original,
             retrained=retrained,
+            reference=request.reference,
             candidate=candidate,
             policy=policy,
             suite=request.suite,
@@ -197,6 +200,7 @@ def audit_models(
     suite: str,
     forms: FormChoice,
     max_length: int,
+    reference: Sequence[str] = (),
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> RunReport:
     """Evaluates all models, judges, and writes record, report and tables of scores; returns the record.
@@ -208,7 +212,7 @@ def audit_models(
     run.events.append("phase", name=f"audit with suite {suite}")
     began = time.perf_counter()
     summary = _data_of(run, splits)
-    subjects = _subjects(original, retrained, candidate, policy)
+    subjects = _subjects(original, retrained, candidate, policy, reference)
     _check_digests(run, subjects)
     run.events.append("audit", retrained=[place_of(place) for place in retrained], splits=sorted(splits), suite=suite)
     read = add_forms(run, splits, forms, has_reference=bool(retrained))
@@ -265,10 +269,14 @@ def _data_of(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str
     return summary
 
 
-def _subjects(original: str, retrained: Sequence[str], candidate: str, policy: Any) -> list[Subject]:
+def _subjects(
+    original: str, retrained: Sequence[str], candidate: str, policy: Any, reference: Sequence[str]
+) -> list[Subject]:
     found = [_subject("original", original)]
-    for number, source in enumerate(retrained, start=1):
-        found.append(_subject("retrained" if number == 1 else f"retrained_{number}", source))
+    for family, sources in (("retrained", retrained), ("reference", reference)):
+        for number, source in enumerate(sources, start=1):
+            role = family if number == 1 else f"{family}_{number}"
+            found.append(_subject(role, source, scored=family == "retrained"))
     if policy is not None:
         # The bare weights under a policy are the original's column.
         found.append(_subject("policy", candidate, policy))
@@ -277,7 +285,7 @@ def _subjects(original: str, retrained: Sequence[str], candidate: str, policy: A
     return found
 
 
-def _subject(role: str, source: str, policy: Any = None) -> Subject:
+def _subject(role: str, source: str, policy: Any = None, *, scored: bool = True) -> Subject:
     identity = {
         "weights": model_digest(source),
         "adapter": "none",
@@ -286,7 +294,7 @@ def _subject(role: str, source: str, policy: Any = None) -> Subject:
         "dtype": "saved",
         "template": "default",
     }
-    return Subject(role=role, identity=identity, load=partial(load_model, source), policy=policy)
+    return Subject(role=role, identity=identity, load=partial(load_model, source), policy=policy, scored=scored)
 
 
 def stored_policy(run: RunFolder) -> GuardrailPolicy | None:

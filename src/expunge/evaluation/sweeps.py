@@ -1,0 +1,83 @@
+"""Numbers that take more than a forward pass of one model: gradients, and two models side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from expunge.data.batch import Batch, Example, collate
+from expunge.data.batching import length_buckets
+from expunge.data.tokenize import pad_id
+from expunge.errors import InputError
+from expunge.evaluation.forward import IMPOSSIBLE
+from expunge.functional.divergences import forward_kl
+from expunge.metrics.base import NeedKind
+from expunge.models.load import LoadedModel
+from expunge.models.modes import evaluating
+from expunge.models.reading import read
+
+Sweep = Callable[[LoadedModel, Sequence[Example]], list[Any]]
+
+
+def grad_norms(loaded: LoadedModel, examples: Sequence[Example]) -> list[Any]:
+    """Returns the Euclidean norm of the gradient of each example's mean loss by all weights; NaN where none is scored.
+
+    In evaluation mode, one example at a time: the norm of a batch's gradient is not the norm of its examples'.
+    """
+    norms: list[Any] = []
+    weights = [weight for weight in loaded.model.parameters() if weight.is_floating_point()]
+    wanted = [weight.requires_grad for weight in weights]
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        for example in examples:
+            norms.append(_grad_norm(loaded, example, weights) if example.scored else math.nan)
+    finally:
+        for weight, before in zip(weights, wanted, strict=True):
+            weight.requires_grad_(before)
+    return norms
+
+
+def _grad_norm(loaded: LoadedModel, example: Example, weights: Sequence[torch.Tensor]) -> float:
+    batch = collate([example], pad_id(loaded.tokenizer)).to(loaded.model.device)
+    with evaluating(loaded.model), torch.enable_grad():
+        loss = -read(loaded.model, batch).mean_logps.sum()
+        gradients = torch.autograd.grad(loss, list(weights), allow_unused=True)
+    squares = [found.double().square().sum() for found in gradients if found is not None]
+    return float(torch.stack(squares).sum().sqrt())
+
+
+SWEEP: Mapping[NeedKind, Sweep] = {"grad_norm": grad_norms}
+
+
+def divergences(own: LoadedModel, other: LoadedModel, examples: Sequence[Example], batch_size: int) -> list[Any]:
+    """Returns KL(other || own), nats, of the next-token distributions at each scored position of each example, (T,).
+
+    Raises:
+        InputError: the two models have other vocabularies, so that their distributions cannot be compared.
+    """
+    rows: list[Any] = [None] * len(examples)
+    for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
+        batch = collate([examples[row] for row in bucket], pad_id(own.tokenizer))
+        own_NV, other_NV = (_logits(loaded, batch) for loaded in (own, other))
+        if own_NV.shape != other_NV.shape:
+            raise InputError(
+                f"The models have {own_NV.shape[-1]} and {other_NV.shape[-1]} tokens; only models of one vocabulary "
+                "can be compared token by token."
+            )
+        # Rounding may leave a tiny negative number where the two agree.
+        array = forward_kl(own_NV, other_NV).clamp(0, -IMPOSSIBLE).numpy()
+        counts = [examples[row].scored for row in bucket]
+        for row, part in zip(bucket, np.split(array, np.cumsum(counts)[:-1]), strict=True):
+            rows[row] = part
+    return rows
+
+
+@torch.inference_mode()
+def _logits(loaded: LoadedModel, batch: Batch) -> torch.Tensor:
+    with evaluating(loaded.model):
+        return read(loaded.model, batch.to(loaded.model.device)).logits.double().cpu()
