@@ -6,7 +6,7 @@ A line that cannot be used is rejected by its number and a reason that does not 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,13 +34,19 @@ class ReadResult(NamedTuple):
     rejected: list[Rejection]
 
 
-def read_records(path: Path, split: str, *, limits: Limits | None = None) -> ReadResult:
+Reshape = Callable[[Any], Any]  # a published data set's own columns to one of the shapes
+
+
+def read_records(
+    path: Path, split: str, *, limits: Limits | None = None, reshape: Reshape = lambda item: item
+) -> ReadResult:
     """Reads all records of one file.
 
     Args:
         path: a ``.jsonl``, ``.json`` (an array, or JSON lines) or ``.csv`` file in UTF-8.
         split: role of the records: forget, retain, ...
         limits: sizes above which input is refused.
+        reshape: applied to each parsed line; gives back what it does not know.
 
     Raises:
         InputError: the file is missing, empty, in another encoding, or has no usable record.
@@ -52,7 +58,7 @@ def read_records(path: Path, split: str, *, limits: Limits | None = None) -> Rea
         try:
             if isinstance(item, Unusable):
                 raise item
-            records.append(_record(item, split, len(records)))
+            records.append(_record(reshape(item), split, len(records)))
         except Unusable as reason:
             rejected.append(Rejection(line, str(reason)))
     if not records:
