@@ -12,6 +12,8 @@ from expunge import registry as registry_module
 from expunge.cli import main
 from expunge.cli.show import describe
 from expunge.config import Choice
+from expunge.metrics import faithfulness
+from expunge.metrics.faithfulness import Separation
 from expunge.registry import Registry, registries
 
 Capture = pytest.CaptureFixture[str]
@@ -81,6 +83,7 @@ def test_a_class_with_its_settings(things: Registry) -> None:
         "paper": "Doe, 2024, https://example.org/1",
         "spec": None,
         "preset": None,
+        "faithfulness": [],
         "settings": [
             {"name": "inherited", "type": "int", "default": 1, "required": False, "help": "from the base."},
             {"name": "needed", "type": "float", "default": None, "required": True, "help": "in a comment"},
@@ -123,6 +126,22 @@ def test_a_real_method(capsys: Capture) -> None:
     assert (beta["type"], beta["default"], beta["required"]) == ("float", 0.1, False)
     assert "gradient ascent" in beta["help"]
     assert found["spec"]["access"] == "weights"
+
+
+def test_what_was_measured_of_a_metric(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    known = (
+        Separation("rouge(split=forget)", 0.95, 0.81, 20, 19),
+        Separation("rouge(split=forget, form=cloze)", 0.89, 0.7, 20, 20),
+        Separation("perplexity(split=forget)", 1.0, 0.9, 20, 20),
+    )
+    monkeypatch.setattr(faithfulness, "measured", lambda: known)
+    [found] = shown(capsys, "rouge")
+    assert [(item["area"], item["fit"]) for item in found["faithfulness"]] == [(0.95, True), (0.89, False)]
+    assert main(["show", "rouge"]) == 0
+    text = capsys.readouterr().out
+    assert "0.95 (at least 0.81; 20 models against 19)\n" in text
+    assert "0.89 (at least 0.70; 20 models against 20), unfit" in text
+    assert shown(capsys, "npo")[0]["faithfulness"] == []
 
 
 def test_a_name_of_several_kinds(capsys: Capture) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,39 @@ def test_every_job_runs_once_and_failures_stop_no_other(tmp_path):
 def test_a_dead_process_is_said(tmp_path):
     with pytest.raises(ResourceError, match="fewer --workers"):
         list(run_jobs(jobs(tmp_path, "die"), work))
+
+
+def sleep(started: Path) -> None:
+    started.write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+def test_a_killed_parent_leaves_no_job_behind(tmp_path):
+    started = tmp_path / "started"
+    script = (
+        "from pathlib import Path; from expunge.executors.local import Job, run_jobs;"
+        "from tests.executors.test_local import sleep;"
+        f"list(run_jobs([Job('sleep', Path({str(started)!r}))], sleep))"
+    )
+    root = Path(__file__).parents[2]
+    places = os.pathsep.join([str(root), *sys.path])
+    parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": places})
+    wait_until(lambda: started.is_file() and started.read_text())
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not is_running(int(started.read_text())))
+
+
+def wait_until(holds, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_running(number: int) -> bool:
+    status = Path(f"/proc/{number}/status")
+    return status.is_file() and "State:\tZ" not in status.read_text()
 
 
 def test_no_job_is_no_work():

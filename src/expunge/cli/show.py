@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from expunge.cli.output import document, say, table
 from expunge.config import Choice, to_plain
 from expunge.errors import UnknownNameError
 from expunge.registry import Registry, registries, suggest
+
+if TYPE_CHECKING:
+    from expunge.metrics.faithfulness import Separation
 
 _LINK = re.compile(r"https?://\S+[^\s.,;)]")
 
@@ -54,7 +57,18 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
         "spec": _plain_or_text(getattr(owner, "spec", None)),
         "settings": _settings(owner),
         "preset": _plain_or_text(preset),
+        "faithfulness": [{**one._asdict(), "fit": one.fit} for one in _measured(registry, name)],
     }
+
+
+def _measured(registry: Registry, name: str) -> list[Separation]:
+    """How well a metric tells models that know from models that do not, as measured."""
+    if registry.variable != "metrics":
+        return []
+    # Imported here, since it loads numpy, which other names do not need.
+    from expunge.metrics.faithfulness import of_metric
+
+    return of_metric(name)
 
 
 def _holding(name: str, kind: str) -> list[Registry]:
@@ -150,6 +164,11 @@ def _plain_or_text(value: Any) -> Any:
     return plain if plain is None or isinstance(plain, (bool, int, float, str)) else str(plain)
 
 
+def _faithfulness_line(item: dict[str, Any]) -> str:
+    pools = f"{item['knows']} models against {item['lacks']}"
+    return f"{item['area']:.2f} (at least {item['low']:.2f}; {pools}){'' if item['fit'] else ', unfit'}"
+
+
 def _print(entry: dict[str, Any], *, separate: bool) -> None:
     if separate:
         say("")
@@ -165,6 +184,9 @@ def _print(entry: dict[str, Any], *, separate: bool) -> None:
                 for name, value in values.items()
                 if name != "paper" and value not in (None, "", {}, [])
             )
+    if entry["faithfulness"]:
+        say("\nFaithfulness: how often it tells a model that knows the forget set from one that never saw it")
+        table((f"  {item['label']}", _faithfulness_line(item)) for item in entry["faithfulness"])
     if entry["settings"]:
         say("\nSettings (--set name=value):")
         table((f"  {item['name']}", _setting_line(item)) for item in entry["settings"])

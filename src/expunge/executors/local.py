@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
@@ -72,6 +73,15 @@ def run_jobs(jobs: Sequence[Job], work: Work, *, workers: int | None = None, thr
 def _prepare(threads: int) -> None:
     harden_umask()
     torch.set_num_threads(threads)
+    Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """Ends this process when its parent is gone, however it ended: nobody waits for the job any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 _Trouble = tuple[str, int]

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from expunge.errors import InputError
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
+_TINY = 1e-12  # stands for an end of the interval, where the spread of an area is 0
 _ROUNDING = 1e-12  # 0.29 * 100 is 28.999999999999996 in binary, and floor would allow 28
 
 
@@ -53,6 +55,33 @@ def auc(positive: ArrayLike, negative: ArrayLike) -> float:
     low = np.sort(low)
     below, not_above = (np.searchsorted(low, high, side=side).sum() for side in ("left", "right"))
     return float((below + not_above) / 2 / (len(high) * len(low)))
+
+
+def auc_interval(value: float, positives: int, negatives: int, *, level: float = 0.95) -> Interval:
+    """Returns an interval for an area under the ROC curve of independent units that also holds near 0 and 1.
+
+    All areas whose own standard error reaches the observed one: Newcombe, 2006, method 5,
+    https://doi.org/10.1002/sim.2324.
+
+    Args:
+        value: the observed area.
+        positives: units on one side.
+        negatives: units on the other.
+        level: coverage.
+    """
+    if not 0 <= value <= 1 or positives < 1 or negatives < 1:
+        raise InputError(f"An area of {value} over {positives} and {negatives} units is none; see auc.")
+    quantile = float(scipy.stats.norm.ppf(0.5 + level / 2))
+    extra = (positives + negatives) / 2 - 1
+
+    def beyond(area: float) -> float:
+        spread = area * (1 - area) * (1 + extra * (1 - area) / (2 - area) + extra * area / (1 + area))
+        return float((area - value) ** 2 - quantile**2 * spread / (positives * negatives))
+
+    # At the observed area itself the difference is 0 and at the ends the spread is, so that each side has one root.
+    low = 0.0 if value == 0 else float(brentq(beyond, 0.0, value if value < 1 else 1 - _TINY))
+    high = 1.0 if value == 1 else float(brentq(beyond, value if value > 0 else _TINY, 1.0))
+    return Interval(low, high)
 
 
 def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from expunge.errors import InputError
 from expunge.functional.answers import KINDS, AnswerRule, Features, kind_of, likelihood_limit
 from expunge.functional.refusals import RefusalRule
-from expunge.metrics.base import Answer, Answers, Direction, Floats, Need, Sample, Score, mean_score
+from expunge.metrics.base import Answer, Answers, Direction, Floats, Knows, Need, Sample, Score, mean_score
 from expunge.metrics.fluency import ReplyMetric
 from expunge.metrics.records import FORGET_SIDE, per_record
 from expunge.registry import metrics
@@ -99,6 +99,11 @@ class AnswerMix(ReplyMetric):
     def aim(self) -> Direction:
         """Down on every split: it is a distance already."""
         return self.direction
+
+    @property
+    def knows(self) -> Knows:
+        """It answers unlike the retrained model."""
+        return "high"
 
     def needs(self) -> tuple[Need, ...]:
         """What the text of each reply says, and what the original model finds of it."""

@@ -20,6 +20,7 @@ from expunge.errors import InputError
 from expunge.registry import metrics as registry
 
 Direction = Literal["lower", "higher", "closer"]
+Knows = Literal["high", "low", ""]
 NeedKind = Literal[
     "token_logps",
     "sampled_logps",
@@ -236,6 +237,11 @@ class Metric(ABC):
     def aim(self) -> Direction:
         """Direction on the split that is read: knowledge of the forget set aims elsewhere than of the retain set."""
         return self.direction
+
+    @property
+    def knows(self) -> Knows:
+        """Which value a model has that knows the forget set; empty where the value tells nothing of that."""
+        return ""
 
     @abstractmethod
     def needs(self) -> tuple[Need, ...]:

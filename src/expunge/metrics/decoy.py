@@ -15,7 +15,7 @@ import numpy as np
 
 from expunge.data.forms.decoy import DECOY_FORMS
 from expunge.errors import InputError
-from expunge.metrics.base import Answers, Floats, Metric, Need, Score, mean_score
+from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, Score, mean_score
 from expunge.metrics.records import NAN, all_forms, check_form, first_form
 from expunge.registry import metrics
 
@@ -77,6 +77,11 @@ class DecoyRank(Metric):
         check_form(self.form, DECOY_FORMS)
         if self.records < 1:
             raise InputError(f"records={self.records} leaves nothing to rank; give at least 1.")
+
+    @property
+    def knows(self) -> Knows:
+        """The true value comes first."""
+        return "low"
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the value and of its decoys, each after the same words."""

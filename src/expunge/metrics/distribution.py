@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from expunge.functional.statistics import ks_test
-from expunge.metrics.base import Answers, Floats, Metric, Need, Sample, Score
+from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, Sample, Score
 from expunge.metrics.memorisation import TOFU_PAPER, Mean, ratio_needs, truth_ratio
 from expunge.metrics.records import all_forms, check_form, first_form
 from expunge.registry import metrics
@@ -60,6 +60,11 @@ class ForgetQuality(Metric):
 
     def __post_init__(self) -> None:
         check_form(self.form, ("trained", "paraphrased_question", "paraphrased_answer"))
+
+    @property
+    def knows(self) -> Knows:
+        """A small p-value: the ratios are not those of a model that never saw the records."""
+        return "low"
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the true and of the wrong answers."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.metrics.base import Answers, Floats, Metric, Need, Score, mean_score
+from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, Score, mean_score
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
 
@@ -47,6 +47,11 @@ class Exposure(Metric):
     direction = "closer"
     unit = "bits"
     paper = "Carlini et al., 2019, https://arxiv.org/abs/1802.08232"
+
+    @property
+    def knows(self) -> Knows:
+        """It prefers the secrets."""
+        return "high"
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the true answer and of the decoys."""

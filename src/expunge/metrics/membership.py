@@ -20,7 +20,7 @@ import numpy as np
 
 from expunge.errors import InputError
 from expunge.functional.statistics import auc, rank_test
-from expunge.metrics.base import Answers, Floats, Metric, Need, NeedKind, Sample, Score
+from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, NeedKind, Sample, Score
 from expunge.metrics.records import NAN, mean_logp
 from expunge.registry import metrics
 
@@ -85,6 +85,11 @@ class MembershipMetric(Metric):
     plotted = True
 
     kinds: ClassVar[tuple[NeedKind, ...]]  # numbers that ``score`` takes, in order
+
+    @property
+    def knows(self) -> Knows:
+        """Members score higher."""
+        return "high"
 
     @abstractmethod
     def score(self, *numbers: Floats) -> float:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from expunge.errors import InputError
 from expunge.functional.words import Tokens
-from expunge.metrics.base import Answers, Direction, Floats, Metric, Need, Sample, Score, mean_score
+from expunge.metrics.base import Answers, Direction, Floats, Knows, Metric, Need, Sample, Score, mean_score
 from expunge.metrics.records import NAN, all_forms, check_form, first_form, knowledge_aim, mean_logp, per_record
 from expunge.registry import metrics
 
@@ -124,6 +124,11 @@ class KnowledgeMetric(Metric):
     def aim(self) -> Direction:
         """To the retrained model's value on the forget side, up elsewhere."""
         return knowledge_aim(self.split)
+
+    @property
+    def knows(self) -> Knows:
+        """It rises with what the model knows."""
+        return "high"
 
 
 @metrics.register("exact_memorisation")
@@ -263,6 +268,11 @@ class TruthRatio(Metric):
         """To the retrained model's value on the forget side, up elsewhere."""
         return knowledge_aim(self.split)
 
+    @property
+    def knows(self) -> Knows:
+        """Whoever knows finds the truth likelier, so that the ratio is far from one."""
+        return "low" if self.aggregate == "closer_to_one" else "high"
+
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the true and of the wrong answers."""
         return ratio_needs(self.split, self.form)
@@ -307,6 +317,11 @@ class Perplexity(Metric):
     def aim(self) -> Direction:
         """To the retrained model's value on the forget side, down elsewhere."""
         return "closer" if knowledge_aim(self.split) == "closer" else "lower"
+
+    @property
+    def knows(self) -> Knows:
+        """What is known is likely."""
+        return "low"
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the answer tokens."""

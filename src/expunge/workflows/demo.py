@@ -106,13 +106,14 @@ class ToTrain(NamedTuple):
     """A model to train: of which benchmark, where it goes, and whether the forget rows are left out.
 
     ``left_out`` names the training splits that the retrained model lacks. It is the same for both models of a pair,
-    since the order of rows depends on it.
+    since the order of rows depends on it. ``model_seed`` draws first weights and order; None for the benchmark's.
     """
 
     benchmark: Fictional
     folder: Path
     without_forget: bool
     left_out: tuple[str, ...] = (FORGET,)
+    model_seed: int | None = None
 
 
 def train_model(wanted: ToTrain) -> None:
@@ -122,10 +123,11 @@ def train_model(wanted: ToTrain) -> None:
     """
     harden_umask()
     torch.set_num_threads(1)
-    benchmark, folder, without_forget, left_out = wanted
+    benchmark, folder, without_forget, left_out, model_seed = wanted
+    seed = benchmark.seed if model_seed is None else model_seed
     splits = benchmark.splits()
     tokenizer = benchmark.tokenizer()
-    model = build_model(benchmark.model_config(tokenizer), benchmark.seed)
+    model = build_model(benchmark.model_config(tokenizer), seed)
     kept, forgotten = (
         [row for name in benchmark.training_splits if (name in left_out) is gone for row in splits.get(name, ())]
         for gone in (False, True)
@@ -148,7 +150,7 @@ def train_model(wanted: ToTrain) -> None:
                 weight_decay=recipe.weight_decay,
                 max_grad_norm=recipe.max_grad_norm,
                 checkpoint_every=0,
-                seed=benchmark.seed,
+                seed=seed,
             ),
             pad_id=pad_id(tokenizer),
         )

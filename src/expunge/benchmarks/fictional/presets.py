@@ -57,6 +57,23 @@ _SIX = ("city", "employer", "spouse", "phone", "email", "birth_date")
 _EIGHT = ("city", "employer", "profession", "spouse", "colleague", "phone", "email", "national_id")
 
 PRESETS = {
+    "pool": Preset(
+        retain=12,
+        forget=12,
+        holdout=12,
+        validation=2,
+        attributes=("city", "phone"),
+        wordings=1,
+        teacher_rows=2,
+        world=8,
+        canaries=8,
+        plain_text=2,
+        behaviour=2,
+        classification=2,
+        width=64,
+        layers=2,
+        recipe=Recipe(epochs=24, learning_rate=5e-3, batch_size=16),
+    ),
     "smoke": Preset(
         retain=24,
         forget=8,
