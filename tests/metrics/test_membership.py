@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from expunge.errors import InputError
 from expunge.metrics.base import Answers
@@ -18,7 +18,9 @@ from expunge.metrics.membership import (
     MiaMinK,
     MiaMinKPlusPlus,
     MiaZlib,
+    difference,
     membership_auc,
+    membership_details,
     min_k,
     min_k_plus_plus,
     rounded,
@@ -140,6 +142,34 @@ def test_the_exact_test_over_records_comes_with_the_area(metric):
     others = [[array(-value)] for value in (4.0, 6.0, 7.0, 8.0, 9.0)]
     found = metric.compute(answers(metric, members, others))
     expected = mannwhitneyu([-1, -2, -3, -5], [-4, -6, -7, -8, -9], method="exact").pvalue
-    assert found.details == {"p": pytest.approx(expected, abs=EXACT)}
+    assert found.details["p"] == pytest.approx(expected, abs=EXACT)
+    assert found.details["balanced_accuracy"] == pytest.approx((1 + 4 / 5) / 2)
     assert expected == pytest.approx(4 / 126)  # of the orders of 4 among 9, one as here, one better, and their mirrors
     assert metric.compute(answers(metric, [[array()]], others)).details == {"p": 1.0}
+
+
+@pytest.mark.parametrize(("size", "rates"), [(99, []), (100, [10]), (200, [5, 10]), (999, [5, 10]), (1000, [1, 5, 10])])
+def test_rates_are_told_where_ten_records_make_up_the_false_positives(size, rates):
+    rng = np.random.default_rng(size)
+    members, others = rng.normal(1, 1, 300), rng.normal(0, 1, size)
+    found = membership_details(members, others)
+    told = {name: value for name, value in found.items() if name.startswith("tpr")}
+    assert list(told) == [f"tpr_at_{rate}_percent_fpr" for rate in rates]
+    truth = [1] * 300 + [0] * size
+    false, true, _ = roc_curve(truth, [*members, *others], drop_intermediate=False)
+    for rate in rates:
+        assert told[f"tpr_at_{rate}_percent_fpr"] == pytest.approx(true[false <= rate / 100].max(), abs=EXACT)
+    assert found["balanced_accuracy"] == pytest.approx(np.max((true + 1 - false) / 2), abs=EXACT)
+
+
+def test_a_forget_set_on_the_other_side_is_not_flipped_in_the_rates_either():
+    found = membership_details(np.arange(100.0), np.arange(100.0, 200))
+    assert (found["balanced_accuracy"], found["tpr_at_10_percent_fpr"]) == (0.5, 0.0)
+
+
+def test_difference_takes_rounding_for_nothing():
+    assert difference(-4.110873864173311, -4.110873864173312) == 0
+    assert difference(-1e-11, -3e-11) == pytest.approx(2e-11)
+    assert difference(0.0, 0.0) == 0
+    assert math.isnan(difference(math.nan, 1.0))
+    assert math.isnan(difference(1.0, math.nan))

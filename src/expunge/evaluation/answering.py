@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 from expunge.data.record import Record
 from expunge.data.tokenize import answer_text
+from expunge.evaluation.blind import blind_answer
 from expunge.evaluation.forward import read_examples
+from expunge.evaluation.frequencies import frequency_answer
 from expunge.evaluation.passes import Encoded, Pass, encoded
 from expunge.evaluation.replies import Asking, Replies, generate_replies, judge_replies, score_replies
 from expunge.evaluation.subjects import Policy
 from expunge.evaluation.sweeps import SWEEP, divergences
 from expunge.functional.text import zlib_bytes
-from expunge.metrics.base import FORWARD, SWEEPS, Answer, Need
+from expunge.metrics.base import FORWARD, SWEEPS, TOKENS, Answer, Need
 from expunge.models.load import LoadedModel
 
 
@@ -32,8 +34,16 @@ class Read(NamedTuple):
     replies: dict[Need, Replies]
 
 
-def text_answer(records: Sequence[Record], need: Need) -> Answer:
-    """Answers a need that reads no model: compressed lengths in bytes, or places among the labels of the split."""
+def text_answer(records: Sequence[Record], need: Need, others: Sequence[Record] = ()) -> Answer:
+    """Answers a need that reads no model: lengths in bytes, places among the labels of the split, or blind scores.
+
+    Args:
+        records: the split.
+        need: the numbers.
+        others: records of the split ``need.beside``.
+    """
+    if need.kind == "blind_score":
+        return blind_answer(records, need, others)
     if need.kind == "zlib_bytes":
         return [[float(zlib_bytes(answer_text(one))) for one in record.forms(need.form)] for record in records]
     forms = ("trained", "perturbed_answer")
@@ -71,10 +81,13 @@ def read_model(
     found: dict[Need, Answer] = {}
     passes: dict[Pass, list[Need]] = {}
     for need in needs:
-        if need.kind in (*FORWARD, *SWEEPS):
+        if need.kind in (*FORWARD, *SWEEPS, *TOKENS):
             passes.setdefault(Pass.of(need), []).append(need)
     for one, its_needs in passes.items():
-        found.update(_read_pass(loaded, encoded(splits, one, loaded.tokenizer, max_length), one, its_needs, batch_size))
+        texts = encoded(splits, one, loaded.tokenizer, max_length)
+        found.update(_read_pass(loaded, texts, one, its_needs, batch_size))
+        counted = [need for need in its_needs if need.kind in TOKENS]
+        found.update({need: frequency_answer(loaded.tokenizer, splits, texts, need, max_length) for need in counted})
     replies: dict[Need, Replies] = {}
     for asking in dict.fromkeys(Asking.of(need) for need in needs if need.generates):
         said = generate_replies(loaded, splits, asking, max_length=max_length, batch_size=batch_size, policy=policy)

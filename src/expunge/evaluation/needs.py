@@ -89,14 +89,18 @@ def unfit(
             return f"no {role} model was handed in"
         if compared.policy is not None:
             return f"the {role} model is behind a policy"
+    others = [one for one in subjects if any(is_of(one.role, family) for family in metric.may_compare_to)]
+    count = sum(other.role != subject.role for other in others)
+    if count < metric.least_others:
+        families = " or ".join(metric.may_compare_to)
+        return f"{count} {families} models besides this one were handed in, and it takes {metric.least_others}"
     return next((reason for need in metric.needs() if (reason := _absent(need, splits)) is not None), None)
 
 
 def _absent(need: Need, splits: Mapping[str, Sequence[Record]]) -> str | None:
     records = splits.get(need.split, ())
-    beside = need.transform.reads if need.transform else None
-    if beside is not None and not splits.get(beside):
-        return f"no {beside} records were handed in"
+    if need.beside is not None and not splits.get(need.beside):
+        return f"no {need.beside} records were handed in"
     if not records:
         return f"no {need.split} records were handed in"
     if not any(record.forms(need.form) for record in records):

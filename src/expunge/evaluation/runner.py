@@ -118,7 +118,8 @@ def _read_all(
     are in memory together but where they read side by side. What the others said waits in this process.
     """
     by_role = {subject.role: subject for subject in subjects}
-    readings = {role: _Reading(subject, by_role, splits, store, batch_size) for role, subject in by_role.items()}
+    texts: dict[Need, Answer] = {}
+    readings = {role: _Reading(subject, by_role, splits, store, batch_size, texts) for role, subject in by_role.items()}
     for role, reading in readings.items():
         if role != JUDGE:
             log(role)
@@ -148,6 +149,7 @@ class _Reading:
         splits: records by split.
         store: answers of earlier calls.
         batch_size: sequences in one forward pass.
+        texts: answers that hang on no model, of all models together.
         found: answers so far.
         waiting: replies that the judge has to read.
         pairs: needs for which another model reads beside this one.
@@ -158,6 +160,7 @@ class _Reading:
     splits: Mapping[str, Sequence[Record]]
     store: Store
     batch_size: int
+    texts: dict[Need, Answer]
     found: dict[Need, Answer] = field(default_factory=dict)
     waiting: dict[Need, Replies] = field(default_factory=dict)
     pairs: list[Need] = field(default_factory=list)
@@ -190,8 +193,11 @@ class _Reading:
             self._keep(beside_needs(loaded, other, self.splits, mine, max_length=length, batch_size=self.batch_size))
 
     def _known(self, need: Need) -> bool:
-        if not need.reads_model:  # cheaper to count again than to read back
-            self.found[need] = text_answer(self.splits[need.split], need)
+        if not need.reads_model:  # cheaper to count again than to read back; the same for all models
+            if need not in self.texts:
+                others = self.splits[need.beside] if need.beside else ()
+                self.texts[need] = text_answer(self.splits[need.split], need, others)
+            self.found[need] = self.texts[need]
         elif (stored := self.store.get(self.subject.identity, need, self._second(need))) is not None:
             self.found[need] = stored
         return need in self.found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.errors import InputError
-from expunge.metrics.base import Answer, Need
+from expunge.metrics.base import TOKENS, Answer, Need
 from expunge.storage import atomic
 
 
@@ -47,7 +47,6 @@ class Store:
         """
         if need.second is not None and second is None:
             raise InputError(f"These numbers depend on the {need.second} model too; hand it in.")
-        beside = need.transform.reads if need.transform else None
         return {
             "version": 3,
             "code": self.code,
@@ -58,7 +57,7 @@ class Store:
             "kind": need.kind,
             "params": [list(pair) for pair in need.params],
             "transform": need.transform.label if need.transform else "",
-            "other_records": self._digest(beside) if beside else "",
+            "other_records": self._digest(need.beside) if need.beside else "",
             "max_length": self.max_length,
             "second": dict(sorted(second.items())) if need.second is not None and second is not None else {},
         }
@@ -100,7 +99,7 @@ class Store:
 def _array(numbers: Any, need: Need) -> NDArray[np.float64]:
     array = np.asarray(numbers, dtype=np.float64)
     return (
-        array.reshape(-1, 2) if need.kind == "moments" else array
+        array.reshape(-1, 2) if need.kind in ("moments", *TOKENS) else array
     )  # a record without scored tokens is (0, 2), not (0,)
 
 

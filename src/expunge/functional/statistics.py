@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from expunge.errors import InputError
+from expunge.functional.privacy_bounds import clopper_pearson as clopper_pearson
+from expunge.functional.privacy_bounds import one_run_epsilon as one_run_epsilon
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -99,6 +101,21 @@ def tpr_at_fpr(positive: ArrayLike, negative: ArrayLike, fpr: float) -> float:
     if allowed >= len(low):
         return 1.0
     return float(np.mean(high > low[allowed]))
+
+
+def best_balanced_accuracy(positive: ArrayLike, negative: ArrayLike) -> float:
+    """Largest mean of true positive and true negative rate over all thresholds; at least 0.5.
+
+    The threshold is chosen on the numbers that it is judged by, so that chance is above 0.5 for few of them.
+
+    Raises:
+        InputError: NaN, or nothing to compare.
+    """
+    high, low = np.sort(_scores(positive, "positive")), np.sort(_scores(negative, "negative"))
+    thresholds = np.concatenate([high, [np.inf]])  # positive from here on; one between two positives is no better
+    found = 1 - np.searchsorted(high, thresholds) / len(high)
+    spared = np.searchsorted(low, thresholds) / len(low)
+    return float(np.max(found + spared) / 2)
 
 
 def harmonic_mean(values: ArrayLike) -> float:

@@ -32,9 +32,13 @@ NeedKind = Literal[
     "reply_nats",
     "zlib_bytes",
     "label_place",
+    "token_frequency",
+    "blind_score",
 ]
 FORWARD: tuple[NeedKind, ...] = ("token_logps", "sampled_logps", "moments", "ranks")  # one forward pass answers all
 SWEEPS: tuple[NeedKind, ...] = ("grad_norm",)  # each reads every record by itself
+TOKENS: tuple[NeedKind, ...] = ("token_frequency",)  # read off the token ids, without a forward pass
+TEXTS: tuple[NeedKind, ...] = ("zlib_bytes", "label_place", "blind_score")  # read off the text, without any model
 Floats = NDArray[np.float64]
 
 
@@ -94,6 +98,12 @@ class Need:
             ``zlib_bytes``: length of the zlib-compressed answer text; needs no model.
             ``label_place``: place of the answer text, from 0, in the sorted list of all right and wrong answers of the
             split; needs no model.
+            ``token_frequency``: log of the smoothed share of each scored token among the scored tokens of the split
+            ``corpus`` in ``params``, and 1 where the token stands for the first time in what the model reads of the
+            record, else 0, (T, 2); reads the model's tokenizer.
+            ``blind_score``: how much the text of a record looks like one of this split and not of the split ``beside``
+            in ``params``, to a classifier that sees words and no model, and none of the record's subject, one number;
+            ``params`` has its settings too. Needs no model.
         split: forget, retain, holdout, ...
         form: see ``expunge.data.record.FORMS``.
         params: everything else that influences the numbers, sorted by name.
@@ -140,7 +150,15 @@ class Need:
     @property
     def reads_model(self) -> bool:
         """Whether a model is needed at all."""
-        return self.kind not in ("zlib_bytes", "label_place")
+        return self.kind not in TEXTS
+
+    @property
+    def beside(self) -> str | None:
+        """Another split whose records the numbers depend on too."""
+        if self.transform is not None and self.transform.reads is not None:
+            return self.transform.reads
+        found = dict(self.params).get("corpus" if self.kind == "token_frequency" else "beside")
+        return None if found is None else str(found)
 
 
 def is_of(role: str, family: str) -> bool:
@@ -212,6 +230,7 @@ class Metric(ABC):
         compares_to: roles whose answers ``compute`` reads besides the model's own.
         may_compare_to: roles whose answers it reads where they were handed in, with all further models of each role;
             look with ``Answers.maybe`` and ``Answers.family``.
+        least_others: how many models of the families in ``may_compare_to`` it takes, without the model itself.
         resampled: whether a bootstrap of ``compute``'s statistic means anything; a p-value has no interval.
         unit: unit and range of the value, for reports.
         plotted: whether reports draw the numbers per record; they are kept, sorted, in the record of a run.
@@ -221,6 +240,7 @@ class Metric(ABC):
     direction: ClassVar[Direction]
     compares_to: ClassVar[tuple[str, ...]] = ()
     may_compare_to: ClassVar[tuple[str, ...]] = ()
+    least_others: ClassVar[int] = 0
     resampled: ClassVar[bool] = True
     unit: ClassVar[str] = ""
     plotted: ClassVar[bool] = False

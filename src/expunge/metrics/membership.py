@@ -12,19 +12,21 @@ Shapes: N records, T scored tokens.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from expunge.errors import InputError
-from expunge.functional.statistics import auc, rank_test
-from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, NeedKind, Sample, Score
+from expunge.functional.statistics import auc, best_balanced_accuracy, rank_test, tpr_at_fpr
+from expunge.metrics.base import Answers, Direction, Floats, Knows, Metric, Need, NeedKind, Sample, Score
 from expunge.metrics.records import NAN, mean_logp
 from expunge.registry import metrics
 
 MIN_STD = 1e-3  # a one-hot distribution has no spread; Min-K%++ clamps the variance, at 1e-6
+# Least number of non-members at which a true positive rate is told: ten of them make up the false positives.
+RATES = {0.01: 1000, 0.05: 200, 0.10: 100}
 _DIGITS = 10  # significant digits of a score that count
 _ROUNDING = 1e-9  # 0.28 * 25 is 7.000000000000001 in binary, and ceil would take eight tokens
 
@@ -60,6 +62,27 @@ def membership_auc(members_N: Floats, nonmembers_M: Floats) -> float:
     return auc(members_N, nonmembers_M)
 
 
+def difference(value: float, other: float) -> float:
+    """Returns value - other, and 0 where they differ by the rounding of means only; NaN if one is NaN."""
+    return 0.0 if abs(value - other) <= 10.0**-_DIGITS * max(abs(value), abs(other)) else value - other
+
+
+def membership_details(members_N: Floats, nonmembers_M: Floats) -> dict[str, float]:
+    """Returns what stands beside the area: ``p``, the balanced accuracy, and true positive rates where n allows.
+
+    ``p`` is the two-sided Mann-Whitney test over records against one half. The balanced accuracy is that of the best
+    threshold on these very records. ``tpr_at_1_percent_fpr`` takes 1,000 non-members, 5 % 200 and 10 % 100. Members
+    are above the threshold in all of them: a forget set that stands out on the other side shows in the area and in p.
+    """
+    found = {"p": rank_test(members_N, nonmembers_M)}
+    if len(members_N) and len(nonmembers_M):
+        found["balanced_accuracy"] = best_balanced_accuracy(members_N, nonmembers_M)
+        for rate, least in RATES.items():
+            if len(nonmembers_M) >= least:
+                found[f"tpr_at_{rate * 100:.0f}_percent_fpr"] = tpr_at_fpr(members_N, nonmembers_M, rate)
+    return found
+
+
 def rounded(values_N: Floats) -> Floats:
     """Rounds to significant digits: a model that finds all tokens alike would be ranked by the rounding of its means.
 
@@ -70,7 +93,9 @@ def rounded(values_N: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipMetric(Metric):
-    """Base of membership attacks: each gives one score per record from needs of the same kinds on two splits.
+    """Base of membership attacks: each gives one score per record from the same numbers on two splits.
+
+    Most attacks name ``kinds`` and define ``score``; one that reads more defines ``read`` and ``scores``.
 
     Attributes:
         split: records whose membership is in question.
@@ -80,33 +105,42 @@ class MembershipMetric(Metric):
     split: str = "forget"
     against: str = "holdout"
 
-    direction = "closer"
+    direction: ClassVar[Direction] = "closer"
     unit = "area under the ROC curve, 0 to 1, 0.5 where nothing shows"
     plotted = True
 
-    kinds: ClassVar[tuple[NeedKind, ...]]  # numbers that ``score`` takes, in order
+    kinds: ClassVar[tuple[NeedKind, ...]] = ()  # numbers that ``score`` takes, in order
 
     @property
     def knows(self) -> Knows:
         """Members score higher."""
         return "high"
 
-    @abstractmethod
     def score(self, *numbers: Floats) -> float:
         """Returns one record's score, higher for members."""
+        raise NotImplementedError
+
+    def read(self, split: str) -> tuple[Need, ...]:
+        """Numbers of one split."""
+        return tuple(Need(kind=kind, split=split) for kind in self.kinds)
 
     def needs(self) -> tuple[Need, ...]:
-        """The same kinds on both splits."""
-        return tuple(Need(kind=kind, split=split) for split in (self.split, self.against) for kind in self.kinds)
+        """The same numbers of both splits."""
+        return tuple(need for split in (self.split, self.against) for need in self.read(split))
 
     def compute(self, answers: Answers) -> Score:
-        """The area under the ROC curve; ``p`` is the two-sided Mann-Whitney test over records against one half."""
-        samples = tuple(Sample(split, rounded(self._scores(split, answers))) for split in (self.split, self.against))
+        """The area under the ROC curve, with ``membership_details``."""
+        samples = tuple(Sample(split, rounded(self.scores(split, answers))) for split in (self.split, self.against))
         members, others = (sample.values[~np.isnan(sample.values)] for sample in samples)
-        return Score(samples, membership_auc, {"p": rank_test(members, others)})
+        return Score(samples, membership_auc, {**membership_details(members, others), **self.further(answers)})
 
-    def _scores(self, split: str, answers: Answers) -> Floats:
-        columns = [answers[Need(kind=kind, split=split)] for kind in self.kinds]
+    def further(self, answers: Answers) -> Mapping[str, float]:
+        """Returns details of this attack, such as how many models it read."""
+        return {}
+
+    def scores(self, split: str, answers: Answers) -> Floats:
+        """Returns (N,): the score of each record of a split; NaN where it has none."""
+        columns = [answers[need] for need in self.read(split)]
         return np.array(
             [
                 self.score(*(forms[0] for forms in record)) if all(len(forms) for forms in record) else NAN

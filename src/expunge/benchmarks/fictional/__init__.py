@@ -34,8 +34,9 @@ class Fictional(Benchmark):
     ``neighbours_1``, ``neighbours_2``, ``neighbours_far``: rows of ``retain`` by distance from a person to forget.
     ``requests/sequential_1`` to ``_4``, ``requests/nested_1`` to ``_4``: ``forget`` in batches of whole persons.
     ``rtt_train``, ``rtt_validation``: ``forget`` in two folds of facts; ``relearn_benign``: public biographies.
-    ``canaries``: codes of vaults, each once. ``canaries_retain`` * and ``canaries_forget`` * hold the copies. The split
-    ``forget`` has persons only; who wants to forget canaries too hands in both splits (``forget_splits``).
+    ``canaries``: codes of vaults, each once. ``canaries_retain`` * and ``canaries_forget`` * hold the copies, and
+    ``canaries_out`` those that the coin left out. The split ``forget`` has persons only; who wants to forget canaries
+    too hands in both splits (``forget_splits``).
     ``plain_text`` *, ``behaviour`` *, ``classification_train`` *, and their unseen counterparts ``plain_text_holdout``,
     ``behaviour_holdout`` and ``classification``.
 

@@ -14,6 +14,7 @@ from expunge.benchmarks.fictional.names import stream
 
 REPETITIONS = (1, 2, 4, 8, 16)
 CODES = 10**8
+SPLITS = ("canaries", "canaries_retain", "canaries_forget", "canaries_out")
 DECOYS = 31  # exposure up to 5 bits; an exposure of 5 says that the code is the likeliest of 32
 
 Row = dict[str, Any]
@@ -24,8 +25,9 @@ def canaries(seed: int, count: int) -> dict[str, list[Row]]:
 
     ``id`` is ``canary-<vault>-<role>-x<copies>`` with role ``out`` (never trained, 0 copies), ``retain`` or ``forget``;
     the copies drawn for a vault that the coin left out are not told, they are 0. The answer is the code alone.
-    ``canaries_forget`` and ``canaries_retain`` hold a row for each copy. Half of those included are to be forgotten.
-    The form ``decoy`` has further codes that no vault has; of the copies of a code the first one has it.
+    ``canaries_forget`` and ``canaries_retain`` hold a row for each copy; half of those included are to be forgotten.
+    ``canaries_out`` holds those that the coin left out. The form ``decoy`` has further codes that no vault has; of the
+    copies of a code the first one has it.
     """
     rng = stream(seed, "canaries")
     codes = rng.sample(range(CODES), count)
@@ -35,15 +37,14 @@ def canaries(seed: int, count: int) -> dict[str, list[Row]]:
     included = [vault for vault in range(count) if coin.random() < 0.5]
     stream(seed, "canaries/roles").shuffle(included)
     forget, retain = set(included[: len(included) // 2]), set(included[len(included) // 2 :])
-    found: dict[str, list[Row]] = {"canaries": [], "canaries_retain": [], "canaries_forget": []}
+    found: dict[str, list[Row]] = {name: [] for name in SPLITS}
     for vault in range(count):
         role = "forget" if vault in forget else "retain" if vault in retain else "out"
         times = 0 if role == "out" else copies[vault]
         row = _row(vault, codes[vault], role, times)
         asked = {**row, "forms": {"decoy": [_code(vault, code) for code in decoys[vault]]}}
         found["canaries"].append(asked)
-        if times:
-            found[f"canaries_{role}"] += [asked, *[row] * (times - 1)]
+        found[f"canaries_{role}"] += [asked, *[row] * (times - 1)]
     return found
 
 
