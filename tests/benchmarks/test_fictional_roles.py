@@ -8,15 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from expunge.benchmarks.fictional import Fictional, generate
 from expunge.benchmarks.fictional.canaries import canaries
 from expunge.benchmarks.fictional.persons import invent
 from expunge.benchmarks.fictional.presets import PRESETS
 from expunge.benchmarks.fictional.roles import distances, draw_roles
+from expunge.functional.blind import blind_scores
 from expunge.functional.statistics import auc, bootstrap_interval
 
 
@@ -65,12 +63,9 @@ def blind_interval(members: list[str], others: list[str]) -> tuple[float, float]
     Words of fewer than five persons are left out: names, which cannot generalise. The level is 95 % for all pairs of
     roles together (Bonferroni).
     """
-    words = CountVectorizer(binary=True, min_df=5).fit_transform(members + others)
-    truth = np.array([1] * len(members) + [0] * len(others))
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    classifier = LogisticRegression(class_weight="balanced")
-    scores = cross_val_predict(classifier, words, truth, cv=folds, method="decision_function")
-    positive, negative = scores[truth == 1], scores[truth == 0]
+    truth = np.arange(len(members) + len(others)) < len(members)
+    scores = blind_scores(members + others, truth.tolist(), range(len(truth)))
+    positive, negative = scores[truth], scores[~truth]
     clusters = [[f"m{i}" for i in range(len(positive))], [f"o{i}" for i in range(len(negative))]]
     return bootstrap_interval([positive, negative], auc, clusters=clusters, level=1 - 0.05 / len(BLIND), resamples=500)
 
@@ -162,8 +157,11 @@ def test_canaries_are_trained_on_as_often_as_their_id_says():
     for name in ids:
         assert copies[name] == int(name.rpartition("-x")[2])
         assert (copies[name] == 0) == ("-out-" in name)
-    held = benchmark.splits()["canaries_forget"]
-    assert all("-forget-" in record.id.reveal() for record in held)
+    for role in ("forget", "retain", "out"):
+        held = [record.id.reveal() for record in benchmark.splits()[f"canaries_{role}"]]
+        assert set(held) == {name for name in ids if f"-{role}-" in name}
+    assert len(held) == len(set(held))  # of those left out there are no copies
+    assert not set(held) & set(copies)
 
 
 def test_canaries_are_included_by_coin_and_half_of_them_forgotten():
@@ -191,7 +189,7 @@ def test_decoys_are_codes_that_no_vault_has_and_of_copies_the_first_has_them(mon
     assert not codes & set(decoys)
     for row in made["canaries"]:
         assert {one["prompt"] for one in row["forms"]["decoy"]} == {row["prompt"]}
-    for name in ("canaries_retain", "canaries_forget"):
+    for name in ("canaries_retain", "canaries_forget", "canaries_out"):
         asked = Counter(row["subject"] for row in made[name] if "forms" in row)
         assert set(asked) == {row["subject"] for row in made[name]}
         assert set(asked.values()) == {1}

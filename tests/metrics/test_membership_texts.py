@@ -112,7 +112,7 @@ def test_recall_has_no_number_where_the_prefix_left_no_room():
 
 
 def test_dc_pdd_by_hand():
-    """p 0.5 and f e^-2 add 1; p 0.1 and f e^-3 add 0.3, bounded; the third token stood there before."""
+    """Probability 0.5 and f e^-2 add 1; 0.1 and f e^-3 add 0.3, bounded; the third token stood there before."""
     logps, frequencies = np.log([0.5, 0.1, 0.9]), np.array([[-2, 1], [-3, 1], [-9, 0]], dtype=float)
     assert dc_pdd(logps, frequencies, 10) == pytest.approx((1 + 0.3) / 2, abs=EXACT)
     assert dc_pdd(logps, frequencies, 0.5) == pytest.approx((0.5 + 0.3) / 2, abs=EXACT)
