@@ -23,7 +23,7 @@ def values(score) -> list[list[float]]:
 
 
 def test_ratio_by_hand():
-    """p 0.6, outside 0.1 and 0.3: p-hat = (1.5 * 0.2 + 0.5) / 2 = 0.4."""
+    """Probability 0.6, outside 0.1 and 0.3: p-hat = (1.5 * 0.2 + 0.5) / 2 = 0.4."""
     assert rmia_ratio(array(0.6), np.array([[0.1], [0.3]]), 0.5) == pytest.approx([1.5], abs=EXACT)
     assert rmia_ratio(array(0.6), np.array([[0.2]]), 1.0) == pytest.approx([3], abs=EXACT)
     assert np.isfinite(rmia_ratio(array(0.6), np.array([[0.0]]), 1.0)).all()

@@ -35,8 +35,8 @@ def test_always_right_counts_the_second_half_only():
     assert found.counts["pairs"] == 50
     assert found.counts["right"] == found.counts["guesses"] <= 50
     full = one_run(np.full(100, 5.0), np.zeros(100))
-    assert full.counts == {"pairs": 50, "guesses": 50, "right": 50, "orientation": 1}
     assert full.epsilon == one_run_epsilon(50, 50, 50)
+    assert full.counts == {"pairs": 50, "guesses": 50, "right": 50, "orientation": 1, "at_most": full.epsilon}
 
 
 def test_standing_out_on_the_low_side_is_found_too():
@@ -47,7 +47,9 @@ def test_standing_out_on_the_low_side_is_found_too():
 def test_the_half_that_chooses_does_not_count():
     """The first half points up and the second down: what was chosen is wrong there."""
     gaps = np.r_[np.full(30, 3.0), np.full(30, -3.0)]
-    assert one_run(gaps, np.zeros(60)) == (0, {"pairs": 30, "guesses": 30, "right": 0, "orientation": 1})
+    found = one_run(gaps, np.zeros(60))
+    assert (found.epsilon, found.counts["guesses"], found.counts["right"]) == (0, 30, 0)
+    assert found.counts["at_most"] == one_run_epsilon(30, 30, 30)
     assert two_point(gaps, np.zeros(60)).epsilon == 0
 
 
@@ -66,7 +68,8 @@ def test_equal_scores_are_no_right_guess():
 def test_two_points_by_hand():
     found = two_point(np.full(80, 5.0), np.zeros(80))
     assert found.epsilon == two_point_epsilon(40, 40, 0, 40)
-    assert found.counts == {"pairs": 40, "true_positives": 40, "false_positives": 0, "orientation": 1}
+    counts = {"pairs": 40, "true_positives": 40, "false_positives": 0, "orientation": 1, "at_most": found.epsilon}
+    assert found.counts == counts
     low = two_point(np.full(80, -5.0), np.zeros(80))
     assert (low.epsilon, low.counts["orientation"]) == (found.epsilon, -1)
 

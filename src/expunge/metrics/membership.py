@@ -73,6 +73,7 @@ def membership_details(members_N: Floats, nonmembers_M: Floats) -> dict[str, flo
     ``p`` is the two-sided Mann-Whitney test over records against one half. The balanced accuracy is that of the best
     threshold on these very records. ``tpr_at_1_percent_fpr`` takes 1,000 non-members, 5 % 200 and 10 % 100. Members
     are above the threshold in all of them: a forget set that stands out on the other side shows in the area and in p.
+    All of them count records as if they were independent; records of one subject are not, and the interval knows.
     """
     found = {"p": rank_test(members_N, nonmembers_M)}
     if len(members_N) and len(nonmembers_M):

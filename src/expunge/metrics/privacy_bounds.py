@@ -54,8 +54,10 @@ def one_run(inside_P: Floats, outside_P: Floats, delta: float = 0.0, level: floa
     sign, least = _choose_gap(chosen, level)
     guessed = np.abs(counted) >= least
     guesses, right = int(guessed.sum()), int((sign * counted[guessed] > 0).sum())
-    counts = {"pairs": len(counted), "guesses": guesses, "right": right, "orientation": sign}
-    bound = one_run_epsilon(len(counted), guesses, right, delta=delta, level=level) if guesses else 0.0
+    size = len(counted)
+    most = one_run_epsilon(size, size, size, delta=delta, level=level) if size else 0.0
+    counts = {"pairs": size, "guesses": guesses, "right": right, "orientation": sign, "at_most": most}
+    bound = one_run_epsilon(size, guesses, right, delta=delta, level=level) if guesses else 0.0
     return Found(bound, {name: float(value) for name, value in counts.items()})
 
 
@@ -70,7 +72,14 @@ def two_point(inside_P: Floats, outside_P: Floats, delta: float = 0.0, level: fl
         found, wrong = (int((sign * side[part] >= sign * threshold).sum()) for side in (inside_P, outside_P))
         size = len(inside_P[part])
         bound = two_point_epsilon(found, size, wrong, size, delta=delta, level=level)
-        counts = {"pairs": size, "true_positives": found, "false_positives": wrong, "orientation": sign}
+        most = two_point_epsilon(size, size, 0, size, delta=delta, level=level)
+        counts = {
+            "pairs": size,
+            "true_positives": found,
+            "false_positives": wrong,
+            "orientation": sign,
+            "at_most": most,
+        }
         return Found(bound, {name: float(value) for name, value in counts.items()})
 
     if not half:
@@ -100,9 +109,9 @@ class EpsilonLowerBound(Metric):
     """How far, at least, the models are apart that forgot one canary and another: a lower bound on epsilon.
 
     A canary's score is its log-probability beyond the mean of its decoys; of several copies the one with decoys counts.
-    0 shows nothing: with 25 guesses even an attack that is always right shows no more than 2.1. ``details`` has the
-    counts and, without delta, ``to_reference``, half the value: what holds of the distance from a model that saw
-    neither. Only canaries that the model was asked to forget belong in ``split``.
+    0 shows nothing. ``details`` has the counts; ``at_most``, what an attack that is always right would show with so few
+    canaries (2.1 with 25 pairs, 0 with 4); and, without delta, ``to_reference``, half the value: what holds of the
+    distance from a model that saw neither. Only canaries that the model was asked to forget belong in ``split``.
 
     Attributes:
         split: canaries that were trained on and forgotten; their records need the form ``decoy``.
