@@ -5,6 +5,7 @@ One forward pass for each split, form, transform and batch, and one generation p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class Read(NamedTuple):
 
 
 def text_answer(records: Sequence[Record], need: Need, others: Sequence[Record] = ()) -> Answer:
-    """Answers a need that reads no model: lengths in bytes, places among the labels of the split, or blind scores.
+    """Answers a need that reads no model: lengths in bytes, places among labels, blind scores, or marks of ids.
 
     Args:
         records: the split.
@@ -46,10 +47,19 @@ def text_answer(records: Sequence[Record], need: Need, others: Sequence[Record] 
         return blind_answer(records, need, others)
     if need.kind == "zlib_bytes":
         return [[float(zlib_bytes(answer_text(one))) for one in record.forms(need.form)] for record in records]
+    if need.kind == "id_mark":
+        marks = dict(need.params)["marks"]
+        return [[_mark(record, marks) for _ in record.forms(need.form)] for record in records]
     forms = ("trained", "perturbed_answer")
     labels = sorted({answer_text(one) for record in records for form in forms for one in record.forms(form)})
     places = {label: float(place) for place, label in enumerate(labels)}
     return [[places[answer_text(one)] for one in record.forms(need.form)] for record in records]
+
+
+def _mark(record: Record, marks: Sequence[str]) -> float:
+    """Place of the first mark in a record's id; only the number leaves."""
+    own = "" if record.id is None else f"-{record.id.reveal()}-"
+    return next((float(place) for place, mark in enumerate(marks) if f"-{mark}-" in own), math.nan)
 
 
 def answer_needs(

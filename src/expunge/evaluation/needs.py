@@ -51,7 +51,7 @@ def plan(subjects: Sequence[Subject], splits: Mapping[str, Sequence[Record]], me
             others = [role for role in roles for family in families if is_of(role, family)]
             for role in dict.fromkeys((subject.role, *others)):
                 mine = (need for need in metric.needs() if role == subject.role or not need.paired)
-                needs[role].update(dict.fromkeys(mine))
+                needs[role].update(dict.fromkeys(need for need in mine if _absent(need, splits) is None))
     return Plan(wanted, {role: list(found) for role, found in needs.items()}, tuple(omitted))
 
 
@@ -94,7 +94,8 @@ def unfit(
     if count < metric.least_others:
         families = " or ".join(metric.may_compare_to)
         return f"{count} {families} models besides this one were handed in, and it takes {metric.least_others}"
-    return next((reason for need in metric.needs() if (reason := _absent(need, splits)) is not None), None)
+    wanted = [need for need in metric.needs() if not need.optional]
+    return next((reason for need in wanted if (reason := _absent(need, splits)) is not None), None)
 
 
 def _absent(need: Need, splits: Mapping[str, Sequence[Record]]) -> str | None:

@@ -34,11 +34,12 @@ NeedKind = Literal[
     "label_place",
     "token_frequency",
     "blind_score",
+    "id_mark",
 ]
 FORWARD: tuple[NeedKind, ...] = ("token_logps", "sampled_logps", "moments", "ranks")  # one forward pass answers all
 SWEEPS: tuple[NeedKind, ...] = ("grad_norm",)  # each reads every record by itself
 TOKENS: tuple[NeedKind, ...] = ("token_frequency",)  # read off the token ids, without a forward pass
-TEXTS: tuple[NeedKind, ...] = ("zlib_bytes", "label_place", "blind_score")  # read off the text, without any model
+TEXTS: tuple[NeedKind, ...] = ("zlib_bytes", "label_place", "blind_score", "id_mark")  # read off the text, without any model
 Floats = NDArray[np.float64]
 
 
@@ -104,10 +105,16 @@ class Need:
             ``blind_score``: how much the text of a record looks like one of this split and not of the split ``beside``
             in ``params``, to a classifier that sees words and no model, and none of the record's subject, one number;
             ``params`` has its settings too. Needs no model.
+            ``id_mark``: place, from 0, in ``params``' list ``marks``, of the first that stands in the record's id between
+            dashes or at an end, NaN without; needs no model, and tells what kind of record it is.
         split: forget, retain, holdout, ...
         form: see ``expunge.data.record.FORMS``.
         params: everything else that influences the numbers, sorted by name.
         transform: what is read in place of each form of a record, if not the form itself.
+        optional: the metric can do without: where the split or the form is missing, this need is left out of the
+            answers and not the metric; look with ``Answers.own.get``.
+        folder: a local model folder that the scorer needs; ``params`` names it by its digest, since an address means
+            nothing elsewhere.
     """
 
     kind: NeedKind
@@ -115,6 +122,8 @@ class Need:
     form: str = "trained"
     params: tuple[tuple[str, Any], ...] = ()
     transform: Transform | None = None
+    optional: bool = field(default=False, compare=False)
+    folder: str = field(default="", compare=False, repr=False)
 
     @property
     def numbers(self) -> Numbers:
