@@ -105,8 +105,8 @@ class Need:
             ``blind_score``: how much the text of a record looks like one of this split and not of the split ``beside``
             in ``params``, to a classifier that sees words and no model, and none of the record's subject, one number;
             ``params`` has its settings too. Needs no model.
-            ``id_mark``: place, from 0, of the first of ``params``' ``marks`` that stands in the record's id between dashes
-            or at an end, NaN without; needs no model, and tells what kind of record it is.
+            ``id_mark``: place, from 0, of the first of the marks in ``params`` that stands in the record's id, between
+            dashes or at an end; NaN without. It tells what kind of record it is and needs no model.
         split: forget, retain, holdout, ...
         form: see ``expunge.data.record.FORMS``.
         params: everything else that influences the numbers, sorted by name.

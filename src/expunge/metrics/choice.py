@@ -102,8 +102,10 @@ class MultipleChoice(KnowledgeMetric):
         return details
 
     def _transform(self) -> Transform:
-        kind = {"letter": OtherLetters, "shuffled": Permuted, "cloze": OptionTexts}[self.scoring]
-        return kind(question=not self.without_question)
+        question = not self.without_question
+        if self.scoring == "cloze":
+            return OptionTexts(question=question)
+        return Permuted(question=question) if self.scoring == "shuffled" else OtherLetters(question=question)
 
     def _picks(self, forms: Sequence[Floats]) -> Picks | None:
         """Choices of one record; None where it lists no options, or one was cut off."""

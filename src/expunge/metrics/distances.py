@@ -14,9 +14,9 @@ Shapes: N records, F wrong answers, T scored tokens.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -83,7 +83,11 @@ class DistributionDistance(DistanceMetric):
     """Base of distances between the distributions of two models' numbers."""
 
     resampled = False  # a resampled distance is larger than the distance itself, most of all near 0
-    distance: ClassVar[Callable[[Floats, Floats], float]]
+
+    @staticmethod
+    @abstractmethod
+    def distance(own_N: Floats, retrained_M: Floats) -> float:
+        """Returns the distance of two sets of numbers; NaN where one is empty."""
 
     @abstractmethod
     def details(self, own_N: Floats, retrained_N: Floats) -> dict[str, float]:
@@ -93,15 +97,10 @@ class DistributionDistance(DistanceMetric):
         """The distance; ``null`` is the largest between the retrained model and further ones, where there are any."""
         own_N, other_N = self.numbers(answers.own), self.numbers(answers.of(RETRAINED))
         details = self.details(_known(own_N), _known(other_N))
-        null = [type(self).distance(_known(one), _known(other_N)) for one in self.further(answers)]
+        null = [self.distance(_known(one), _known(other_N)) for one in self.further(answers)]
         if null:
             details["null"] = max(null)
-        return Score((Sample(self.split, own_N), Sample(self.split, other_N)), type(self).distance, details)
-
-
-def ks_statistic(own_N: Floats, retrained_M: Floats) -> float:
-    """Returns the largest gap of the two distribution functions; NaN where one side is empty."""
-    return ks_test(own_N, retrained_M).statistic if len(own_N) and len(retrained_M) else NAN
+        return Score((Sample(self.split, own_N), Sample(self.split, other_N)), self.distance, details)
 
 
 @metrics.register("ks_distance")
@@ -111,7 +110,11 @@ class KSDistance(DistributionDistance):
 
     unit = "D, 0 to 1"
     paper = "Smirnov, 1948, https://doi.org/10.1214/aoms/1177730256"
-    distance = staticmethod(ks_statistic)
+
+    @staticmethod
+    def distance(own_N: Floats, retrained_M: Floats) -> float:
+        """D; NaN where one side is empty."""
+        return ks_test(own_N, retrained_M).statistic if len(own_N) and len(retrained_M) else NAN
 
     def details(self, own_N: Floats, retrained_N: Floats) -> dict[str, float]:
         """``p``, n and m of the test; the D from which it rejects; the D that it finds with 80 % probability."""
@@ -134,7 +137,11 @@ class Wasserstein(DistributionDistance):
 
     unit = "nats, from 0"
     paper = "Vallender, 1974, https://doi.org/10.1137/1118101"
-    distance = staticmethod(wasserstein)
+
+    @staticmethod
+    def distance(own_N: Floats, retrained_M: Floats) -> float:
+        """1-Wasserstein distance; NaN where one side is empty."""
+        return wasserstein(own_N, retrained_M)
 
     def details(self, own_N: Floats, retrained_N: Floats) -> dict[str, float]:
         """``shift``: mean of this model's numbers minus the retrained model's; beyond it the shapes differ."""
