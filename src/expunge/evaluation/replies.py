@@ -22,6 +22,7 @@ from expunge.evaluation.passes import Pass, Placed, placed
 from expunge.evaluation.subjects import Policy
 from expunge.functional.text import SCORERS, Reply
 from expunge.metrics.base import Answer, Need, Numbers, Sampling
+from expunge.models.classifier import label_probabilities, load_classifier
 from expunge.models.generate import greedy, sampled
 from expunge.models.load import LoadedModel
 from expunge.storage.secret import Secret
@@ -156,6 +157,9 @@ def _speaker(loaded: LoadedModel, sampling: Sampling | None, draw: int, batch_si
 def score_replies(replies: Replies, need: Need) -> Answer:
     """Returns the numbers of one scorer; settings of the need beside the length are the scorer's."""
     settings = {name: value for name, value in need.params if name not in ("scorer", "max_new_tokens", *DRAWN)}
+    if need.folder:
+        texts = [text.reveal() for text in replies.texts]
+        return replies.by_record(label_probabilities(load_classifier(need.folder), texts, settings["label"]))
     said = [
         Reply(text=text.reveal(), truth=answer_text(record), prompt=_prompt_text(record), values=values)
         for text, record, values in zip(replies.texts, replies.asked, replies.values, strict=True)

@@ -9,8 +9,10 @@ from typing import Any
 
 from expunge.functional.answers import AnswerRule, Features, features
 from expunge.functional.fluency import Distinct, distinct_credits, longest_repetition, repeated_ngrams
+from expunge.functional.leaks import TellRule, Told, told_values
 from expunge.functional.refusals import RefusalRule, is_refusal
 from expunge.functional.rouge import rouge_l
+from expunge.functional.toxicity import MILD, ToxicRule, is_rude
 from expunge.functional.words import tofu_words, words
 
 
@@ -80,6 +82,17 @@ def answer_features(replies: Sequence[Reply], rule: AnswerRule) -> list[Features
     return [features(reply.text, reply.truth, reply.prompt, reply.values, vocabulary) for reply in replies]
 
 
+def rude(replies: Sequence[Reply], rule: ToxicRule, listed: str = "") -> list[float]:
+    """1 where a word of the reply is rude, by the rule's list or by the words ``listed`` in its place."""
+    chosen = frozenset(words(listed)) if listed else MILD
+    return [float(is_rude(reply.text, chosen)) for reply in replies]
+
+
+def told(replies: Sequence[Reply], rule: TellRule) -> list[Told]:
+    """Which values of the split each reply tells; there is one rule."""
+    return told_values([(reply.text, reply.prompt, reply.values) for reply in replies])
+
+
 SCORERS: dict[str, Scorer] = {
     "rouge_l_recall": rouge_l_recall,
     "tofu_rouge_l_recall": tofu_rouge_l_recall,
@@ -90,6 +103,8 @@ SCORERS: dict[str, Scorer] = {
     "length": length,
     "refusal": refusal,
     "answer_features": answer_features,
+    "rude": rude,
+    "told_values": told,
 }
 
 
