@@ -67,6 +67,15 @@ def test_the_detectable_distance_is_found_as_often_as_promised():
     assert found[shifted] > 0.88
 
 
+@pytest.mark.parametrize(("n", "m"), [(400, 40), (40, 400), (25, 300)])
+def test_the_bound_is_that_of_the_place_where_the_sample_varies_most(n, m):
+    distance = detectable_ks(n, m)
+    high = np.linspace(distance, 1, 100_001)
+    low = high - distance
+    widest = np.sqrt(high * (1 - high) / n + low * (1 - low) / m).max()
+    assert distance == pytest.approx(critical_ks(n, m) + scipy.stats.norm.ppf(0.8) * widest, abs=1e-8)
+
+
 def test_more_numbers_find_less_and_few_find_nothing():
     assert detectable_ks(400, 400) == pytest.approx(0.09603 + 0.84162 * math.sqrt(0.98424 / 4 * 2 / 400), abs=1e-5)
     assert detectable_ks(40, 40) > detectable_ks(400, 40) > detectable_ks(400, 400)

@@ -55,6 +55,14 @@ def test_records_without_options_or_cut_off_have_no_number():
     assert score.details == {}
 
 
+@pytest.mark.parametrize("scoring", ["letter", "shuffled", "cloze"])
+def test_the_question_is_left_out_only_on_request(scoring):
+    asked, bare = (MultipleChoice(scoring=scoring, without_question=without).needs()[0] for without in (False, True))
+    assert asked.transform.question
+    assert not bare.transform.question
+    assert asked.transform.name == bare.transform.name
+
+
 def choice_splits(count: int) -> dict:
     splits = make_splits(count)
     for number, record in enumerate(splits["forget"]):
