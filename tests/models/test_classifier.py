@@ -18,7 +18,8 @@ def save(folder, *, several: bool = False):
     """Two labels; random weights."""
     config = BertConfig(
         vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=32, initializer_range=0.5, id2label={0: "kind", 1: "Toxic"}, label2id={"kind": 0, "Toxic": 1},
+        max_position_embeddings=32, initializer_range=0.5,
+        id2label={0: "kind", 1: "Toxic"}, label2id={"kind": 0, "Toxic": 1},
         problem_type="multi_label_classification" if several else None,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
