@@ -39,7 +39,7 @@ NeedKind = Literal[
 FORWARD: tuple[NeedKind, ...] = ("token_logps", "sampled_logps", "moments", "ranks")  # one forward pass answers all
 SWEEPS: tuple[NeedKind, ...] = ("grad_norm",)  # each reads every record by itself
 TOKENS: tuple[NeedKind, ...] = ("token_frequency",)  # read off the token ids, without a forward pass
-TEXTS: tuple[NeedKind, ...] = ("zlib_bytes", "label_place", "blind_score", "id_mark")  # read off the text, without any model
+TEXTS: tuple[NeedKind, ...] = ("zlib_bytes", "label_place", "blind_score", "id_mark")  # read off the text
 Floats = NDArray[np.float64]
 
 
