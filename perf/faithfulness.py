@@ -17,7 +17,7 @@ from expunge.workflows.faithfulness import as_plain, pools, separations
 def main(folder: Path, count: int) -> None:
     """Measures, prints and writes."""
     worlds = pools(folder, count)
-    found = separations(worlds, "quick")
+    found = separations(worlds, "full")
     for one in sorted(found, key=lambda one: one.area):
         print(f"{one.area:.3f}  at least {one.low:.3f}  {'' if one.fit else 'unfit  '}{one.label}")
     file = Path(metrics.__file__).with_name(metrics.FILE)

@@ -41,7 +41,7 @@ def test_areas_by_hand_in_the_direction_of_each_metric():
 @pytest.mark.slow
 def test_what_is_shipped_is_what_is_measured(tmp_path):
     """Three models that know and three that do not, of the twenty and twenty behind the numbers that are shown."""
-    found = {one.label: one for one in separations(pools(tmp_path, 3), "quick")}
+    found = {one.label: one for one in separations(pools(tmp_path, 3), "full")}
     shipped = {one.label: one for one in measured()}
     assert set(found) == set(shipped)
     for label, one in found.items():

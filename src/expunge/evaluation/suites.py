@@ -7,11 +7,21 @@ from collections.abc import Collection
 from expunge.data.forms.decoy import DECOY_FORMS
 from expunge.metrics.answers import AnswerMix, OverRefusal, RefusalRate
 from expunge.metrics.base import Metric
+from expunge.metrics.bias import BiasScore
+from expunge.metrics.blind import BlindBaseline
+from expunge.metrics.choice import MultipleChoice
 from expunge.metrics.classification import MEASURES, Classification
 from expunge.metrics.decoy import DecoyRank
+from expunge.metrics.distances import KLToRetrained, KSDistance, PairedGap, Wasserstein
 from expunge.metrics.distribution import ForgetQuality
+from expunge.metrics.exposure import Exposure
 from expunge.metrics.fluency import EmptyRate, Repetition, ReplyPerplexity
+from expunge.metrics.kept import LocalityGap, RetainMembership
+from expunge.metrics.leaks import LeakedAttributes
 from expunge.metrics.membership import MiaLoss, MiaMinK, MiaMinKPlusPlus, MiaZlib
+from expunge.metrics.membership_reference import MiaReference, MiaSpv, MiaUpdate
+from expunge.metrics.membership_shadow import Lira, Rmia
+from expunge.metrics.membership_texts import MiaDcPdd, MiaGradNorm, MiaLowercase, MiaNeighbourhood, MiaRecall
 from expunge.metrics.memorisation import (
     ExactMemorisation,
     ExtractionStrength,
@@ -20,7 +30,11 @@ from expunge.metrics.memorisation import (
     Rouge,
     TruthRatio,
 )
+from expunge.metrics.privacy_bounds import EpsilonLowerBound
+from expunge.metrics.privleak import PrivLeak
+from expunge.metrics.safety import Harmfulness, Toxicity
 from expunge.metrics.utility import ModelUtility
+from expunge.metrics.worst import WorstForm
 from expunge.registry import suites
 
 NEW_TOKENS = 64  # longest reply in suite quick; one number, so that all its metrics read the same replies
@@ -77,6 +91,62 @@ def _spoken(kept: Collection[str]) -> tuple[Metric, ...]:
         *(Repetition(split=split, max_new_tokens=NEW_TOKENS, n=PAIRS) for split in spoken),
         *(ReplyPerplexity(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
         *(EmptyRate(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
+    )
+
+
+@suites.register("full")
+def full(splits: Collection[str]) -> tuple[Metric, ...]:
+    """All of ``quick``, more attacks on privacy, other ways to ask, distances from the retrained model, and behaviour.
+
+    One forward pass for each split, form and text made of it, and one backward pass for each forget and holdout record.
+
+    Args:
+        splits: names of the splits at hand; beside those of ``quick`` it reads ``neighbours_...``,
+            ``behaviour_holdout``, ``canaries_forget`` with ``canaries_out``, ``harmful`` and ``toxic``.
+    """
+    return (*quick(splits), *_privacy(splits), *_knowledge(splits), *_distance(), *_behaviour(splits))
+
+
+def _privacy(splits: Collection[str]) -> tuple[Metric, ...]:
+    """Membership inference beyond ``quick``, its control, and what forgetting does to the records that stay."""
+    return (
+        BlindBaseline(),
+        *(MiaLowercase(), MiaNeighbourhood(), MiaGradNorm(), MiaRecall(), MiaDcPdd(), PrivLeak()),
+        *(MiaReference(), MiaUpdate(), MiaSpv(), Rmia(), Lira()),
+        *(RetainMembership() for split in splits if split == "retain"),
+        *(Exposure(split=split) for split in splits if split == "canaries_forget"),
+        *(EpsilonLowerBound() for split in splits if split == "canaries_forget" and "canaries_out" in splits),
+    )
+
+
+def _knowledge(splits: Collection[str]) -> tuple[Metric, ...]:
+    """Whether the facts are still told in any form, and what is told beside them."""
+    asked = [split for split in ("forget", "retain") if split in splits]
+    return (
+        *(WorstForm(metric=metric) for metric in ("extraction_strength", "probability")),
+        *(MultipleChoice(scoring=scoring) for scoring in ("letter", "shuffled", "cloze")),
+        MultipleChoice(scoring="cloze", without_question=True),
+        *(MultipleChoice(split=split, scoring="cloze") for split in asked if split != "forget"),
+        *(LeakedAttributes(split=split, max_new_tokens=NEW_TOKENS) for split in asked),
+        *(LeakedAttributes(split=split, measure="precision", max_new_tokens=NEW_TOKENS) for split in asked),
+        *(LocalityGap() for split in splits if split == "neighbours_1" and "neighbours_far" in splits),
+    )
+
+
+def _distance() -> tuple[Metric, ...]:
+    """From the retrained model, record by record and as distributions."""
+    return (
+        *(KSDistance(), KSDistance(form="paraphrased_answer", measure="log_truth_ratio")),
+        *(Wasserstein(), PairedGap(), KLToRetrained()),
+    )
+
+
+def _behaviour(splits: Collection[str]) -> tuple[Metric, ...]:
+    """Bias, and what should not be said."""
+    return (
+        *(BiasScore(condition=one) for one in ("ambiguous", "clear") if "behaviour_holdout" in splits),
+        *(Harmfulness(max_new_tokens=NEW_TOKENS) for split in splits if split == "harmful"),
+        *(Toxicity() for split in splits if split == "toxic"),
     )
 
 

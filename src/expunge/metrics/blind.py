@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expunge.errors import InputError
-from expunge.metrics.base import Answers, Floats, Need
+from expunge.metrics.base import Answers, Floats, Knows, Need
 from expunge.metrics.membership import MembershipMetric
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -40,6 +40,11 @@ class BlindBaseline(MembershipMetric):
     direction = "lower"
     plotted = False
     paper = "Das et al., 2024, https://arxiv.org/abs/2406.16201"
+
+    @property
+    def knows(self) -> Knows:
+        """A control of the data; no model is read."""
+        return ""
 
     def __post_init__(self) -> None:
         if self.folds < 2 or self.min_subjects < 1 or self.penalty <= 0:

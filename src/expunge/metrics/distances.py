@@ -22,7 +22,7 @@ import numpy as np
 
 from expunge.functional.distances import critical_ks, detectable_ks, wasserstein
 from expunge.functional.statistics import ks_test
-from expunge.metrics.base import Answer, Answers, Floats, Metric, Need, Sample, Score, mean_score
+from expunge.metrics.base import Answer, Answers, Floats, Knows, Metric, Need, Sample, Score, mean_score
 from expunge.metrics.memorisation import ratio_needs
 from expunge.metrics.records import NAN, all_forms, check_form, first_form, per_record
 from expunge.registry import metrics
@@ -53,6 +53,11 @@ class DistanceMetric(Metric):
         if self.measure == "log_truth_ratio":
             check_form(self.form, ("trained", "paraphrased_question", "paraphrased_answer"))
         check_form(self.form)
+
+    @property
+    def knows(self) -> Knows:
+        """What was seen is distributed unlike what was not."""
+        return "high"
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the answer, and of the wrong answers for the truth ratio."""
@@ -190,6 +195,11 @@ class KLToRetrained(Metric):
 
     def __post_init__(self) -> None:
         check_form(self.form)
+
+    @property
+    def knows(self) -> Knows:
+        """It goes on unlike a model that never saw the records."""
+        return "high"
 
     def needs(self) -> tuple[Need, ...]:
         """Divergences, read with both models side by side."""

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from expunge.functional.leaks import TellRule
-from expunge.metrics.base import Answer, Answers, Floats, Need, Sample, Score
+from expunge.metrics.base import Answer, Answers, Floats, Knows, Need, Sample, Score
 from expunge.metrics.fluency import ReplyMetric
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -59,6 +59,11 @@ class LeakedAttributes(ReplyMetric):
     elsewhere = "higher"
     unit = "share of values, 0 to 1"
     paper = "Lukas et al., 2023, https://arxiv.org/abs/2302.00539"
+
+    @property
+    def knows(self) -> Knows:
+        """Known values are told."""
+        return "high"
 
     def needs(self) -> tuple[Need, ...]:
         """Values told by each reply."""

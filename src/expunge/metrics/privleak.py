@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.metrics.base import Answers, Floats, Sample, Score
+from expunge.metrics.base import Answers, Floats, Knows, Sample, Score
 from expunge.metrics.membership import MinKMetric, membership_auc, min_k, rounded
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -43,6 +43,11 @@ class PrivLeak(MinKMetric):
     plotted = False
     kinds = ("token_logps",)
     paper = "Shi et al., 2024, https://arxiv.org/abs/2407.06460"
+
+    @property
+    def knows(self) -> Knows:
+        """Negative where forget records still look known."""
+        return "low"
 
     def score(self, *numbers: Floats) -> float:
         """Mean log-probability of the least likely tokens."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from expunge.metrics.base import Answer, Answers, Direction, Floats, Metric, Need, NeedKind, Score, mean_score
+from expunge.metrics.base import Answer, Answers, Direction, Floats, Knows, Metric, Need, NeedKind, Score, mean_score
 from expunge.metrics.memorisation import extraction_strength
 from expunge.metrics.records import FORGET_SIDE, NAN, knowledge_aim, mean_logp
 from expunge.registry import metrics
@@ -62,6 +62,11 @@ class WorstForm(Metric):
     def aim(self) -> Direction:
         """To the retrained model's value on the forget side, up elsewhere."""
         return knowledge_aim(self.split)
+
+    @property
+    def knows(self) -> Knows:
+        """The measure rises with knowledge in every form."""
+        return "high"
 
     def needs(self) -> tuple[Need, ...]:
         """Numbers of each form."""
