@@ -17,7 +17,7 @@ from expunge.functional.answers import KINDS, AnswerRule, Features, kind_of, lik
 from expunge.functional.refusals import RefusalRule
 from expunge.metrics.base import Answer, Answers, Direction, Floats, Knows, Need, Sample, Score, mean_score
 from expunge.metrics.fluency import ReplyMetric
-from expunge.metrics.records import FORGET_SIDE, per_record
+from expunge.metrics.records import FORGET_SIDE, known_mean, per_record
 from expunge.registry import metrics
 
 
@@ -72,7 +72,7 @@ class OverRefusal(RefusalRate):
         control = answers.maybe("original", need)
         if control is None:
             return score
-        return score._replace(details={"beyond_original": score.value - _share(per_record(control, float))})
+        return score._replace(details={"beyond_original": score.value - known_mean(per_record(control, float))})
 
 
 @metrics.register("answer_mix")
@@ -115,7 +115,7 @@ class AnswerMix(ReplyMetric):
         usual = answers.maybe("original", judged)
         limit = _limit(answers[judged] if usual is None else usual)
         own_NK = kinds_of(answers[found], answers[judged], limit)
-        details: dict[str, float] = {kind: _share(own_NK[:, place]) for place, kind in enumerate(KINDS)}
+        details: dict[str, float] = {kind: known_mean(own_NK[:, place]) for place, kind in enumerate(KINDS)}
         reference = "retrained" if self.split in FORGET_SIDE else "original"
         other, other_judged = answers.maybe(reference, found), answers.maybe(reference, judged)
         if other is None or other_judged is None:
@@ -162,11 +162,6 @@ def total_variation(*shares: Floats) -> float:
 def _limit(usual: Answer) -> float:
     pairs = [(float(nats), float(tokens)) for forms in usual for nats, tokens in forms]
     return likelihood_limit([nats for nats, _ in pairs], [tokens for _, tokens in pairs])
-
-
-def _share(values_N: Floats) -> float:
-    known = values_N[~np.isnan(values_N)]
-    return float(np.mean(known)) if len(known) else float("nan")
 
 
 def _unknown(*_: Floats) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from expunge.errors import InputError
 from expunge.metrics.base import Answers, Direction, Floats, Metric, Need, Sample, Score, mean_score
 from expunge.metrics.memorisation import perplexity
-from expunge.metrics.records import FORGET_SIDE, check_form, per_record
+from expunge.metrics.records import FORGET_SIDE, check_form, known_mean, per_record
 from expunge.registry import metrics
 
 WELLECK = "Welleck et al., 2020, https://arxiv.org/abs/1908.04319"
@@ -91,7 +91,7 @@ class Repetition(ReplyMetric):
     def compute(self, answers: Answers) -> Score:
         """Mean over records; ``longest_repetition`` is the mean share of a reply's characters in its longest loop."""
         repeated, longest = (per_record(answers[need], float) for need in self.needs())
-        return mean_score(self.split, repeated, longest_repetition=_mean(longest))
+        return mean_score(self.split, repeated, longest_repetition=known_mean(longest))
 
 
 @metrics.register("distinct_n")
@@ -208,8 +208,3 @@ def check_n(n: int) -> None:
 def _ratio(parts_N: Floats, totals_N: Floats) -> float:
     total = float(np.sum(totals_N))
     return float(np.sum(parts_N)) / total if total else float("nan")
-
-
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(np.mean(known)) if len(known) else float("nan")

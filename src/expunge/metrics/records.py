@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,14 @@ FORGET_SIDE = ("forget", "holdout")  # splits the retrained model has not seen
 
 def per_record(answer: Answer, value: Callable[[Any], float]) -> Floats:
     """Returns (N,): ``value`` of each record's numbers, averaged over its forms; NaN where a record has no form."""
-    return np.array([_mean_of([value(numbers) for numbers in forms]) for forms in answer], dtype=np.float64)
+    return np.array([known_mean([value(numbers) for numbers in forms]) for forms in answer], dtype=np.float64)
+
+
+def known_mean(values: Sequence[float] | Floats) -> float:
+    """Returns the mean of the values that are known; NaN where all are NaN or there are none."""
+    given = np.asarray(values, dtype=np.float64)
+    known = given[~np.isnan(given)]
+    return float(np.mean(known)) if len(known) else NAN
 
 
 def mean_logp(logps_T: Floats) -> float:
@@ -49,8 +56,3 @@ def check_form(form: str, allowed: Collection[str] = FORMS) -> None:
 def knowledge_aim(split: str) -> Direction:
     """Returns where a measure of knowledge should go: to the retrained model's value on the forget side, else up."""
     return "closer" if split in FORGET_SIDE else "higher"
-
-
-def _mean_of(values: list[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else NAN
