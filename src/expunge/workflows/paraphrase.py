@@ -22,7 +22,7 @@ QUESTION_MARKS = ("?", "؟", "？")  # noqa: RUF001 - the marks of several scrip
 TEMPERATURE = 0.8  # of a remote model after its first attempt
 
 
-class Wanted(NamedTuple):
+class MissingWording(NamedTuple):
     """A wording that is missing: which record and side, and what it must and must not hold."""
 
     row: int
@@ -59,7 +59,7 @@ def add_paraphrases(records: Sequence[Record], ask: Rewrite) -> list[Record]:
     letter; a question must not give the value away.
     """
     common = common_words(records)
-    waiting = [wanted for row, record in enumerate(records) for wanted in _wanted(row, record, common)]
+    waiting = [wanted for row, record in enumerate(records) for wanted in _missing(row, record, common)]
     found = list(records)
     for attempt in range(TRIES):
         if not waiting:
@@ -82,7 +82,7 @@ def _filled(record: Record, side: Side, wording: Secret) -> Record:
     return replace(record, paraphrased_answer=wording)
 
 
-def accepted(wanted: Wanted, reply: str) -> str | None:
+def accepted(wanted: MissingWording, reply: str) -> str | None:
     """Returns the wording in a reply, or None where it is none or lost a fact."""
     original = wanted.text.reveal()
     lines = [line.strip() for line in reply.strip().splitlines() if line.strip()]
@@ -105,7 +105,7 @@ def _is_wording(wording: str, original: str) -> bool:
     return original.rstrip()[-1:] not in QUESTION_MARKS or wording[-1:] in QUESTION_MARKS
 
 
-def _wanted(row: int, record: Record, common: Collection[str]) -> list[Wanted]:
+def _missing(row: int, record: Record, common: Collection[str]) -> list[MissingWording]:
     value, question = value_of(record, common), question_of(record)
     subject = record.subject.reveal() if record.subject is not None else None
     found = []
@@ -114,10 +114,10 @@ def _wanted(row: int, record: Record, common: Collection[str]) -> list[Wanted]:
         names = [word.text for number, word in enumerate(scan(question)) if word.specific or (number and word.marked)]
         keeps = _present((subject, *names), question)
         hides = value if value is not None and value not in question else None
-        found.append(Wanted(row, "paraphrased_question", record.answer.relabel(question), keeps, hides))
+        found.append(MissingWording(row, "paraphrased_question", record.answer.relabel(question), keeps, hides))
     if record.paraphrased_answer is None and value is not None:
         keeps = _present((subject, value), record.answer.reveal())
-        found.append(Wanted(row, "paraphrased_answer", record.answer, keeps, None))
+        found.append(MissingWording(row, "paraphrased_answer", record.answer, keeps, None))
     return found
 
 

@@ -183,7 +183,7 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
     }
 
 
-class Prepared(NamedTuple):
+class LoadedWork(NamedTuple):
     """A loaded model and everything its recipe needs."""
 
     work: Work
@@ -193,7 +193,7 @@ class Prepared(NamedTuple):
 
 def _prepare(
     request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]
-) -> Prepared:
+) -> LoadedWork:
     start = request.base if isinstance(recipe.method, ExactMethod) and request.base else request.model
     loaded = load_model(start)
     dtype = loaded.model.dtype
@@ -215,7 +215,7 @@ def _prepare(
         stop_requested=stop_requested,
         secret=bytes.fromhex(DataKey.load_or_create(run.root).hmac("policy")),
     )
-    return Prepared(work, digest, dtype)
+    return LoadedWork(work, digest, dtype)
 
 
 def _train_along(request: Request, recipe: Recipe, inputs: Inputs) -> Finished:
