@@ -9,7 +9,8 @@ from expunge.workflows.demo import demo
 from expunge.workflows.finished import Finished
 from expunge.workflows.load import load
 from expunge.workflows.plan import Plan, plan
-from expunge.workflows.prepare import Prepared, PrepareRequest, prepare
+from expunge.workflows.prepare import PrepareRequest, prepare
+from expunge.workflows.prepared import Prepared
 from expunge.workflows.unlearn import Request, unlearn
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import random
 import stat
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 
+import expunge
 from expunge.data.checks import check_splits
 from expunge.data.reader import read_records
 from expunge.data.selection import Selection
 from expunge.errors import InputError
 from expunge.workflows.advice import percent
-from expunge.workflows.prepare import Prepared, PrepareRequest, prepare
+from expunge.workflows.identity import tokenizer_digest
+from expunge.workflows.prepare import PrepareRequest, prepare
+from expunge.workflows.prepared import Prepared
 from tests.support.canary import find_canary
 
 CANARY = "Zqxvorn"
@@ -83,7 +87,8 @@ def rows(made: Prepared, name: str) -> list[dict[str, Any]]:
 def test_what_a_folder_holds(files, tmp_path):
     made = prepare(request(files, tmp_path / "out"))
     names = {path.name for path in made.folder.iterdir()}
-    assert names == {"retain.jsonl", "forget.jsonl", "holdout.jsonl", "excluded.jsonl", "manifest.json"}
+    sets = {"retain.jsonl", "forget.jsonl", "holdout.jsonl"}
+    assert names == {*sets, "excluded.jsonl", "manifest.json", "data.key"}
     assert [(row["rule"], row["record"]) for row in rows(made, "excluded")] == [
         ("name", 240),
         ("value", 241),
@@ -97,9 +102,43 @@ def test_what_a_folder_holds(files, tmp_path):
     assert manifest["splits"]["retain"]["records"] + manifest["splits"]["holdout"]["records"] == 240
     for name, file in manifest["files"].items():
         data = (made.folder / name).read_bytes()
-        assert hashlib.sha256(data).hexdigest() == file["sha256"]
-        assert data.count(b"\n") == file["records"]
-    assert manifest["inputs"]["data"]["sha256"] == hashlib.sha256(files["data"].read_bytes()).hexdigest()
+        assert file == {"records": data.count(b"\n"), "hmac": hmac_of(made, data)}
+    for role in ("data", "forget"):
+        assert manifest["inputs"][role]["hmac"] == hmac_of(made, files[role].read_bytes())
+
+
+def hmac_of(made: Prepared, data: bytes) -> str:
+    key = (made.folder / "data.key").read_bytes()
+    return hmac.new(key, hashlib.sha256(data).hexdigest().encode(), hashlib.sha256).hexdigest()
+
+
+def test_no_file_can_be_guessed_from_the_manifest(tmp_path):
+    """A short file has few possible contents; the manifest must not tell which of them it is."""
+    source = {name: write(tmp_path / f"{name}.jsonl", [{"text": f"{name} has HIV"}]) for name in ("Ann", "Bo")}
+    names = tmp_path / "names.txt"
+    names.write_text("Cy Lee\n")
+    data = write(tmp_path / "data.jsonl", [{"text": "a letter to Cy Lee"}, {"text": "of the sea"}])
+    given = {"data": (data, source["Bo"]), "forget": source["Ann"], "names": names}
+    made = [prepare(PrepareRequest(**given, out=tmp_path / place)) for place in ("one", "two")]
+    texts = [(one.folder / "manifest.json").read_text() for one in made]
+    known = [*source.values(), names, data, *made[0].folder.glob("*.jsonl")]
+    assert len(known) == 7
+    for path in known:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() not in texts[0] + texts[1]
+    assert "sha256" not in texts[0]
+    one, two = (
+        sorted(file["hmac"] for file in [*m.manifest["inputs"].values(), *m.manifest["files"].values()]) for m in made
+    )
+    assert len(one) == 7
+    assert not set(one) & set(two)
+
+
+def test_a_folder_that_lost_its_key_is_left_as_it_is(files, tmp_path):
+    made = prepare(request(files, tmp_path / "out"))
+    (made.folder / "data.key").unlink()
+    with pytest.raises(InputError, match="changed since"):
+        prepare(request(files, made.folder))
+    assert not (made.folder / "data.key").exists()
 
 
 def test_the_sets_are_fit_for_unlearning(files, tmp_path):
@@ -124,7 +163,9 @@ def test_the_same_again(files, tmp_path):
     other = prepare(request(files, tmp_path / "other"))
     assert (first.unchanged, again.unchanged, other.unchanged) == (False, True, False)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first.folder.iterdir()} == before
-    assert all((other.folder / path.name).read_bytes() == data for path, (data, _) in before.items())
+    sets = {path.name: data for path, (data, _) in before.items() if path.suffix == ".jsonl"}
+    assert len(sets) == 4
+    assert all((other.folder / name).read_bytes() == data for name, data in sets.items())
 
 
 def test_a_further_record_moves_no_other(files, tmp_path):
@@ -313,3 +354,14 @@ def test_tokens_are_counted_and_limited(shared_models, tmp_path):
     assert made.manifest["outside_length"] == 2
     tokens = made.manifest["splits"]["retain"]["tokens"]
     assert 10 <= tokens["min"] == tokens["max"] <= 150
+    assert made.manifest["settings"]["tokenizer"] == tokenizer_digest(request.tokenizer)
+    assert len(made.manifest["settings"]["tokenizer"]) == 64
+
+
+def test_settings_name_the_version_and_no_tokenizer_where_none_counted(files, tmp_path, monkeypatch):
+    made = prepare(request(files, tmp_path / "out"))
+    assert made.manifest["settings"]["expunge"] == expunge.__version__
+    assert made.manifest["settings"]["tokenizer"] is None
+    monkeypatch.setattr("expunge.workflows.prepare.__version__", "0.0.0")
+    with pytest.raises(InputError, match="by another version"):
+        prepare(request(files, tmp_path / "out"))

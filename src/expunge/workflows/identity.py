@@ -43,8 +43,9 @@ def model_digest(source: str | Path) -> str:
 
 def tokenizer_digest(source: str) -> str:
     """Digest of the files that make text into tokens."""
-    files = folder_digest(local_folder(source), follow_links=True).files
-    return text_digest("".join(f"{digest}  {name}\n" for name, digest in files.items() if name in TOKENIZER_FILES))
+    folder = local_folder(source)
+    files = [name for name in sorted(TOKENIZER_FILES) if (folder / name).is_file()]
+    return text_digest("".join(f"{file_digest(folder / name)}  {name}\n" for name in files))
 
 
 def code_digest() -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from expunge import __version__
 from expunge.data.describe import Length, describe
 from expunge.data.exclude import Hit, count_rules
 from expunge.data.names import Finder, is_searchable, is_single_word
@@ -18,20 +18,15 @@ from expunge.data.reader import ReadResult, read_records
 from expunge.data.record import Record
 from expunge.data.selection import Item, Selected, Selection, Wanted
 from expunge.data.words import secrets_of
-from expunge.data.write import json_lines, row
+from expunge.data.write import row
 from expunge.errors import InputError
-from expunge.storage import atomic
 from expunge.storage.digests import file_digest
-from expunge.storage.disk import disk_errors, make_folder
-from expunge.storage.lock import hold
-from expunge.storage.plain import to_json
 from expunge.storage.run import harden_umask
 from expunge.workflows.advice import advice
+from expunge.workflows.prepared import Prepared, refuse_early, store
 
-MANIFEST = "manifest.json"
-FORMAT, VERSION = "expunge-prepared", 1
-RESERVED = (RETAIN, "forget", "excluded", "duplicates")
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # of each file, by its name without suffix
+FORMAT, VERSION = "expunge-prepared", 2
+RESERVED = (RETAIN, "forget", "excluded", "duplicates", "dropped")
 Tell = Callable[[str], None]
 
 
@@ -71,20 +66,13 @@ class PrepareRequest:
             raise InputError("--min-tokens and --max-tokens need --tokenizer MODEL, whose tokens they count.")
 
 
-class Prepared(NamedTuple):
-    """A prepared folder, what ``manifest.json`` in it holds, and whether it was there already with the same bytes."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    unchanged: bool
-
-
 class _Sources(NamedTuple):
-    """What was read, and counts of it for the manifest."""
+    """What was read; counts of it for the manifest, and SHA-256 of each file, by role."""
 
     items: list[Item]
     wanted: Wanted
     facts: dict[str, dict[str, Any]]
+    digests: dict[str, str]
 
 
 def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepared:
@@ -99,7 +87,7 @@ def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepare
         ResourceError: the disk is full.
     """
     harden_umask()
-    _refuse_early(request.out)
+    refuse_early(request.out)
     tell("read")
     sources = _read(request)
     count = _counter(request.tokenizer)
@@ -112,33 +100,32 @@ def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepare
     tell("write")
     rows = {name: [row(record) for record in records] for name, records in splits.items()}
     rows |= {"excluded": selected.excluded, "duplicates": selected.duplicates}
-    return _store(request.out, {name: found for name, found in rows.items() if found}, manifest)
+    return store(request.out, {name: found for name, found in rows.items() if found}, manifest, sources.digests)
 
 
 def _read(request: PrepareRequest) -> _Sources:
-    facts: dict[str, dict[str, Any]] = {}
-    items: list[Item] = []
-    for number, path in enumerate(request.data, start=1):
-        role = "data" if len(request.data) == 1 else f"data {number}"
-        read = read_records(path, role)
-        facts[role] = _read_facts(path, read)
-        items += [Item(record, number) for record in read.records]
-    if not items:
+    several = len(request.data) > 1
+    files = {f"data {number}" if several else "data": path for number, path in enumerate(request.data, start=1)}
+    if not files:
         raise InputError("Hand in at least one file of records.")
-    forget = read_records(request.forget, "forget") if request.forget else None
-    if request.forget and forget:
-        facts["forget"] = _read_facts(request.forget, forget)
+    if request.forget:
+        files["forget"] = request.forget
+    read = {role: read_records(path, role) for role, path in files.items()}
+    facts = {role: _read_facts(found) for role, found in read.items()}
+    forget = read.pop("forget").records if request.forget else None
+    items = [Item(record, number) for number, found in enumerate(read.values(), start=1) for record in found.records]
     names = read_names(request.names) if request.names else []
     phrases = read_phrases(request.phrases) if request.phrases else []
     for role, file, lines in (("names", request.names, names), ("phrases", request.phrases, phrases)):
         if file:
-            facts[role] = {"records": len(lines), "sha256": file_digest(file)}
-    return _Sources(items, Wanted(forget.records if forget else None, names, phrases), facts)
+            facts[role] = {"records": len(lines)}
+            files[role] = file
+    digests = {role: file_digest(path) for role, path in files.items()}
+    return _Sources(items, Wanted(forget, names, phrases), facts, digests)
 
 
-def _read_facts(path: Path, read: ReadResult) -> dict[str, Any]:
-    rejected = [one._asdict() for one in read.rejected]
-    return {"records": len(read.records), "rejected": rejected, "sha256": file_digest(path)}
+def _read_facts(read: ReadResult) -> dict[str, Any]:
+    return {"records": len(read.records), "rejected": [one._asdict() for one in read.rejected]}
 
 
 def _counter(tokenizer: str | None) -> Length | None:
@@ -152,6 +139,14 @@ def _counter(tokenizer: str | None) -> Length | None:
 
     loaded = load_tokenizer(check_folder(local_folder(tokenizer)).path)
     return lambda record: len(encode(record, loaded, row=0, max_length=sys.maxsize).input_ids)
+
+
+def _tokenizer_digest(tokenizer: str | None) -> str | None:
+    if tokenizer is None:
+        return None
+    from expunge.workflows.identity import tokenizer_digest  # loads torch
+
+    return tokenizer_digest(tokenizer)
 
 
 def _splits(names: Sequence[str], selected: Selected, further: Sequence[str]) -> dict[str, list[Record]]:
@@ -195,6 +190,8 @@ def _settings(request: PrepareRequest) -> dict[str, Any]:
     """Settings without the places of files, which may tell of the user and change nothing."""
     chosen = request.selection
     return {
+        "expunge": __version__,
+        "tokenizer": _tokenizer_digest(request.tokenizer),
         "near": chosen.near.threshold,
         "min_tokens": chosen.min_tokens,
         "max_tokens": chosen.max_tokens,
@@ -224,62 +221,3 @@ def _naming(records: Iterable[Record], named: Iterable[Record]) -> int:
     subjects = {record.subject.reveal() for record in named if record.subject is not None}
     finder = Finder(sorted(filter(is_searchable, subjects)))
     return sum(any(finder.find(secret.reveal()) for secret in secrets_of(record)) for record in records)
-
-
-def _store(out: Path, rows: Rows, facts: Mapping[str, Any]) -> Prepared:
-    """Writes the folder whole, or leaves it as it is where it holds the same bytes."""
-    files = {f"{name}.jsonl": {"records": len(found), "sha256": _digest(found)} for name, found in rows.items()}
-    manifest = {**facts, "files": files}
-    text = to_json(manifest, indent=2) + "\n"
-    with disk_errors(out.parent):
-        make_folder(out.parent)
-    with hold(out):
-        atomic.recover(out)  # a killed run leaves records in a hidden folder
-        if _is_there(out, text, files):
-            return Prepared(out, manifest, True)
-        with atomic.folder(out) as temporary:
-            for name, found in rows.items():
-                with (temporary / f"{name}.jsonl").open("xb") as stream:
-                    stream.writelines(json_lines(found))
-            (temporary / MANIFEST).write_text(text, encoding="utf-8")
-    return Prepared(out, manifest, False)
-
-
-def _digest(rows: Iterable[Mapping[str, Any]]) -> str:
-    state = hashlib.sha256()
-    for line in json_lines(rows):
-        state.update(line)
-    return state.hexdigest()
-
-
-def _refuse_early(out: Path) -> None:
-    """Refuses a place that can never be right, before any work is done."""
-    with disk_errors(out.parent):
-        if out.is_symlink() or (out.exists() and not out.is_dir()):
-            raise InputError(f"{out} is not a folder; choose another --out.")
-        names = {child.name for child in out.iterdir()} if out.is_dir() else set()
-    if names and MANIFEST not in names:
-        raise InputError(f"{out} holds files that prepare did not make; choose another --out. Nothing was changed.")
-
-
-def _is_there(out: Path, text: str, files: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether the folder holds these very bytes and nothing else; an empty folder is taken away.
-
-    Raises:
-        InputError: it holds something else.
-    """
-    _refuse_early(out)
-    if not out.is_dir():
-        return False
-    names = {child.name for child in out.iterdir()}
-    if not names:
-        with disk_errors(out):
-            out.rmdir()
-        return False
-    same = names == {MANIFEST, *files} and (out / MANIFEST).read_bytes() == text.encode()
-    if same and all(file_digest(out / name) == file["sha256"] for name, file in files.items()):
-        return True
-    raise InputError(
-        f"{out} holds a data set made from other files or with other settings, or changed since; choose another --out. "
-        "Nothing was changed."
-    )
