@@ -102,9 +102,13 @@ def test_selection_by_hand(make):
     wanted = Wanted(make(FORGET[0], FORGET[0], split="forget"), [], ["phones"])
     found = Selection(near=Near(threshold=0.7)).select(items(data), wanted)
     assert [item.record.index for item in found.kept] == [0]
-    assert [one["record"] for one in found.duplicates] == [2]
-    assert found.duplicates[0]["like"] == {"file": 1, "record": 0}
-    assert found.duplicates[0]["similarity"] == round(5 / 7, 4)
+    assert [(one["file"], one["record"], one["like"], one["similarity"]) for one in found.duplicates] == [
+        (0, 1, {"file": 0, "record": 0}, 1.0),
+        (1, 1, {"file": 1, "record": 0}, 1.0),
+        (1, 2, {"file": 1, "record": 0}, round(5 / 7, 4)),
+    ]
+    assert found.duplicates[1]["text"] == "One two three four five six seven eight"
+    assert found.dropped == [{"question": "q", "answer": "\u200b", "file": 1, "record": 3, "reason": "empty"}]
     assert [(one["record"], one["rule"], one["similarity"]) for one in found.excluded] == [
         (4, "name", None),
         (5, "match", None),
@@ -118,6 +122,7 @@ def test_selection_by_hand(make):
         "repeated_ids": 0,
     }
     assert found.counts["duplicates"] == {"exact": 1, "near": 1}
+    assert found.counts["forget"] == {"lost": {"empty": 0, "exact": 1}, "outside_length": 0}
     assert found.counts["excluded"]["moved_by"] == dict.fromkeys(RULES, 0) | {"name": 1, "match": 1}
 
 
@@ -174,6 +179,50 @@ def test_limits_of_length(make):
     )
     assert [len(item.record.answer) for item in found.kept] == [3, 4, 5]
     assert found.counts["outside_length"] == 5
+    reasons = [(one["record"], one["reason"]) for one in found.dropped]
+    assert reasons == [(0, "too_short"), (1, "too_short"), (5, "too_long"), (6, "too_long"), (7, "too_long")]
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_what_must_be_forgotten_is_never_too_long(make, chosen):
+    """A forget record that a limit takes would stay in the model, and nobody would hear of it."""
+    long = {"text": "all about Nikolai Abilov"}
+    data = make({"text": "kept"}, {"text": "not kept for its length"}, *([long] if chosen else []))
+    given = None if chosen else make(long, {"text": "x"}, split="forget")
+    found = Selection(min_tokens=2, max_tokens=5).select(
+        items(data), Wanted(given, ["Nikolai Abilov"], []), lambda record: len(record.answer)
+    )
+    assert found.forget[0].answer.reveal() == long["text"]
+    assert [item.record.index for item in found.kept] == [0]
+    assert [one["record"] for one in found.dropped] == [1]
+    assert found.counts["outside_length"] == 1
+    assert found.counts["forget"] == {"lost": {"empty": 0, "exact": 0}, "outside_length": 1 if chosen else 2}
+
+
+def test_lost_forget_records_are_counted_and_shown(make):
+    name = {"subject": "Nikolai Abilov"}
+    empty, one, same = {"text": "\u200b", **name}, {"text": "Nikolai Abilov"}, {"text": "nikolai  abilov", **name}
+    data = make({"text": "\u200b"}, empty, one, same, {"text": "kept"})
+    found = Selection().select(items(data), Wanted(None, ["Nikolai Abilov"], []))
+    assert [record.index for record in found.forget] == [3]  # of equal records the one with a subject
+    assert [(one["record"], one["like"]["record"]) for one in found.duplicates] == [(2, 3)]
+    assert [(one["record"], one["reason"]) for one in found.dropped] == [(0, "empty"), (1, "empty")]
+    assert found.counts["forget"]["lost"] == {"empty": 1, "exact": 1}
+    assert found.counts["duplicates"]["exact"] == 1
+    found = Selection().select(items(data), Wanted(make(empty, one, same, split="forget"), [], []))
+    assert [record.index for record in found.forget] == [2]
+    assert [(one["file"], one["record"]) for one in found.duplicates] == [(0, 1), (1, 2)]
+    assert [(one["file"], one["record"]) for one in found.dropped] == [(0, 0), (1, 0), (1, 1)]
+    assert found.counts["forget"]["lost"] == {"empty": 1, "exact": 1}
+    assert found.counts["duplicates"]["exact"] == 1
+
+
+def test_a_forget_record_is_not_lost_to_an_equal_one_of_another_subject(make):
+    data = make({"text": LONG, "subject": "Ann Lee"}, {"text": LONG, "subject": "Bo Kim"}, {"text": "kept"})
+    found = Selection().select(items(data), Wanted(None, ["Bo Kim"], []))
+    assert [record.index for record in found.forget] == [1]
+    assert [(one["record"], one["rule"]) for one in found.excluded] == [(0, "exact")]
+    assert found.duplicates == []
 
 
 def test_what_cannot_be_selected(make):

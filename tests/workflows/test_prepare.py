@@ -333,6 +333,23 @@ def test_advice_on_damage_and_shares(tmp_path):
     assert "No forget record has a subject and no names were given" in told
 
 
+def test_advice_on_lost_forget_records_and_files_of_what_was_left_out(tmp_path):
+    forget = [{"text": "\u200b"}, {"text": "Ann Lee"}, {"text": "ann lee"}]
+    data = [{"text": "kept"}, {"text": "KEPT "}, {"question": "q", "answer": "\u200b"}]
+    told = advice_of(tmp_path, data, forget)
+    assert "Left out of the forget set: 1 record without visible text; look through dropped.jsonl." in told
+    assert "Left out of the forget set: 1 record equal to another; look through duplicates.jsonl." in told
+    assert "outside the token limits" not in told
+    dropped, doubles = ((tmp_path / "out" / name).read_text() for name in ("dropped.jsonl", "duplicates.jsonl"))
+    assert [json.loads(line)["file"] for line in dropped.splitlines()] == [0, 1]
+    assert [json.loads(line)["file"] for line in doubles.splitlines()] == [0, 1]
+
+
+def test_a_forget_file_of_empty_records_is_told_of(tmp_path):
+    told = advice_of(tmp_path, [{"text": "kept"}], [{"text": "\u200b"}, {"text": "\u200b\u200b"}])
+    assert "Left out of the forget set: 2 records without visible text" in told
+
+
 def test_shares_in_words():
     assert [percent(*pair) for pair in ((0, 9), (1, 1000), (12, 100), (9, 9))] == [
         "0 %",
@@ -343,15 +360,22 @@ def test_shares_in_words():
 
 
 def test_tokens_are_counted_and_limited(shared_models, tmp_path):
-    data = write(tmp_path / "data.jsonl", [{"text": "Once upon a time " * size} for size in (1, 8, 40)])
+    texts = [{"text": f"{who} upon a time " * size} for who in ("Once", "Ann Lee") for size in (1, 8, 40)]
+    data, names = write(tmp_path / "data.jsonl", texts), tmp_path / "names.txt"
+    names.write_text("Ann Lee\n")
     request = PrepareRequest(
         data=(data,),
         out=tmp_path / "out",
+        names=names,
         tokenizer=str(shared_models / "stories260k"),
         selection=Selection(min_tokens=10, max_tokens=150),
     )
     made = prepare(request)
     assert made.manifest["outside_length"] == 2
+    assert [row["reason"] for row in rows(made, "dropped")] == ["too_short", "too_long"]
+    assert len(rows(made, "forget")) == 3
+    told = "Kept in the forget set: 1 record outside the token limits, which hold for other sets only."
+    assert told in made.manifest["warnings"]
     tokens = made.manifest["splits"]["retain"]["tokens"]
     assert 10 <= tokens["min"] == tokens["max"] <= 150
     assert made.manifest["settings"]["tokenizer"] == tokenizer_digest(request.tokenizer)

@@ -122,6 +122,11 @@ def _lines(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if manifest["outside_length"]:
         yield "outside length", f"{manifest['outside_length']:,}"
     yield "duplicates", _counts(manifest["duplicates"])
+    forget = manifest["forget"]
+    if any(forget["lost"].values()):
+        yield "forget, lost", _counts(forget["lost"])
+    if forget["outside_length"]:
+        yield "forget, kept", f"{forget['outside_length']:,} outside length"
     yield "excluded", _counts(manifest["excluded"]["moved_by"])
     for name, split in manifest["splits"].items():
         yield from _split(name, split)

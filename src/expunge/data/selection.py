@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from expunge.data.checks import fingerprint
 from expunge.data.clean import STEPS, clean
 from expunge.data.describe import Length
-from expunge.data.duplicates import Match, Near, near_duplicates, shingles
-from expunge.data.exclude import RULES, Forgotten, Hit, count_rules
+from expunge.data.duplicates import Near, near_duplicates, shingles
+from expunge.data.exclude import RULES, Forgotten, Hit, Hits, count_rules
 from expunge.data.record import Record
 from expunge.data.words import trained_text
 from expunge.data.write import row
@@ -27,7 +27,7 @@ ALL_STEPS = {
 
 
 class Item(NamedTuple):
-    """A record and the number, from 1, of the file it stood in."""
+    """A record and the number, from 1, of the file it stood in; 0 is the forget file."""
 
     record: Record
     file: int
@@ -53,7 +53,8 @@ class Selected(NamedTuple):
         hits: for each of these the rules of exclusion that hold and were to move nothing.
         forget: the forget records.
         excluded: rows moved out, with ``rule`` and ``similarity``.
-        duplicates: rows left out as near duplicates, with ``similarity`` and the place of the one that stays.
+        duplicates: rows left out as exact or near duplicates, with ``similarity`` and the place of the one that stays.
+        dropped: rows left out for themselves, with ``reason``: ``empty``, ``too_short`` or ``too_long``.
         searched: names that were looked for.
         counts: what each step did.
     """
@@ -63,8 +64,25 @@ class Selected(NamedTuple):
     forget: list[Record]
     excluded: list[dict[str, Any]]
     duplicates: list[dict[str, Any]]
+    dropped: list[dict[str, Any]]
     searched: list[str]
     counts: dict[str, Any]
+
+
+class _Clean(NamedTuple):
+    """Records after cleaning, those that had no visible text, and what each step did."""
+
+    items: list[Item]
+    empty: list[Item]
+    counts: dict[str, Any]
+
+
+class _Chosen(NamedTuple):
+    """The forget records, those of them that had no visible text, and the data without both."""
+
+    items: list[Item]
+    empty: list[Item]
+    rest: list[Item]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +91,8 @@ class Selection:
 
     Attributes:
         near: how near duplicates are found.
-        min_tokens: shortest record to keep.
-        max_tokens: longest record to keep.
+        min_tokens: shortest record to keep; what must be forgotten stays whatever its length.
+        max_tokens: longest record to keep; likewise.
         skip: names of ``ALL_STEPS`` to leave out.
         keep: names of ``RULES`` that are counted and move nothing.
     """
@@ -107,13 +125,15 @@ class Selection:
         Raises:
             InputError: no record is to be forgotten although names or phrases were given, or none stays.
         """
-        clean_items, cleaning = self._cleaned(items)
-        fitting = [item for item in clean_items if self._fits(item.record, count)]
-        # Of equal records the one that says whom it is about stays, or a forgotten subject would go unseen.
-        fitting.sort(key=lambda item: item.record.subject is None)
-        unique = _first_of_each(fitting) if "exact" in self.steps else fitting
-        forget, rest = self._forget(unique, wanted)
-        single, doubles = self._without_near(rest)
+        finder = Forgotten([], wanted.names, wanted.phrases)
+        data = self._cleaned(items)
+        # Before any limit of length, which no forget record has to keep: what is dropped here stays in the model.
+        chosen = self._chosen(data, wanted, finder)
+        fitting, misfits = self._fitting(chosen.rest, count)
+        forget_items, forget_doubles = self._unique(chosen.items)
+        unique, doubles = self._unique(fitting)
+        single, near_doubles = self._without_near(unique)
+        forget = [_with_subject(item.record, finder) for item in sorted(forget_items, key=_place)]
         forgotten = Forgotten(forget, wanted.names, wanted.phrases)
         found = forgotten.hits([item.record for item in single], self.near)
         kept, excluded = self._excluded(
@@ -121,46 +141,75 @@ class Selection:
         )
         if not kept:
             raise InputError(f"None of the {len(items)} records stays; loosen the limits, or --keep a rule.")
+        exact = [*forget_doubles, *doubles]
+        given_empty = [item for item in chosen.empty if item.file == 0]  # the others are among those of the data
+        empty = [item.row(reason="empty") for item in (*data.empty, *given_empty)]
         counts = {
-            "cleaning": cleaning,
-            "outside_length": len(clean_items) - len(fitting),
-            "duplicates": {"exact": len(fitting) - len(unique), "near": len(doubles)},
-            "excluded": {
-                "records": len(excluded),
-                "moved_by": {rule: sum(one["rule"] == rule for one in excluded) for rule in RULES},
-                "holds_for": count_rules(found.records),
-                "passages": found.passages,
-                "common_passages": found.common_passages,
+            "cleaning": data.counts,
+            "outside_length": len(misfits),
+            "duplicates": {"exact": sum(one["file"] > 0 for one in exact), "near": len(near_doubles)},
+            "forget": {
+                "lost": {"empty": len(chosen.empty), "exact": len(forget_doubles)},
+                "outside_length": len(self._fitting(chosen.items, count)[1]),
             },
+            "excluded": _exclusion(excluded, found),
         }
-        rows = [item for item, _ in kept], [hit for _, hit in kept]
-        doubles.sort(key=lambda one: (one["file"], one["record"]))
-        return Selected(*rows, forget, excluded, doubles, forgotten.names, counts)
+        return Selected(
+            kept=[item for item, _ in kept],
+            hits=[hit for _, hit in kept],
+            forget=forget,
+            excluded=excluded,
+            duplicates=sorted((*exact, *near_doubles), key=_row_place),
+            dropped=sorted((*empty, *misfits), key=_row_place),
+            searched=forgotten.names,
+            counts=counts,
+        )
 
-    def _cleaned(self, items: Sequence[Item]) -> tuple[list[Item], dict[str, Any]]:
+    def _cleaned(self, items: Sequence[Item]) -> _Clean:
         found = clean([item.record for item in items], self.steps)
         kept = [Item(record, items[place].file) for record, place in zip(found.records, found.rows, strict=True)]
-        return kept, {"changed": found.changed, "noticed": found.noticed}
+        stays = set(found.rows)
+        empty = [item for place, item in enumerate(items) if place not in stays]
+        return _Clean(kept, empty, {"changed": found.changed, "noticed": found.noticed})
 
-    def _fits(self, record: Record, count: Length | None) -> bool:
-        if count is None or (self.min_tokens is None and self.max_tokens is None):
-            return True
-        most = sys.maxsize if self.max_tokens is None else self.max_tokens
-        return (self.min_tokens or 0) <= count(record) <= most
-
-    def _forget(self, items: Sequence[Item], wanted: Wanted) -> tuple[list[Record], list[Item]]:
-        """The forget records, each once, and the data without them where they are chosen from it."""
-        finder = Forgotten([], wanted.names, wanted.phrases)
+    def _chosen(self, data: _Clean, wanted: Wanted, finder: Forgotten) -> _Chosen:
         if wanted.forget is not None:
-            given = [Item(record, 0) for record in clean(wanted.forget, self.steps).records]
-            chosen, rest = _first_of_each(given) if "exact" in self.steps else given, list(items)
-        else:
-            holds = [finder.holds(item.record) for item in items]
-            chosen = sorted((item for item, is_held in zip(items, holds, strict=True) if is_held), key=_place)
-            rest = [item for item, is_held in zip(items, holds, strict=True) if not is_held]
-            if not chosen and (wanted.names or wanted.phrases):
-                raise InputError("No record of the data holds any of the names or phrases; check how they are written.")
-        return [_with_subject(item.record, finder) for item in chosen], rest
+            given = self._cleaned([Item(record, 0) for record in wanted.forget])
+            return _Chosen(given.items, given.empty, data.items)
+        holds = [finder.holds(item.record) for item in data.items]
+        found = [item for item, is_held in zip(data.items, holds, strict=True) if is_held]
+        if not found and (wanted.names or wanted.phrases):
+            raise InputError("No record of the data holds any of the names or phrases; check how they are written.")
+        rest = [item for item, is_held in zip(data.items, holds, strict=True) if not is_held]
+        return _Chosen(found, [item for item in data.empty if finder.holds(item.record)], rest)
+
+    def _fitting(self, items: Sequence[Item], count: Length | None) -> tuple[list[Item], list[dict[str, Any]]]:
+        """The records inside the limits of length, and rows of the others."""
+        if count is None or (self.min_tokens is None and self.max_tokens is None):
+            return list(items), []
+        least, most = self.min_tokens or 0, sys.maxsize if self.max_tokens is None else self.max_tokens
+        fitting, misfits = [], []
+        for item in items:
+            length = count(item.record)
+            if least <= length <= most:
+                fitting.append(item)
+            else:
+                misfits.append(item.row(reason="too_short" if length < least else "too_long"))
+        return fitting, misfits
+
+    def _unique(self, items: Sequence[Item]) -> tuple[list[Item], list[dict[str, Any]]]:
+        """The first of equal records, those with a subject before the others, and rows of the rest."""
+        # Of equal records the one that says whom it is about stays, or a forgotten subject would go unseen.
+        ordered = sorted(items, key=lambda item: item.record.subject is None)
+        if "exact" not in self.steps:
+            return ordered, []
+        first: dict[bytes, Item] = {}
+        doubles = []
+        for item in ordered:
+            stays = first.setdefault(fingerprint(item.record), item)
+            if stays is not item:
+                doubles.append(_double(item, 1.0, stays))
+        return list(first.values()), doubles
 
     def _without_near(self, items: Sequence[Item]) -> tuple[list[Item], list[dict[str, Any]]]:
         if "near" not in self.steps:
@@ -170,7 +219,8 @@ class Selection:
         subjects = [None if one.record.subject is None else folded(one.record.subject.reveal()) for one in items]
         matches = near_duplicates(sets, self.near, subjects)
         kept = [item for item, match in zip(items, matches, strict=True) if match is None]
-        return kept, [_double(item, match, items) for item, match in zip(items, matches, strict=True) if match]
+        pairs = [(item, match) for item, match in zip(items, matches, strict=True) if match is not None]
+        return kept, [_double(item, match.similarity, items[match.row]) for item, match in pairs]
 
     def _excluded(self, judged: Iterable[tuple[Item, Hit]]) -> tuple[list[tuple[Item, Hit]], list[dict[str, Any]]]:
         rules = frozenset(RULES) - self.keep
@@ -189,22 +239,29 @@ def _place(item: Item) -> tuple[int, int]:
     return item.file, item.record.index
 
 
+def _exclusion(excluded: Sequence[Mapping[str, Any]], found: Hits) -> dict[str, Any]:
+    return {
+        "records": len(excluded),
+        "moved_by": {rule: sum(one["rule"] == rule for one in excluded) for rule in RULES},
+        "holds_for": count_rules(found.records),
+        "passages": found.passages,
+        "common_passages": found.common_passages,
+    }
+
+
+def _row_place(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["file"], row["record"]
+
+
 def _check_names(given: Iterable[str], known: Iterable[str], what: str) -> None:
     for name in sorted(given):
         if name not in known:
             raise InputError(f"There is no {what} named {name!r}.{suggest(name, known)}")
 
 
-def _first_of_each(items: Sequence[Item]) -> list[Item]:
-    first: dict[bytes, Item] = {}
-    for item in items:
-        first.setdefault(fingerprint(item.record), item)
-    return list(first.values())
-
-
-def _double(item: Item, match: Match, items: Sequence[Item]) -> dict[str, Any]:
-    stays = items[match.row]
-    return item.row(similarity=round(match.similarity, 4), like={"file": stays.file, "record": stays.record.index})
+def _double(item: Item, similarity: float, stays: Item) -> dict[str, Any]:
+    place = {"file": stays.file, "record": stays.record.index}
+    return item.row(similarity=round(similarity, 4), like=place)
 
 
 def _with_subject(record: Record, finder: Forgotten) -> Record:

@@ -27,7 +27,7 @@ LARGE_SHARE = 0.2  # of the data; a rule that moves more is worth a look
 
 def advice(manifest: Mapping[str, Any]) -> list[str]:
     """Returns sentences for what is unusual in a manifest without its files; counts only."""
-    return [*_inputs(manifest), *_forget(manifest), *_splits(manifest)]
+    return [*_inputs(manifest), *_lost(manifest["forget"]), *_forget(manifest), *_splits(manifest)]
 
 
 def percent(count: int, total: int) -> str:
@@ -67,6 +67,15 @@ def _forget(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield "No forget record has a subject and no names were given: mentions in other words are not found."
     if manifest["splits"]["forget"]["records"] > manifest["splits"][RETAIN]["records"]:
         yield "There are more forget than retain records."
+
+
+def _lost(forget: Mapping[str, Any]) -> Iterator[str]:
+    if empty := forget["lost"]["empty"]:
+        yield f"Left out of the forget set: {_records(empty)} without visible text; look through dropped.jsonl."
+    if exact := forget["lost"]["exact"]:
+        yield f"Left out of the forget set: {_records(exact)} equal to another; look through duplicates.jsonl."
+    if outside := forget["outside_length"]:
+        yield f"Kept in the forget set: {_records(outside)} outside the token limits, which hold for other sets only."
 
 
 def _splits(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -99,7 +99,7 @@ def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepare
     manifest = _manifest(request, sources, selected, names, splits, count)
     tell("write")
     rows = {name: [row(record) for record in records] for name, records in splits.items()}
-    rows |= {"excluded": selected.excluded, "duplicates": selected.duplicates}
+    rows |= {"excluded": selected.excluded, "duplicates": selected.duplicates, "dropped": selected.dropped}
     return store(request.out, {name: found for name, found in rows.items() if found}, manifest, sources.digests)
 
 
