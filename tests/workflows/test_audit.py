@@ -233,3 +233,29 @@ def test_the_report_of_a_run_goes_nowhere_else(own, run, tmp_path, short_suite):
     with pytest.raises(InputError, match="leave out --out"):
         audit(request(own, run, out=tmp_path / "elsewhere"))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_audit_in_a_folder_of_its_own_says_how_it_ended(untrained, tmp_path, short_suite):
+    out = tmp_path / "audit"
+    files = {"forget": untrained.forget, "retain": untrained.retain, "holdout": untrained.holdout}
+    asked = AuditRequest(target=Path(untrained.base), out=out, original=untrained.model, suite="short", **files)
+
+    def stop(event) -> None:
+        if str(event.data.get("name", "")).startswith("audit with"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        audit(asked, (stop,))
+    assert RunFolder.open(out).state == "interrupted"
+    audit(asked)
+    assert RunFolder.open(out).state == "done"
+
+
+def test_a_run_keeps_its_state_when_its_audit_is_stopped(own, run, short_suite):
+    def stop(event) -> None:
+        if str(event.data.get("name", "")).startswith("audit with"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        audit(request(own, run), (stop,))
+    assert run.state == "done"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from expunge.cli.app import app
 from expunge.data.forms import DECOY_RECORDS, NAMES, RULES
 from expunge.data.record import FORMS, Variant
-from expunge.errors import InputError
+from expunge.errors import InputError, InterruptedRunError
 from expunge.evaluation.result import Evaluation, Omitted, ScoreRecord, Traits
 from expunge.storage.run import RunFolder
 from expunge.workflows.forms import AIDS, FormChoice, add_forms, form_counts, form_report
@@ -107,6 +107,16 @@ def test_a_local_address_is_used_without_leave_and_a_warning(run, stub: Stub):
     assert "warning" not in log(run)
     assert CANARY not in log(run)
     assert choice.identity == "127.0.0.1#small"
+
+
+def test_a_stop_while_wordings_are_asked_for(run, stub: Stub):
+    stub.reply = lambda body: chat(f"{CANARY} is home to Anna, is it?")
+    choice = FormChoice(names="none", paraphraser=stub.address)
+    with pytest.raises(InterruptedRunError):
+        add_forms(run, {"forget": [RECORD, NUMBER]}, choice, stop_requested=lambda: len(stub.asked) == 2)
+    assert len(stub.asked) == 2
+    assert "a run that is interrupted asks for all again" in log(run)
+    assert not find_canary(run.root, CANARY)
 
 
 def test_another_machine_is_warned_of_before_anything_is_sent(run, monkeypatch):

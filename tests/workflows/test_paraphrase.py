@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from expunge.errors import InputError
+from expunge.errors import InputError, InterruptedRunError
 from expunge.models.load import load_model, save_model
 from expunge.models.rewriting import SPARE, request, rewrite
-from expunge.workflows.paraphrase import TRIES, add_paraphrases, rewriter
+from expunge.workflows.paraphrase import TRIES, add_paraphrases, rewriter, wait
 from tests.data.forms.records import plain, qa, talk
 from tests.data.test_tokenize import CHATML, byte_level
 from tests.metrics.test_decoy import random_model
@@ -22,9 +24,9 @@ def answering(**by_text: str):
     """Asks nobody; ``question`` and ``answer`` are the replies to the texts of RECORD."""
     calls: list[int] = []
 
-    def ask(texts, attempt):
+    def ask(text, attempt):
         calls.append(attempt)
-        return [by_text["question"] if text == ASKED else by_text["answer"] for text in texts]
+        return by_text["question"] if text == ASKED else by_text["answer"]
 
     return ask, calls
 
@@ -39,7 +41,7 @@ def test_what_keeps_the_facts_is_kept():
     (found,) = add_paraphrases([RECORD], ask)
     assert wordings(found) == ("Which town is home to Anna?", "Quellmar is where Anna lives.")
     assert found.paraphrased_question.label == RECORD.answer.label
-    assert calls == [0]
+    assert calls == [0, 0]
     assert wordings(RECORD) == (None, None)
 
 
@@ -63,7 +65,7 @@ def test_what_is_no_wording_of_a_question_is_not(question):
     ask, calls = answering(question=question, answer="Quellmar is where Anna lives.")
     (found,) = add_paraphrases([RECORD], ask)
     assert wordings(found) == (None, "Quellmar is where Anna lives.")
-    assert calls == list(range(TRIES))
+    assert calls == [0, *range(TRIES)]
 
 
 @pytest.mark.parametrize("answer", ["Anna lives in Paris.", "Anna lives in quellmar now.", "She is in Quellmar.", ""])
@@ -80,14 +82,14 @@ def test_only_what_is_missing_is_asked_for():
     texts: list[str] = []
     add_paraphrases(
         [plain("Call Anna under 555-0199."), talk("Hi", "Hello", ASKED, ANSWERED)],
-        lambda asked, attempt: [texts.append(one) or "" for one in asked],
+        lambda asked, attempt: texts.append(asked) or "",
     )
     assert texts[:3] == ["Call Anna under 555-0199.", ASKED, ANSWERED]
 
 
 def test_a_later_attempt_fills_what_the_first_left():
-    def ask(texts, attempt):
-        return ["Which town is home to Anna?" if attempt == 1 and text == ASKED else "no" for text in texts]
+    def ask(text, attempt):
+        return "Which town is home to Anna?" if attempt == 1 and text == ASKED else "no"
 
     assert wordings(add_paraphrases([RECORD], ask)[0]) == ("Which town is home to Anna?", None)
 
@@ -101,9 +103,9 @@ def test_a_later_attempt_fills_what_the_first_left():
 )
 def test_in_any_script(record, question, answer):
     asked = record.prompt.reveal()
-    (found,) = add_paraphrases([record], lambda texts, _: [question if text == asked else answer for text in texts])
+    (found,) = add_paraphrases([record], lambda text, _: question if text == asked else answer)
     assert wordings(found) == (question, answer)
-    (lost,) = add_paraphrases([record], lambda texts, _: [question.rstrip("？؟") if t == asked else "x" for t in texts])
+    (lost,) = add_paraphrases([record], lambda text, _: question.rstrip("？؟") if text == asked else "x")
     assert wordings(lost) == (None, None)
 
 
@@ -119,10 +121,9 @@ def folder(tmp_path_factory):
 def test_a_small_model_is_asked_and_its_noise_is_not_kept(folder):
     """It writes noise; wordings that hold names and values by chance there are none."""
     ask = rewriter(str(folder))
-    replies = ask([ASKED, ANSWERED], 0)
-    assert ask([ASKED, ANSWERED], 0) == replies
-    assert ask([ASKED], 0) == replies[:1]
-    assert ask([ASKED], 1) == ask([ASKED], 1) != ask([ASKED], 2)
+    replies = [ask(ASKED, 0), ask(ANSWERED, 0)]
+    assert rewrite(load_model(folder), [ASKED, ANSWERED], 0) == replies
+    assert ask(ASKED, 1) == ask(ASKED, 1) != ask(ASKED, 2)
     assert add_paraphrases([RECORD], ask) == [RECORD]
 
 
@@ -153,3 +154,34 @@ def test_an_address_is_asked_text_by_text(stub: Stub):
         *[(0, False, "small")] * 2,
         *[(attempt, True, "small") for attempt in range(1, TRIES)],
     ]
+
+
+def stopping_after(calls: int):
+    """Says that a stop was asked for once it was asked so often."""
+    asked: list[int] = []
+    return lambda: len(asked) >= calls or bool(asked.append(1))
+
+
+@pytest.mark.parametrize("texts", [0, 1, 2, 3])
+def test_a_stop_is_heard_before_every_text(texts):
+    heard: list[str] = []
+    with pytest.raises(InterruptedRunError, match="asks for all wordings again") as caught:
+        add_paraphrases([RECORD, RECORD], lambda text, _: heard.append(text) or "no", stopping_after(texts))
+    assert heard == [ASKED, ANSWERED, ASKED][:texts]
+    assert caught.value.exit_code == 75
+    assert "Anna" not in str(caught.value)
+
+
+def test_a_stop_ends_the_wait_for_a_busy_service(stub: Stub):
+    stub.reply = lambda body: (503, b"", {"Retry-After": "50"})
+    began = time.monotonic()
+    with pytest.raises(InterruptedRunError):
+        add_paraphrases([RECORD], rewriter(stub.address, stopping_after(2)))
+    assert time.monotonic() - began < 10
+    assert len(stub.asked) == 1
+
+
+def test_waiting_takes_its_time():
+    began = time.monotonic()
+    wait(0.25, lambda: False)
+    assert 0.25 <= time.monotonic() - began < 5

@@ -7,13 +7,14 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from expunge.errors import InputError, ResourceError
-from expunge.workflows.remote import KEY_VARIABLE, Endpoint
+from expunge.workflows.remote import KEY_VARIABLE, LONGEST_WAIT, TRIES, Endpoint, waiting_time
 from tests.workflows.conftest import CANARY
 
 KEY = "Kvexolin"
@@ -124,6 +125,65 @@ def test_failures_repeat_nothing(stub, monkeypatch, reply, error, says):
     assert CANARY not in shown(caught.value)
     assert KEY not in shown(caught.value)
     assert len(stub.asked) == 1
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    """Seconds that were to be waited; nobody waits."""
+    return []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_service_is_asked_again(stub, pauses, status):
+    stub.reply = lambda body: (status, CANARY.encode(), {}) if len(stub.asked) < 4 else chat("at last")
+    reply = Endpoint.parse(stub.address).chat(CANARY, temperature=0.0, seed=3, pause=pauses.append)
+    assert reply == "at last"
+    assert pauses == [1.0, 2.0, 4.0]
+    assert len(stub.asked) == 4
+    assert all(body == stub.asked[0] for body in stub.asked)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_stays_busy_is_given_up(stub, pauses, monkeypatch, status):
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    stub.reply = lambda _: (status, CANARY.encode(), {"Retry-After": "3"})
+    with pytest.raises(InputError, match=f"answers {status}") as caught:
+        Endpoint.parse(stub.address).chat(CANARY, temperature=0.0, seed=3, pause=pauses.append)
+    assert pauses == [3.0, 3.0, 4.0, 8.0, 16.0]
+    assert len(stub.asked) == TRIES == 6
+    assert CANARY not in shown(caught.value)
+    assert KEY not in shown(caught.value)
+
+
+def test_another_answer_after_a_busy_one_counts(stub, pauses):
+    stub.reply = lambda _: (429, b"", {}) if len(stub.asked) < 2 else (401, b"", {})
+    with pytest.raises(InputError, match="answers 401"):
+        Endpoint.parse(stub.address).chat(CANARY, temperature=0.0, seed=3, pause=pauses.append)
+    assert pauses == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("retry", "header", "seconds"),
+    [
+        *((0, None, 1), (3, None, 8), (9, None, LONGEST_WAIT)),
+        *(
+            (0, "7", 7),
+            (0, " 7 ", 7),
+            (4, "7", 16),
+            (0, "0", 1),
+            (0, "3600", LONGEST_WAIT),
+            (0, "9" * 5000, LONGEST_WAIT),
+        ),
+        *((0, "-5", 1), (0, "nan", 1), (0, "soon", 1), (0, "", 1), (0, "Wed, 99 Foo 2999 25:00:00 GMT", 1)),
+        *((0, "Sun, 06 Nov 1994 08:49:37 GMT", 1), (0, "Sun, 06 Nov 2994 08:49:37 GMT", LONGEST_WAIT)),
+    ],
+)
+def test_how_long_to_wait(retry, header, seconds):
+    assert waiting_time(retry, header) == seconds
+
+
+def test_a_date_to_wait_for():
+    assert 18 <= waiting_time(0, formatdate(time.time() + 20, usegmt=True)) <= 20
 
 
 def test_a_reply_that_does_not_come(stub):

@@ -12,7 +12,12 @@ from expunge.api import unlearn
 from expunge.errors import InputError, InterruptedRunError, ResourceError
 from expunge.storage.events import Event, read_events
 from expunge.storage.run import RunFolder
+from tests.support.canary import find_canary
+from tests.workflows.conftest import CANARY
 from tests.workflows.test_audit import QUICK, unlearn_request
+from tests.workflows.test_remote import Stub, chat, stub
+
+__all__ = ["stub"]  # the fixture
 
 
 def leave(run: RunFolder) -> list[Path]:
@@ -107,6 +112,31 @@ def test_a_run_that_ends_early_says_how_and_goes_on(untrained, tmp_path, short_s
     _, record = unlearn(request)
     assert record is not None
     assert states(out)[-2:] == (["running", "done"] if phase == "unlearn with" else [state, "done"])
+
+
+def test_a_run_that_was_stopped_at_the_paraphraser_goes_on(untrained, tmp_path, short_suite, stub: Stub):
+    """Ctrl-C or SIGTERM ends it after the text that is being asked; the next run asks for all of them again."""
+
+    def reply(body):
+        if len(stub.asked) == 3:
+            send_signal()
+        return chat(f"{CANARY} it is")
+
+    stub.reply = reply
+    out = tmp_path / "run"
+    request = unlearn_request(untrained, out, audit=True, suite=short_suite, paraphraser=stub.address)
+    with pytest.raises(InterruptedRunError, match="asks for all wordings again"):
+        unlearn(request)
+    assert len(stub.asked) in (3, 4)  # the signal may come after the reply
+    assert RunFolder.open(out).state == "interrupted"
+    assert not find_canary(out, CANARY)
+    before = stub.asked[:3]
+    stub.asked.clear()
+    stub.reply = lambda body: chat(f"{CANARY} it is")
+    _, record = unlearn(request)
+    assert record is not None
+    assert stub.asked[:3] == before
+    assert states(out)[-2:] == ["interrupted", "done"]
 
 
 def test_a_finished_run_is_not_called_running_again(untrained, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -132,7 +133,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         check_models(candidate, original, *request.retrained)
         run = RunFolder.create(request.out, settings, tuple(listeners))
     check_models(candidate, original, *retrained, *request.reference)
-    with run.locked(), stop_on_signal() as stop_requested:
+    with run.locked(), stop_on_signal() as stop_requested, _logged_end(run, own=settings.get("verb") == "audit"):
         warn_of_rejected(run, inputs)
         if not is_run:
             bind_data(run, splits)
@@ -150,9 +151,20 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
             max_length=int(settings.get("max_length", request.max_length)),
             stop_requested=stop_requested,
         )
-        if not is_run:
-            run.set_state("done")
     return Finished(run, record)
+
+
+@contextmanager
+def _logged_end(run: RunFolder, *, own: bool) -> Iterator[None]:
+    """Logs how an audit in a folder of its own ended; a run that is audited keeps the state of its model."""
+    try:
+        yield
+    except (InterruptedRunError, KeyboardInterrupt):
+        if own:
+            run.set_state("interrupted")
+        raise
+    if own:
+        run.set_state("done")
 
 
 def _last_audit(run: RunFolder) -> Mapping[str, Any]:
@@ -207,7 +219,8 @@ def audit_models(
 
     Raises:
         VerificationError: the original or the unlearned model is not the one that the run read or made.
-        InterruptedRunError: stopped on request, between two models; what was read is kept.
+        InterruptedRunError: stopped on request, between two models or two questions to a paraphraser; what was read
+            of models is kept.
     """
     run.events.append("phase", name=f"audit with suite {suite}")
     began = time.perf_counter()
@@ -215,7 +228,7 @@ def audit_models(
     subjects = _subjects(original, retrained, candidate, policy, reference)
     _check_digests(run, subjects)
     run.events.append("audit", retrained=[place_of(place) for place in retrained], splits=sorted(splits), suite=suite)
-    read = add_forms(run, splits, forms, has_reference=bool(retrained))
+    read = add_forms(run, splits, forms, has_reference=bool(retrained), stop_requested=stop_requested)
     # Stored numbers hang on the forms too, and the data that the run is bound to does not.
     digests = {split: data["hmac"] for split, data in data_summary(read, DataKey.load_or_create(run.root)).items()}
     summary["forget"]["forms"] = form_counts(read["forget"])

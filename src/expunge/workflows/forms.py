@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from expunge.workflows.paraphrase import add_paraphrases, is_remote, rewriter
 from expunge.workflows.remote import Endpoint
 
 AUTO, NONE = "auto", "none"
+KEPT = "wordings stay in memory; a run that is interrupted asks for all again"
 # Not a way to ask for the fact, but what another form is measured against.
 AIDS = ("perturbed_answer", "value")
 TESTS = ("decoy", "decoy_value")  # decoys that are a test by themselves; made-up words have to be asked for
@@ -94,13 +95,22 @@ class FormChoice:
 
 
 def add_forms(
-    run: RunFolder, splits: Mapping[str, Sequence[Record]], choice: FormChoice, *, has_reference: bool = False
+    run: RunFolder,
+    splits: Mapping[str, Sequence[Record]],
+    choice: FormChoice,
+    *,
+    has_reference: bool = False,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> dict[str, Sequence[Record]]:
-    """Returns the splits with further forms of the forget records, and says in the log what it costs."""
+    """Returns the splits with further forms of the forget records, and says in the log what it costs.
+
+    Raises:
+        InterruptedRunError: stopped on request while a paraphraser was asked; the next call asks for all again.
+    """
     choice.check()
     forget = list(splits.get("forget", ()))
     if choice.paraphraser is not None and forget:
-        forget = _paraphrased(run, forget, choice.paraphraser)
+        forget = _paraphrased(run, forget, choice.paraphraser, stop_requested)
     rules = choice.added(forget, has_reference=has_reference)
     others = splits.get("holdout", ())
     forget = with_forms(forget, rules, decoy_kinds=choice.decoy_kinds, others=others)
@@ -172,15 +182,17 @@ def _missing(form: str, choice: FormChoice, records: int) -> str:
     return "the rule does not fit any of the forget records"
 
 
-def _paraphrased(run: RunFolder, forget: list[Record], paraphraser: str) -> list[Record]:
+def _paraphrased(
+    run: RunFolder, forget: list[Record], paraphraser: str, stop_requested: Callable[[], bool]
+) -> list[Record]:
     if is_remote(paraphraser) and not (endpoint := Endpoint.parse(paraphraser)).is_local:
         plain = " unencrypted" if endpoint.base.startswith("http:") else ""
         said = (
             f"The text of {len(forget)} forget records is now sent{plain} to {endpoint.host}, as --allow-remote says."
         )
         run.events.append("warning", text=said)
-    run.events.append("phase", name="ask the paraphraser")
-    found = add_paraphrases(forget, rewriter(paraphraser))
+    run.events.append("phase", name=f"ask the paraphraser ({KEPT})")
+    found = add_paraphrases(forget, rewriter(paraphraser, stop_requested), stop_requested)
     sides = ("paraphrased_question", "paraphrased_answer")
     before, after = ([sum(bool(record.forms(side)) for record in part) for side in sides] for part in (forget, found))
     gained = " and ".join(f"{new - old} {side}" for old, new, side in zip(before, after, sides, strict=True))

@@ -1,25 +1,34 @@
-"""Other wordings of questions and answers from a model: kept in memory, and only where the facts survive."""
+"""Other wordings of questions and answers from a model: kept in memory, and only where the facts survive.
+
+In memory only, since a wording tells a forget record and a run folder holds no text of these. So a run that was
+interrupted and goes on asks for all of them again.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 from expunge.data.forms.value import common_words, question_of, value_of
 from expunge.data.forms.words import scan
 from expunge.data.record import Record
+from expunge.errors import InterruptedRunError
 from expunge.models.load import load_model
 from expunge.models.rewriting import request, rewrite
 from expunge.storage.secret import Secret
 from expunge.workflows.remote import Endpoint
 
-Rewrite = Callable[[Sequence[str], int], list[str]]  # texts and number of the attempt, from 0, to other wordings
+Rewrite = Callable[[str, int], str]  # a text and the number of the attempt, from 0, to another wording
+Asked = Callable[[], bool]  # whether a stop was asked for
 Side = Literal["paraphrased_question", "paraphrased_answer"]
 TRIES = 3
 LONGEST = 4  # times the original's length that a wording may have
 QUESTION_MARKS = ("?", "؟", "？")  # noqa: RUF001 - the marks of several scripts
 TEMPERATURE = 0.8  # of a remote model after its first attempt
+POLL = 0.1  # seconds between two looks at whether a stop was asked for
 
 
 class MissingWording(NamedTuple):
@@ -37,43 +46,74 @@ def is_remote(paraphraser: str) -> bool:
     return "://" in paraphraser
 
 
-def rewriter(paraphraser: str) -> Rewrite:
+def rewriter(paraphraser: str, stop_requested: Asked = lambda: False) -> Rewrite:
     """Returns what asks a local model (loaded at once) or an address.
+
+    Args:
+        paraphraser: model folder, Hub id or address.
+        stop_requested: asked while a busy service is waited for.
 
     Raises:
         InputError: no such model, or not an address.
     """
     if is_remote(paraphraser):
         endpoint = Endpoint.parse(paraphraser)
-        return lambda texts, attempt: [
-            endpoint.chat(request(text), temperature=TEMPERATURE if attempt else 0.0, seed=attempt) for text in texts
-        ]
+        pause = partial(wait, stop_requested=stop_requested)
+        return lambda text, attempt: endpoint.chat(
+            request(text), temperature=TEMPERATURE if attempt else 0.0, seed=attempt, pause=pause
+        )
     loaded = load_model(paraphraser)
-    return lambda texts, attempt: rewrite(loaded, texts, attempt)
+    return lambda text, attempt: rewrite(loaded, [text], attempt)[0]
 
 
-def add_paraphrases(records: Sequence[Record], ask: Rewrite) -> list[Record]:
+def add_paraphrases(records: Sequence[Record], ask: Rewrite, stop_requested: Asked = lambda: False) -> list[Record]:
     """Fills in paraphrased questions and answers that are missing.
 
     A wording is kept if it differs from the original and holds the value (a question: its names and numbers) to the
     letter; a question must not give the value away.
+
+    Args:
+        records: the forget records.
+        ask: gives a wording of a text.
+        stop_requested: asked before every text.
+
+    Raises:
+        InterruptedRunError: stopped on request; nothing of what was answered is kept.
     """
     common = common_words(records)
-    waiting = [wanted for row, record in enumerate(records) for wanted in _missing(row, record, common)]
+    waiting = [missing for row, record in enumerate(records) for missing in _missing(row, record, common)]
     found = list(records)
     for attempt in range(TRIES):
-        if not waiting:
-            break
-        replies = ask([wanted.text.reveal() for wanted in waiting], attempt)
         left = []
-        for wanted, reply in zip(waiting, replies, strict=True):
-            wording = accepted(wanted, reply)
+        for missing in waiting:
+            _stop_if_asked(stop_requested)
+            wording = accepted(missing, ask(missing.text.reveal(), attempt))
             if wording is None:
-                left.append(wanted)
+                left.append(missing)
             else:
-                found[wanted.row] = _filled(found[wanted.row], wanted.side, wanted.text.relabel(wording))
+                found[missing.row] = _filled(found[missing.row], missing.side, missing.text.relabel(wording))
         waiting = left
     return found
+
+
+def wait(seconds: float, stop_requested: Asked) -> None:
+    """Sleeps, but not past a request to stop.
+
+    Raises:
+        InterruptedRunError: stopped on request.
+    """
+    end = time.monotonic() + seconds
+    _stop_if_asked(stop_requested)
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(POLL, left))
+        _stop_if_asked(stop_requested)
+
+
+def _stop_if_asked(stop_requested: Asked) -> None:
+    if stop_requested():
+        raise InterruptedRunError(
+            "Stopped while the paraphraser was asked; the same command goes on, and asks for all wordings again."
+        )
 
 
 def _filled(record: Record, side: Side, wording: Secret) -> Record:
@@ -82,18 +122,18 @@ def _filled(record: Record, side: Side, wording: Secret) -> Record:
     return replace(record, paraphrased_answer=wording)
 
 
-def accepted(wanted: MissingWording, reply: str) -> str | None:
+def accepted(missing: MissingWording, reply: str) -> str | None:
     """Returns the wording in a reply, or None where it is none or lost a fact."""
-    original = wanted.text.reveal()
+    original = missing.text.reveal()
     lines = [line.strip() for line in reply.strip().splitlines() if line.strip()]
     wording = lines[0].strip("\"'“”„«» ") if lines else ""
     if not wording or len(wording) > LONGEST * len(original) + LONGEST or not _is_wording(wording, original):
         return None
     if [word.text.casefold() for word in scan(wording)] == [word.text.casefold() for word in scan(original)]:
         return None
-    if wanted.hides is not None and wanted.hides.casefold() in wording.casefold():
+    if missing.hides is not None and missing.hides.casefold() in wording.casefold():
         return None
-    return wording if all(part in wording for part in wanted.keeps) else None
+    return wording if all(part in wording for part in missing.keeps) else None
 
 
 def _is_wording(wording: str, original: str) -> bool:

@@ -9,10 +9,13 @@ import http.client
 import ipaddress
 import json
 import os
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from expunge.errors import InputError, ResourceError
@@ -20,6 +23,9 @@ from expunge.errors import InputError, ResourceError
 KEY_VARIABLE = "EXPUNGE_PARAPHRASER_KEY"  # environment variable with the key of the service, if it wants one
 DEFAULT_MODEL = "default"
 MOST_BYTES = 1_000_000  # of a reply
+BUSY = (429, 503)  # too many requests; unavailable for now
+TRIES = 6  # of one request to a busy service
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two tries; twice as long after each, or what Retry-After says
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -27,6 +33,14 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
+
+
+class _Answer(NamedTuple):
+    """Status of a service, what it sent with status 200, and its ``Retry-After``."""
+
+    status: int
+    raw: bytes = b""
+    retry_after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +89,14 @@ class Endpoint:
         except ValueError:
             return False
 
-    def chat(self, text: str, *, temperature: float, seed: int) -> str:
-        """Sends one user message and returns the reply.
+    def chat(self, text: str, *, temperature: float, seed: int, pause: Callable[[float], None] = time.sleep) -> str:
+        """Sends one user message and returns the reply; a service that is busy is asked again after a while.
+
+        Args:
+            text: the message.
+            temperature: of sampling; 0 is greedy.
+            seed: of sampling.
+            pause: waits that many seconds before the next try; what it raises ends the call.
 
         Raises:
             InputError: the address refuses the request, or answers something else than a chat completion.
@@ -88,32 +108,40 @@ class Endpoint:
             "temperature": temperature,
             "seed": seed,
         }
-        return self._read(self._post(json.dumps(body).encode()))
+        return self._read(self._post(json.dumps(body).encode(), pause))
 
-    def _post(self, body: bytes) -> bytes:
+    def _post(self, body: bytes, pause: Callable[[float], None]) -> bytes:
+        answer = self._send(body)
+        for retry in range(TRIES - 1):
+            if answer.status not in BUSY:
+                break
+            pause(waiting_time(retry, answer.retry_after))
+            answer = self._send(body)
+        if answer.status == http.HTTPStatus.OK:
+            return answer.raw
+        raise InputError(
+            f"The paraphraser at {self.host} answers {answer.status} to POST /chat/completions; check the address, "
+            f"the model's name after # and the key in {KEY_VARIABLE}."
+        )
+
+    def _send(self, body: bytes) -> _Answer:
         headers = {"Content-Type": "application/json"}
         if os.environ.get(KEY_VARIABLE):
             headers["Authorization"] = f"Bearer {os.environ[KEY_VARIABLE]}"
         target = f"{self.base}/chat/completions"
         asked = urllib.request.Request(target, data=body, headers=headers)  # noqa: S310 - http or https, see parse
-        status: int | None = None
-        reason = ""
         try:
             with self._opener().open(asked, timeout=self.timeout) as reply:
-                return bytes(reply.read(MOST_BYTES))
+                return _Answer(http.HTTPStatus.OK, bytes(reply.read(MOST_BYTES)))
         except urllib.error.HTTPError as error:
-            status = error.code
+            answer = _Answer(error.code, retry_after=error.headers.get("Retry-After"))
             error.close()
+            return answer
         except (OSError, http.client.HTTPException, ValueError) as error:
             # A ValueError is a host or key with signs that no header can hold, and would show the key.
             cause = getattr(error, "reason", error)
             reason = "it took too long" if isinstance(cause, TimeoutError) else type(cause).__name__
         # Raised outside the handler: an error of the service may quote what it was sent.
-        if status is not None:
-            raise InputError(
-                f"The paraphraser at {self.host} answers {status} to POST /chat/completions; check the address, "
-                f"the model's name after # and the key in {KEY_VARIABLE}."
-            )
         raise ResourceError(
             f"The paraphraser at {self.host} cannot be reached ({reason}); check that it runs, the address, and the "
             f"key in {KEY_VARIABLE}."
@@ -136,6 +164,26 @@ class Endpoint:
             f"What {self.host} answers is no chat completion (choices, message, content); "
             "--paraphraser needs an OpenAI-compatible address that ends before /chat/completions."
         )
+
+
+def waiting_time(retry: int, retry_after: str | None) -> float:
+    """Seconds before the next try: what ``Retry-After`` asks for, and at least twice as long as before; with a limit.
+
+    Args:
+        retry: number of the try that follows, from 0.
+        retry_after: the header, in seconds or as a date; RFC 9110, section 10.2.3. Anything else counts as none.
+    """
+    return min(LONGEST_WAIT, max(FIRST_WAIT * 2.0**retry, _seconds(retry_after)))
+
+
+def _seconds(retry_after: str | None) -> float:
+    text = (retry_after or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, OverflowError, LookupError, TypeError):
+        return 0.0
 
 
 def _parts(address: str) -> SplitResult | None:
