@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from expunge.api import Request
 from expunge.cli import main
 from expunge.cli.options import named_files, settings
 from expunge.cli.unlearn import plan, unlearn
@@ -86,21 +87,48 @@ AXES = ["--optimizer", "adamw:beta2=0.9", "--relabel", "idk", "--stopper", "term
 
 
 def test_plan_asks_for_what_unlearn_asks_for(asked: list[Any], config: Path) -> None:
-    files = ["--forget", "f.jsonl", "--retain", "r.jsonl", "--split", "world_facts=w.jsonl"]
-    given = ["model", *files, *AXES, "--retain-term", "kl", "--config", str(config), "--set", "epochs=2"]
-    for command in (["plan", *given], ["unlearn", *given, "--out", "run"]):
+    files = ["--forget", "f.jsonl", "--retain", "r.jsonl", "--split", "world_facts=w.jsonl", "--out", "run"]
+    remote = ["--paraphraser", "https://models.invalid/v1#small", "--allow-remote", "--keep-helpers", "--no-audit"]
+    models = ["--retrained", "one", "--retrained", "two", "--base", "base", "--benchmark", "fictional:seed=3"]
+    given = ["model", *files, *AXES, *remote, *models, "--retain-term", "kl", "--config", str(config)]
+    given += ["--set", "epochs=2", "--max-length", "64", "--allow-overlap", "--forms", "cloze", "--suite", "full"]
+    for command in (["plan", *given], ["unlearn", *given]):
         assert main(command) == 2
-    planned, unlearned = (vars(request) | {"out": None} for request in asked)
+    planned, unlearned = asked
     assert planned == unlearned
-    assert planned["settings"]["optimizer"] == Choice("adamw", {"beta2": 0.9})
-    assert planned["settings"]["relabel"] == Choice("idk", {})
-    assert planned["settings"]["stopper"] == Choice("term_threshold", {"below": 0.5})
+    assert planned == Request(
+        model="model",
+        out=Path("run"),
+        forget=Path("f.jsonl"),
+        benchmark=Choice("fictional", {"seed": 3}),
+        retain="r.jsonl",
+        base="base",
+        retrained=("one", "two"),
+        settings={
+            "parameters": {"name": "lora", "settings": {"rank": 8, "alpha": 16}},
+            "beta": 0.1,
+            "epochs": 2,
+            "retain_term": Choice("kl", {}),
+            "optimizer": Choice("adamw", {"beta2": 0.9}),
+            "relabel": Choice("idk", {}),
+            "stopper": Choice("term_threshold", {"below": 0.5}),
+        },
+        evaluation={"world_facts": Path("w.jsonl")},
+        suite="full",
+        forms="cloze",
+        paraphraser="https://models.invalid/v1#small",
+        allow_remote=True,
+        audit=False,
+        max_length=64,
+        allow_overlap=True,
+        keep_helpers=True,
+    )
 
 
-def test_plan_has_every_flag_of_unlearn_that_changes_what_a_run_takes() -> None:
-    only_a_run_has = {"out", "no_audit", "keep_helpers", "audit", "paraphraser", "allow_remote"}
-    missing = set(inspect.signature(unlearn).parameters) - set(inspect.signature(plan).parameters)
-    assert missing <= only_a_run_has
+def test_plan_has_every_flag_of_unlearn() -> None:
+    planned, unlearned = (inspect.signature(command).parameters for command in (plan, unlearn))
+    assert set(planned) == set(unlearned)
+    assert {name for name in planned if planned[name].default != unlearned[name].default} == {"out"}
 
 
 def test_settings_that_contradict_end_the_lines_of_a_job(asked: list[Any], capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,10 @@ from transformers import AutoModelForCausalLM
 from expunge.api import Request, plan
 from expunge.errors import InputError, MissingNeedError
 from expunge.workflows import plan as module
+from expunge.workflows.forms import form_counts
+from tests.workflows.test_remote import Stub, stub
+
+__all__ = ["stub"]  # the fixture
 
 
 def request(world, tmp_path, **changes) -> Request:
@@ -53,3 +57,34 @@ def test_what_unlearn_refuses_is_refused(world, tmp_path):
         plan(request(world, tmp_path, retain=None))
     with pytest.raises(InputError, match="local model folder"):
         plan(request(world, tmp_path, model="nobody/nothing"))
+
+
+def test_a_plan_asks_no_paraphraser(world, tmp_path, monkeypatch, stub: Stub):
+    """Neither an address, nor the Hub; and it counts the wordings that the audit will read."""
+    read: list[dict[str, int]] = []
+
+    def note(loaded, splits, needs, **_):
+        read.append(form_counts(splits["forget"]) if "forget" in splits else {})
+
+    def refuse(*_, **__):
+        raise AssertionError("a plan contacts nobody")
+
+    monkeypatch.setattr(module, "answer_needs", note)
+    monkeypatch.setattr("expunge.models.load.snapshot_download", refuse)
+    monkeypatch.setattr("expunge.workflows.remote.Endpoint.chat", refuse)
+    for paraphraser in (f"{stub.address}#small", "https://models.invalid/v1", "nobody/nothing"):
+        plan(request(world, tmp_path, forms="none", paraphraser=paraphraser, allow_remote=True))
+        assert read[0] == {"trained": 12, "paraphrased_question": 12, "paraphrased_answer": 12}
+        read.clear()
+    assert stub.asked == []
+    plan(request(world, tmp_path, forms="none"))
+    assert read[0] == {"trained": 12}
+    with pytest.raises(InputError, match="--allow-remote"):
+        plan(request(world, tmp_path, paraphraser="https://models.invalid/v1"))
+    with pytest.raises(InputError):
+        plan(request(world, tmp_path, paraphraser=str(tmp_path / "nothing")))
+
+
+def test_a_plan_without_an_audit_counts_none(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_time_audit", lambda *_: pytest.fail("nothing is audited"))
+    assert plan(request(world, tmp_path, audit=False)).audit_seconds == 0.0

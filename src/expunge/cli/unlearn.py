@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +14,16 @@ from expunge.cli.output import document, table
 from expunge.cli.verdict import summary_of
 
 if TYPE_CHECKING:
+    from expunge.api import Request
     from expunge.workflows.plan import Plan
 
 Model = Annotated[str, typer.Argument(help="A model folder in Hugging Face layout, or a Hub id.")]
+NoAudit = Annotated[bool, typer.Option("--no-audit", help="Leave out audit and report.")]
+AXES = ("config", "overrides", "lora", "layers", "retain_term", "optimizer", "relabel", "stopper")  # make the settings
+PLAIN = (
+    *("model", "out", "forget", "retain", "holdout", "base", "method", "suite", "forms", "paraphraser"),
+    *("allow_remote", "max_length", "allow_overlap", "keep_helpers"),
+)  # mean in a request what they mean as a flag
 
 
 def unlearn(
@@ -43,54 +51,26 @@ def unlearn(
     allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
     allow_overlap: options.AllowOverlap = False,
-    no_audit: Annotated[bool, typer.Option("--no-audit", help="Leave out audit and report.")] = False,
+    no_audit: NoAudit = False,
     keep_helpers: options.KeepHelpers = False,
     as_json: options.Json = False,
 ) -> None:
     """Make a model forget records, audit the result and write a report."""
+    flags = locals()  # before any other name is set
 
     def work(progress: Progress) -> dict[str, Any]:
-        from expunge.api import Request
         from expunge.api import unlearn as run
 
-        settings = options.settings(
-            config=config,
-            overrides=overrides,
-            lora=lora,
-            layers=layers,
-            retain_term=retain_term,
-            optimizer=optimizer,
-            relabel=relabel,
-            stopper=stopper,
-        )
-        request = Request(
-            model=model,
-            forget=forget,
-            benchmark=options.choice(benchmark),
-            out=out,
-            retain=retain,
-            holdout=holdout,
-            base=base,
-            retrained=tuple(retrained or ()),
-            method=method,
-            settings=settings,
-            evaluation=options.named_files(split),
-            suite=suite,
-            forms=forms,
-            paraphraser=paraphraser,
-            allow_remote=allow_remote,
-            audit=not no_audit,
-            max_length=max_length,
-            allow_overlap=allow_overlap,
-            keep_helpers=keep_helpers,
-        )
-        return summary_of(run(request, (progress.listen,)))
+        return summary_of(run(_request(flags), (progress.listen,)))
 
     run_job("unlearn", work, as_json=as_json, run=out)
 
 
 def plan(
     model: Model,
+    out: Annotated[
+        Path, typer.Option("--out", help="Taken so that the line can be unlearn's; nothing is written there.")
+    ] = Path("unused"),
     forget: options.Forget = None,
     benchmark: options.Benchmark = None,
     retain: options.Retain = None,
@@ -109,46 +89,37 @@ def plan(
     stopper: options.Stopper = None,
     suite: options.Suite = "quick",
     forms: options.Forms = "auto",
+    paraphraser: options.Paraphraser = None,
+    allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
     allow_overlap: options.AllowOverlap = False,
+    no_audit: NoAudit = False,
+    keep_helpers: options.KeepHelpers = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Say what a run will take, without reading the weights; refuses what unlearn would refuse."""
-    settings = options.settings(
-        config=config,
-        overrides=overrides,
-        lora=lora,
-        layers=layers,
-        retain_term=retain_term,
-        optimizer=optimizer,
-        relabel=relabel,
-        stopper=stopper,
-    )
-    from expunge.api import Request
+    """Say what a run will take, without reading the weights or asking a paraphraser; refuses what unlearn would."""
+    flags = locals()  # before any other name is set
     from expunge.api import plan as make
 
-    request = Request(
-        model=model,
-        forget=forget,
-        benchmark=options.choice(benchmark),
-        out=Path("unused"),
-        retain=retain,
-        holdout=holdout,
-        base=base,
-        retrained=tuple(retrained or ()),
-        method=method,
-        settings=settings,
-        evaluation=options.named_files(split),
-        suite=suite,
-        forms=forms,
-        max_length=max_length,
-        allow_overlap=allow_overlap,
-    )
-    made = make(request)
+    made = make(_request(flags))
     if as_json:
         document(made)
         return
     table(_rows(made))
+
+
+def _request(flags: Mapping[str, Any]) -> Request:
+    """The request that the flags of either command make."""
+    from expunge.api import Request
+
+    return Request(
+        **{name: flags[name] for name in PLAIN},
+        benchmark=options.choice(flags["benchmark"]),
+        retrained=tuple(flags["retrained"] or ()),
+        settings=options.settings(**{name: flags[name] for name in AXES}),
+        evaluation=options.named_files(flags["split"]),
+        audit=not flags["no_audit"],
+    )
 
 
 def _rows(made: Plan) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from expunge.data.forms import DECOY, DECOY_RECORDS, NAMES, RULES, with_forms
@@ -11,6 +12,7 @@ from expunge.data.forms.decoy import DECOY_FORMS
 from expunge.data.record import FORMS, Record
 from expunge.errors import InputError
 from expunge.evaluation.result import Evaluation
+from expunge.models.load import HUB_ID
 from expunge.registry import suggest
 from expunge.storage.run import RunFolder
 from expunge.workflows.identity import model_digest
@@ -40,8 +42,11 @@ class FormChoice:
     paraphraser: str | None = None
     allow_remote: bool = False
 
-    def check(self) -> None:
+    def check(self, *, fetch: bool = True) -> None:
         """Refuses what cannot be done, before anything is read or sent.
+
+        Args:
+            fetch: look at a paraphraser on the Hub too, which downloads it.
 
         Raises:
             InputError: an unknown form, no such model, or an address without leave to send records there.
@@ -56,7 +61,7 @@ class FormChoice:
                     "A paraphraser at an address gets the text of the forget records. Pass --allow-remote if they "
                     "may leave this machine, or give --paraphraser a model folder."
                 )
-        elif self.paraphraser is not None:
+        elif self.paraphraser is not None and (fetch or not _is_elsewhere(self.paraphraser)):
             check_models(self.paraphraser)
 
     def rules(self, records: int, *, has_reference: bool = False) -> tuple[str, ...]:
@@ -92,6 +97,10 @@ class FormChoice:
     def _asked(self) -> tuple[str, ...]:
         listed = "" if self.names in (AUTO, NONE) else self.names
         return tuple(dict.fromkeys(name.strip().replace("-", "_") for name in listed.split(",") if name.strip()))
+
+
+def _is_elsewhere(paraphraser: str) -> bool:
+    return not Path(paraphraser).exists() and HUB_ID.fullmatch(paraphraser) is not None
 
 
 def add_forms(

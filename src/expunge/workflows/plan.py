@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from expunge.data.forms import with_forms
+from expunge.data.forms.value import question_of
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all
 from expunge.errors import ExpungeError, InputError
@@ -57,7 +58,7 @@ class Plan:
         memory_bytes: largest resident memory of the process.
         disk_bytes: what the run folder will hold at its largest.
         train_seconds: time of unlearning.
-        audit_seconds: time of the audit.
+        audit_seconds: time of the audit, without what a paraphraser takes to answer.
         basis: ``measured`` on an untrained model of the same size, or ``estimated`` from arithmetic.
     """
 
@@ -74,7 +75,7 @@ class Plan:
 
 
 def plan(request: Request) -> Plan:
-    """Returns what a request will take, or refuses as ``unlearn`` would.
+    """Returns what a request will take, or refuses as ``unlearn`` would; a paraphraser is neither loaded nor asked.
 
     Raises:
         InputError: something that ``unlearn`` would refuse.
@@ -141,7 +142,7 @@ def _measure(
     """Takes a few steps and answers a few records with an untrained model of the same configuration."""
     model = build_model(config, seed=0).float()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    audit_seconds = _time_audit(request, splits, LoadedModel(model, tokenizer, request.model))
+    audit_seconds = _time_audit(request, splits, LoadedModel(model, tokenizer, request.model)) if request.audit else 0.0
     train_seconds = _time_steps(recipe, splits, model, tokenizer, request.max_length) * steps if steps else 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
     return peak, train_seconds, audit_seconds, parameters
@@ -192,6 +193,7 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         few = list(rows)[:TRIAL_RECORDS]
         if split == "forget":
             choice = request.form_choice
+            few = list(map(_as_if_reworded, few)) if choice.paraphraser is not None else few
             names = choice.added(rows, has_reference=bool(request.retrained))
             few = with_forms(few, names, decoy_kinds=choice.decoy_kinds)
         mine = [_shortened(need, few, loaded.tokenizer, request.max_length) for need in needs if need.split == split]
@@ -199,6 +201,16 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         answer_needs(loaded, {split: few}, mine, max_length=request.max_length, batch_size=16)
         total += (time.perf_counter() - began) * len(rows) / len(few)
     return total * models + _time_intervals(request, splits, models)
+
+
+def _as_if_reworded(record: Record) -> Record:
+    """The record as if a paraphraser gave every wording that is missing, each as long as what it says anew."""
+    question, answer = record.paraphrased_question, record.paraphrased_answer
+    if question is None and (asked := question_of(record)) is not None:
+        question = record.answer.relabel(asked)
+    return replace(
+        record, paraphrased_question=question, paraphrased_answer=record.answer if answer is None else answer
+    )
 
 
 def _time_intervals(request: Request, splits: Mapping[str, Sequence[Record]], models: int) -> float:

@@ -106,12 +106,12 @@ class Request:
         """Resolves the method and reads the records, and refuses what cannot be run before any model is loaded.
 
         Args:
-            check_model: look at the layout of the model folders too.
+            check_model: look at the layout of the model folders too, and at a paraphraser on the Hub.
 
         Raises:
             InputError: a record, a setting or a need that is wrong or missing.
         """
-        self.form_choice.check()
+        self.form_choice.check(fetch=check_model)
         recipe = resolve(self.method, self.settings)
         recipe.create_axes()
         suites.get(self.suite)
