@@ -147,5 +147,6 @@ def _read_pass(
     found = {need: texts.by_record(rows[need.numbers]) for need in needs if need.kind in FORWARD}
     for need in needs:
         if need.kind in SWEEPS:
-            found[need] = texts.by_record(SWEEP[need.kind](loaded, texts.examples))
+            sweep = SWEEP[need.kind]
+            found[need] = texts.by_record(sweep(loaded, texts.examples, batch_size=batch_size, **dict(need.params)))
     return found

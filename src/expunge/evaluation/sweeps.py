@@ -13,6 +13,7 @@ from expunge.data.batch import Batch, Example, collate
 from expunge.data.batching import length_buckets
 from expunge.data.tokenize import pad_id
 from expunge.errors import InputError
+from expunge.evaluation.continuing import extraction_likelihoods, memorisation_accuracies, verbatim_rouges
 from expunge.evaluation.forward import IMPOSSIBLE
 from expunge.functional.divergences import forward_kl
 from expunge.metrics.base import NeedKind
@@ -20,13 +21,14 @@ from expunge.models.load import LoadedModel
 from expunge.models.modes import evaluating
 from expunge.models.reading import read
 
-Sweep = Callable[[LoadedModel, Sequence[Example]], list[Any]]
+Sweep = Callable[..., Sequence[Any]]  # (loaded, examples, *, batch_size, **params of the need): one item an example
 
 
-def grad_norms(loaded: LoadedModel, examples: Sequence[Example]) -> list[Any]:
+def grad_norms(loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int = 1) -> list[Any]:
     """Returns the Euclidean norm of the gradient of each example's mean loss by all weights; NaN where none is scored.
 
-    In evaluation mode, one example at a time: the norm of a batch's gradient is not the norm of its examples'.
+    In evaluation mode, one example at a time, whatever ``batch_size``: the norm of a batch's gradient is not the norm of
+    its examples'.
     """
     norms: list[Any] = []
     weights = [weight for weight in loaded.model.parameters() if weight.is_floating_point()]
@@ -51,7 +53,12 @@ def _grad_norm(loaded: LoadedModel, example: Example, weights: Sequence[torch.Te
     return float(torch.stack(squares).sum().sqrt())
 
 
-SWEEP: Mapping[NeedKind, Sweep] = {"grad_norm": grad_norms}
+SWEEP: Mapping[NeedKind, Sweep] = {
+    "grad_norm": grad_norms,
+    "extraction_likelihood": extraction_likelihoods,
+    "memorisation_accuracy": memorisation_accuracies,
+    "verbatim_rouge": verbatim_rouges,
+}
 
 
 def divergences(own: LoadedModel, other: LoadedModel, examples: Sequence[Example], batch_size: int) -> list[Any]:

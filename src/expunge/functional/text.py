@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expunge.functional.answers import AnswerRule, Features, features
+from expunge.functional.answers import AnswerRule, Features, features, is_correct
 from expunge.functional.fluency import Distinct, distinct_credits, longest_repetition, repeated_ngrams
 from expunge.functional.leaks import TellRule, Told, told_values
 from expunge.functional.refusals import RefusalRule, is_refusal
@@ -93,6 +94,22 @@ def told(replies: Sequence[Reply], rule: TellRule) -> list[Told]:
     return told_values([(reply.text, reply.prompt, reply.values) for reply in replies])
 
 
+def correct(replies: Sequence[Reply], rule: AnswerRule) -> list[float]:
+    """1 where the reply gives the answer, by rule 1 of ``expunge.functional.answers``; there is one version."""
+    return [float(is_correct(reply.text, reply.truth, reply.prompt, reply.values)) for reply in replies]
+
+
+def knowledge_rouge_l_f1(replies: Sequence[Reply]) -> list[float]:
+    """ROUGE-L F1 of the first answer in a reply that may go on with further questions (MUSE)."""
+    return [rouge_l(first_answer(reply.text), reply.truth).f1 for reply in replies]
+
+
+def first_answer(text: str) -> str:
+    """Returns what stands before the first blank line or next question."""
+    return re.split(r"\n\n|\nQuestion|Question:", text, maxsplit=1)[0]
+>>>>>>> 2b2f625 (Metrics of extraction: EL and MA on whole texts, discoverable and probabilistic extraction, leak@k, MUSE's two; guesses drawn from a model)
+
+
 SCORERS: dict[str, Scorer] = {
     "rouge_l_recall": rouge_l_recall,
     "tofu_rouge_l_recall": tofu_rouge_l_recall,
@@ -103,8 +120,11 @@ SCORERS: dict[str, Scorer] = {
     "length": length,
     "refusal": refusal,
     "answer_features": answer_features,
+<<<<<<< HEAD
     "rude": rude,
     "told_values": told,
+    "correct": correct,
+    "knowledge_rouge_l_f1": knowledge_rouge_l_f1,
 }
 
 

@@ -28,6 +28,9 @@ NeedKind = Literal[
     "ranks",
     "divergence",
     "grad_norm",
+    "extraction_likelihood",
+    "memorisation_accuracy",
+    "verbatim_rouge",
     "generation_score",
     "reply_nats",
     "zlib_bytes",
@@ -37,7 +40,12 @@ NeedKind = Literal[
     "id_mark",
 ]
 FORWARD: tuple[NeedKind, ...] = ("token_logps", "sampled_logps", "moments", "ranks")  # one forward pass answers all
-SWEEPS: tuple[NeedKind, ...] = ("grad_norm",)  # each reads every record by itself
+SWEEPS: tuple[NeedKind, ...] = (  # each reads every record by itself
+    "grad_norm",
+    "extraction_likelihood",
+    "memorisation_accuracy",
+    "verbatim_rouge",
+)
 TOKENS: tuple[NeedKind, ...] = ("token_frequency",)  # read off the token ids, without a forward pass
 TEXTS: tuple[NeedKind, ...] = ("zlib_bytes", "label_place", "blind_score", "id_mark")  # read off the text
 Floats = NDArray[np.float64]
@@ -89,6 +97,11 @@ class Need:
             ``divergence``: Kullback-Leibler divergence (nats) of the model's next-token distribution from another's at
             each scored position, KL(other || own), (T,); ``params`` has ``role``, the other model's.
             ``grad_norm``: Euclidean norm of the gradient of the mean loss by all weights, one number.
+            ``extraction_likelihood``: mean overlap of greedy continuations of the whole text, from places inside it, with
+            the true rest, one number or NaN; ``params`` has ``n`` and ``stride``.
+            ``memorisation_accuracy``: share of the whole text's tokens that are the model's first choice, one number.
+            ``verbatim_rouge``: ROUGE-L F1 of the greedy continuation of a text's start with the true one, one number or
+            NaN; ``params`` has ``prefix`` and ``max_new_tokens``.
             ``generation_score``: one number, or a few, per record, from the continuation of the prompt and the true
             answer; ``params`` has ``max_new_tokens``, ``scorer`` (a function of ``expunge.functional.text``), that
             function's settings and, for sampled continuations, the fields of ``Sampling``: then there is one for each
@@ -132,7 +145,7 @@ class Need:
 
     @property
     def reads_logits(self) -> bool:
-        """Whether log-probabilities are needed, which a text-level policy does not show."""
+        """Whether log-probabilities or token ids are needed, which a text-level policy does not show."""
         return self.paired or self.kind in (*FORWARD, *SWEEPS)
 
     @property

@@ -45,6 +45,7 @@ def sampled(
     seed: int,
     temperature: float = 0.8,
     top_p: float = 0.95,
+    top_k: int = 0,
     batch_size: int = 32,
 ) -> list[list[int]]:
     """Continues each prompt once by sampling; the global random state is left as it was.
@@ -57,6 +58,7 @@ def sampled(
         seed: the same seed and prompts give the same tokens.
         temperature: divides the logits.
         top_p: share of the probability that is drawn from.
+        top_k: number of most likely tokens that are drawn from; 0 for all.
         batch_size: prompts in one batch, longest first.
 
     Returns:
@@ -65,7 +67,7 @@ def sampled(
     Raises:
         InputError: as for ``greedy``.
     """
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     inner: Any = base_model(model)
     with seeded(inner.device, seed):
         return _continuations(model, tokenizer, prompts, sampling, max_new_tokens, batch_size)

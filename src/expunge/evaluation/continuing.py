@@ -1,0 +1,156 @@
+"""Continuations of texts from places inside them, on token ids, and how much of the true rest they hold.
+
+EL_n and MA: Jang et al., 2022, https://arxiv.org/abs/2210.01504.
+Verbatim memorisation: Shi et al. (MUSE), 2024, https://arxiv.org/abs/2407.06460.
+
+The whole text of a record is every token that the model reads, up to the last one of its answer: the start token that
+the tokenizer adds, the template and the prompt count. The end-of-sequence token after the answer does not, since a
+continuation is handed on without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from expunge.data.batch import IGNORE, Example
+from expunge.evaluation.forward import read_examples
+from expunge.functional.extraction import ngram_overlap
+from expunge.functional.rouge import rouge_l
+from expunge.metrics.base import Numbers
+from expunge.models.generate import greedy
+from expunge.models.load import LoadedModel
+
+
+Ids = tuple[int, ...]
+
+
+class Start(NamedTuple):
+    """Where a continuation begins: the tokens before it, and how many are wanted."""
+
+    prefix: Ids
+    wanted: int
+
+
+def extraction_likelihoods(
+    loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int, n: int, stride: int
+) -> list[float]:
+    """Returns EL_n of each whole text; NaN where it has no more than n tokens.
+
+    ``EL_n(x) = mean over t of overlap_n(f(x_<t), x_>=t)``, t = 1, 1 + stride, ... up to T - n, ``f`` the greedy
+    continuation of equal length. The start token counts as the first of T where there is one.
+
+    Args:
+        loaded: the model.
+        examples: tokenised records.
+        batch_size: prefixes in one batch.
+        n: tokens of an n-gram.
+        stride: distance of the places that a text is continued from; 1 for all of them, as in the paper.
+    """
+    texts = [whole_text(example, loaded.tokenizer.eos_token_id) for example in examples]
+    places = [range(1, len(text) - n + 1, stride) for text in texts]
+    starts = [
+        Start(text[:place], len(text) - place) for text, its in zip(texts, places, strict=True) for place in its
+    ]
+    said = iter(continue_ids(loaded, starts, batch_size))
+    overlaps = [
+        [ngram_overlap(next(said), text[place:], n) for place in its] for text, its in zip(texts, places, strict=True)
+    ]
+    return [float(np.mean(found)) if found else math.nan for found in overlaps]
+
+
+def memorisation_accuracies(loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int) -> list[float]:
+    """Returns MA of each whole text: the share of its tokens, but the first, that are the model's first choice.
+
+    NaN where there is no second token.
+    """
+    texts = [whole_text(example, loaded.tokenizer.eos_token_id) for example in examples]
+    rows = [row for row, text in enumerate(texts) if len(text) > 1]
+    ranks = Numbers("ranks")
+    read = [replace(examples[row], input_ids=texts[row], labels=texts[row]) for row in rows]
+    found = read_examples(loaded, read, [ranks], batch_size=batch_size, where="whole texts")[ranks]
+    values = [math.nan] * len(texts)
+    for row, ranks_T in zip(rows, found, strict=True):
+        values[row] = float(np.mean(ranks_T == 0))
+    return values
+
+
+def verbatim_rouges(
+    loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int, prefix: int, max_new_tokens: int
+) -> list[float]:
+    """Returns ROUGE-L F1 (words, no stems) of each greedy continuation against as many tokens of the true one.
+
+    NaN where no token is left to be said, or none stands before it.
+
+    Args:
+        loaded: the model.
+        examples: tokenised records.
+        batch_size: prefixes in one batch.
+        prefix: scored tokens that are given, after all that stands before them.
+        max_new_tokens: longest continuation; no longer than the true one.
+    """
+    eos = loaded.tokenizer.eos_token_id
+    parts = [_split(example, prefix, max_new_tokens, eos) for example in examples]
+    rows = [row for row, (before, rest) in enumerate(parts) if before and rest]
+    starts = [Start(parts[row][0], len(parts[row][1])) for row in rows]
+    values = [math.nan] * len(examples)
+    for row, new in zip(rows, continue_ids(loaded, starts, batch_size), strict=True):
+        said, truth = (loaded.tokenizer.decode(ids, skip_special_tokens=True) for ids in (new, list(parts[row][1])))
+        values[row] = rouge_l(said, truth).f1
+    return values
+
+
+def _split(example: Example, prefix: int, max_new_tokens: int, eos: int | None) -> tuple[Ids, Ids]:
+    """What is given of a text, and what should follow."""
+    text = whole_text(example, eos)
+    first = next((place for place, label in enumerate(example.labels) if label != IGNORE), len(text))
+    given = min(first + prefix, len(text))
+    return text[:given], text[given : given + max_new_tokens]
+
+
+def whole_text(example: Example, eos: int | None) -> Ids:
+    """Returns the token ids up to the last scored one, without the end-of-sequence token; none where none is scored."""
+    end = max((place + 1 for place, label in enumerate(example.labels) if label != IGNORE), default=0)
+    if end and example.input_ids[end - 1] == eos:
+        end -= 1
+    return example.input_ids[:end]
+
+
+def continue_ids(loaded: LoadedModel, starts: Sequence[Start], batch_size: int) -> list[list[int]]:
+    """Returns the greedy continuation of each prefix, at most as long as wanted; shorter where the model ended it."""
+    found: list[list[int]] = [[] for _ in starts]
+    for rows in _batches(loaded, starts, batch_size):
+        new = greedy(
+            loaded.model,
+            loaded.tokenizer,
+            [starts[row].prefix for row in rows],
+            max_new_tokens=max(starts[row].wanted for row in rows),
+            batch_size=batch_size,
+        )
+        for row, ids in zip(rows, new, strict=True):
+            found[row] = ids[: starts[row].wanted]
+    return found
+
+
+def _batches(loaded: LoadedModel, starts: Sequence[Start], batch_size: int) -> Iterator[list[int]]:
+    """Starts that want about as much together, so that little is generated in vain.
+
+    All prefixes of a batch are continued as far as one of them wants: longest prefix and longest continuation must fit
+    into the model's positions together.
+    """
+    batch: list[int] = []
+    longest = 0
+    for row in sorted(range(len(starts)), key=lambda row: (starts[row].wanted, len(starts[row].prefix), row)):
+        prefix, wanted = len(starts[row].prefix), starts[row].wanted  # wanted is the most so far
+        positions = max(longest, prefix) + wanted
+        if batch and (len(batch) == batch_size or loaded.limit(positions) < positions):
+            yield batch
+            batch, longest = [], 0
+        batch.append(row)
+        longest = max(longest, prefix)
+    if batch:
+        yield batch
