@@ -23,7 +23,7 @@ from expunge.models.generate import greedy
 from expunge.models.load import LoadedModel
 from tests.evaluation.worlds import make_splits, make_tokenizer
 from tests.metrics.numbers import answers, array
-from tests.support.tiny import VOCABULARY, llama
+from tests.support.tiny import llama
 
 EXACT = 1e-12
 NEVER = -1e4  # what stands for minus infinity
@@ -100,7 +100,7 @@ def test_the_part_that_is_drawn_by_hand():
 
 
 def test_probabilistic_extraction_by_hand():
-    """q = 1/4: 1 - (3/4)^n reaches 1/2 at n = 3 (37/64); q = 1/8 at n = 6; what is never drawn, never."""
+    """Q = 1/4: 1 - (3/4)^n reaches 1/2 at n = 3 (37/64); q = 1/8 at n = 6; what is never drawn, never."""
     logps = [[array(log(0.5), log(0.5))], [array(log(0.125))], [array(-0.1, NEVER)], [array()], []]
     metrics = [ProbabilisticExtraction(n=n) for n in (2, 3, 5, 6)]
     scores = [metric.compute(answers(metric, logps)) for metric in metrics]
@@ -140,8 +140,8 @@ def brute_force(model, prompt: list[int], count: int, temperature: float, top_k:
 
 
 def test_probabilities_equal_brute_force_sampling(learned):
-    """20,000 draws of two tokens: every share within four standard errors, and the verdict with it."""
-    records, draws = make_splits(12)["forget"], 20_000
+    """4,000 draws of two tokens: every share within four standard errors, and the verdict with it."""
+    records, draws = make_splits(12)["forget"], 4_000
     metric = ProbabilisticExtraction(n=4, p=0.5, temperature=1.5, top_k=12, context=1, length=2)
     need = metric.needs()[0]
     logps = answer_needs(learned, {"forget": records}, [need], max_length=64, batch_size=5)[need]
@@ -159,7 +159,6 @@ def test_probabilities_equal_brute_force_sampling(learned):
         shares.append(share)
     assert min(shares) < 0.1
     assert max(shares) > 0.2
-    assert VOCABULARY > 12
 
 
 def test_extraction_likelihood_and_memorisation_accuracy_are_means():

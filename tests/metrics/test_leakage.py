@@ -24,7 +24,7 @@ EXACT = 1e-12
 
 
 def test_by_hand():
-    """c of N = 4, k = 2: 1 - C(4 - c, 2) / 6."""
+    """C of N = 4, k = 2: 1 - C(4 - c, 2) / 6."""
     metric = LeakAtK(k=2, samples=4)
     drawn = [[0.0] * 4, [1.0, 0, 0, 0], [0, 1.0, 1.0, 0], [1.0, 1.0, 0, 1.0], []]
     score = metric.compute(answers(metric, drawn))

@@ -25,7 +25,6 @@ from expunge.metrics.base import Numbers
 from expunge.models.generate import greedy
 from expunge.models.load import LoadedModel
 
-
 Ids = tuple[int, ...]
 
 
@@ -53,9 +52,7 @@ def extraction_likelihoods(
     """
     texts = [whole_text(example, loaded.tokenizer.eos_token_id) for example in examples]
     places = [range(1, len(text) - n + 1, stride) for text in texts]
-    starts = [
-        Start(text[:place], len(text) - place) for text, its in zip(texts, places, strict=True) for place in its
-    ]
+    starts = [Start(text[:place], len(text) - place) for text, its in zip(texts, places, strict=True) for place in its]
     said = iter(continue_ids(loaded, starts, batch_size))
     overlaps = [
         [ngram_overlap(next(said), text[place:], n) for place in its] for text, its in zip(texts, places, strict=True)

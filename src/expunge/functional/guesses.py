@@ -92,7 +92,9 @@ def format_guesses(guesses: Sequence[Guess]) -> str:
         InputError: more than 100,000 guesses.
     """
     if len(guesses) > MAX_GUESSES:
-        raise InputError(f"{len(guesses):,} guesses are more than the {MAX_GUESSES:,} of a guess file; keep the surest.")
+        raise InputError(
+            f"{len(guesses):,} guesses are more than the {MAX_GUESSES:,} of a guess file; keep the surest."
+        )
     target = io.StringIO()
     table = csv.writer(target, lineterminator="\n")
     table.writerow(HEADER)
