@@ -108,7 +108,8 @@ def test_probabilistic_extraction_by_hand():
     assert scores[0].details == {"too_short": 1.0, "median_tries": 6.0}
     assert np.isnan(scores[0].samples[0].values).tolist() == [False, False, False, True, True]
     assert metrics[0].label == (
-        "probabilistic_extraction(split=forget, form=trained, n=2, p=0.5, temperature=1.0, top_k=40, context=0, length=0)"
+        "probabilistic_extraction(split=forget, form=trained, n=2, p=0.5, temperature=1.0, top_k=40, context=0, "
+        "length=0)"
     )
     assert dict(metrics[0].needs()[0].params) == {"temperature": 1.0, "top_k": 40}
 

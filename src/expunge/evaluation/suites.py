@@ -15,8 +15,10 @@ from expunge.metrics.decoy import DecoyRank
 from expunge.metrics.distances import KLToRetrained, KSDistance, PairedGap, Wasserstein
 from expunge.metrics.distribution import ForgetQuality
 from expunge.metrics.exposure import Exposure
+from expunge.metrics.extraction import ExtractionLikelihood, MemorisationAccuracy, ProbabilisticExtraction
 from expunge.metrics.fluency import EmptyRate, Repetition, ReplyPerplexity
 from expunge.metrics.kept import LocalityGap, RetainMembership
+from expunge.metrics.leakage import LeakAtK
 from expunge.metrics.leaks import LeakedAttributes
 from expunge.metrics.membership import MiaLoss, MiaMinK, MiaMinKPlusPlus, MiaZlib
 from expunge.metrics.membership_reference import MiaReference, MiaSpv, MiaUpdate
@@ -30,6 +32,7 @@ from expunge.metrics.memorisation import (
     Rouge,
     TruthRatio,
 )
+from expunge.metrics.muse import KnowledgeMemorisation, VerbatimMemorisation
 from expunge.metrics.privacy_bounds import EpsilonLowerBound
 from expunge.metrics.privleak import PrivLeak
 from expunge.metrics.safety import Harmfulness, Toxicity
@@ -37,6 +40,7 @@ from expunge.metrics.utility import ModelUtility
 from expunge.metrics.worst import WorstForm
 from expunge.registry import suites
 
+EL_STRIDE = 8  # tokens between the places that a text is continued from; the paper's 1 takes a generation for each
 NEW_TOKENS = 64  # longest reply in suite quick; one number, so that all its metrics read the same replies
 PAIRS = 2  # words of the n-grams whose repetition counts: replies may have five words
 # Ways to ask for a fact in suite quick; those that no forget record has are left out by the runner.
@@ -127,6 +131,8 @@ def _knowledge(splits: Collection[str]) -> tuple[Metric, ...]:
         *(MultipleChoice(scoring=scoring) for scoring in ("letter", "shuffled", "cloze")),
         MultipleChoice(scoring="cloze", without_question=True),
         *(MultipleChoice(split=split, scoring="cloze") for split in asked if split != "forget"),
+        *(ProbabilisticExtraction(), ExtractionLikelihood(stride=EL_STRIDE), MemorisationAccuracy()),
+        LeakAtK(max_new_tokens=NEW_TOKENS),
         *(LeakedAttributes(split=split, max_new_tokens=NEW_TOKENS) for split in asked),
         *(LeakedAttributes(split=split, measure="precision", max_new_tokens=NEW_TOKENS) for split in asked),
         *(LocalityGap() for split in splits if split == "neighbours_1" and "neighbours_far" in splits),
@@ -148,6 +154,17 @@ def _behaviour(splits: Collection[str]) -> tuple[Metric, ...]:
         *(Harmfulness(max_new_tokens=NEW_TOKENS) for split in splits if split == "harmful"),
         *(Toxicity() for split in splits if split == "toxic"),
     )
+
+
+@suites.register("muse")
+def muse(splits: Collection[str]) -> tuple[Metric, ...]:
+    """MUSE's metrics of one request. Shi et al., 2024, https://arxiv.org/abs/2407.06460.
+
+    Args:
+        splits: names of the splits at hand: ``forget``, ``retain`` and ``holdout``.
+    """
+    asked = [split for split in ("forget", "retain") if split in splits]
+    return (VerbatimMemorisation(), *(KnowledgeMemorisation(split=split) for split in asked), PrivLeak())
 
 
 @suites.register("tofu")

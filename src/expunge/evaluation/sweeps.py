@@ -27,8 +27,8 @@ Sweep = Callable[..., Sequence[Any]]  # (loaded, examples, *, batch_size, **para
 def grad_norms(loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int = 1) -> list[Any]:
     """Returns the Euclidean norm of the gradient of each example's mean loss by all weights; NaN where none is scored.
 
-    In evaluation mode, one example at a time whatever ``batch_size`` says: the norm of a batch's gradient is not the norm
-    of its examples'.
+    In evaluation mode, one example at a time whatever ``batch_size`` says: a batch's gradient has another norm than its
+    examples' gradients.
     """
     norms: list[Any] = []
     weights = [weight for weight in loaded.model.parameters() if weight.is_floating_point()]

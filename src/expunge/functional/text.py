@@ -107,7 +107,6 @@ def knowledge_rouge_l_f1(replies: Sequence[Reply]) -> list[float]:
 def first_answer(text: str) -> str:
     """Returns what stands before the first blank line or next question."""
     return re.split(r"\n\n|\nQuestion|Question:", text, maxsplit=1)[0]
->>>>>>> 2b2f625 (Metrics of extraction: EL and MA on whole texts, discoverable and probabilistic extraction, leak@k, MUSE's two; guesses drawn from a model)
 
 
 SCORERS: dict[str, Scorer] = {
@@ -120,7 +119,6 @@ SCORERS: dict[str, Scorer] = {
     "length": length,
     "refusal": refusal,
     "answer_features": answer_features,
-<<<<<<< HEAD
     "rude": rude,
     "told_values": told,
     "correct": correct,

@@ -97,8 +97,8 @@ class Need:
             ``divergence``: Kullback-Leibler divergence (nats) of the model's next-token distribution from another's at
             each scored position, KL(other || own), (T,); ``params`` has ``role``, the other model's.
             ``grad_norm``: Euclidean norm of the gradient of the mean loss by all weights, one number.
-            ``extraction_likelihood``: mean overlap of greedy continuations of the whole text, from places inside it, with
-            the true rest, one number or NaN; ``params`` has ``n`` and ``stride``.
+            ``extraction_likelihood``: mean overlap of greedy continuations of the whole text, from places inside it,
+            with the true rest, one number or NaN; ``params`` has ``n`` and ``stride``.
             ``memorisation_accuracy``: share of the whole text's tokens that are the model's first choice, one number.
             ``verbatim_rouge``: ROUGE-L F1 of the greedy continuation of a text's start with the true one, one number or
             NaN; ``params`` has ``prefix`` and ``max_new_tokens``.

@@ -13,7 +13,7 @@ import numpy as np
 from expunge.errors import InputError
 from expunge.functional.answers import AnswerRule
 from expunge.functional.extraction import leak_at_k
-from expunge.metrics.base import Answers, Floats, Need, Sampling, Score, mean_of, mean_score
+from expunge.metrics.base import Answers, Floats, Knows, Need, Sampling, Score, mean_of, mean_score
 from expunge.metrics.fluency import ReplyMetric
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -48,6 +48,11 @@ class LeakAtK(ReplyMetric):
     elsewhere = "higher"
     unit = "chance, 0 to 1"
     paper = "Reisizadeh et al., 2025, https://arxiv.org/abs/2511.04934"
+
+    @property
+    def knows(self) -> Knows:
+        """Known answers are drawn."""
+        return "high"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -130,7 +130,7 @@ def value_of(score: Mapping[str, Any] | None) -> Value:
 
 def is_membership(label: str) -> bool:
     """Whether a metric is a membership attack."""
-    return label.startswith(MEMBERSHIP)
+    return label.startswith((MEMBERSHIP, "rmia(", "lira("))
 
 
 def _bounded(score: Mapping[str, Any] | None) -> bool:
