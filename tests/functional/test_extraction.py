@@ -59,6 +59,9 @@ def test_tries_of_what_is_almost_never_drawn():
     assert tries_needed(math.log(1e-30), 0.5) == pytest.approx(math.log(2) * 1e30, rel=1e-9)
     assert tries_needed(-600.0, 0.5) == pytest.approx(math.log(2) * math.exp(600), rel=1e-9)
     assert tries_needed(-800.0, 0.5) == math.inf  # above the largest float
+    assert tries_needed(-744.0, 0.5) == math.inf  # its probability is the smallest float but one
+    assert tries_needed(-36.001, 0.5) == pytest.approx(tries_needed(-35.999, 0.5) * math.exp(0.002), rel=1e-9)
+    assert tries_needed(-40.0, 1e-30) == 1.0
     assert tries_needed(-1e4, 0.5) == math.inf
     with pytest.raises(InputError, match="never or always"):
         tries_needed(-1.0, 1.0)

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from expunge.errors import InputError
 
 
+TINY = -36.0  # log of a probability below what a float can take from 1
+LARGEST = 709.0  # log of nearly the largest float
+
+
 def ngram_overlap(said: Sequence[int], truth: Sequence[int], n: int) -> float:
     """Returns the share of n-grams of a continuation that occur anywhere in the true one; NaN where that has none.
 
@@ -51,11 +55,10 @@ def tries_needed(logq: float, chance: float) -> float:
     """
     if not 0 < chance < 1:
         raise InputError(f"A chance of {chance} is never or always reached; give one above 0 and below 1.")
-    miss = _log_miss(logq)
-    if miss == 0.0:  # q is below what a float can add to 1: log(1 - q) = -q
+    if logq < TINY:  # log(1 - q) = -q to the last bit, and no underflow of q
         log_tries = math.log(-math.log1p(-chance)) - logq
-        return math.exp(log_tries) if log_tries < 700 else math.inf
-    exact = math.log1p(-chance) / miss
+        return max(1.0, float(math.ceil(math.exp(log_tries)))) if log_tries < LARGEST else math.inf
+    exact = math.log1p(-chance) / _log_miss(logq)
     # The quotient may round to just above a whole number that suffices.
     near = max(1, math.floor(exact))
     return float(near if drawn_within(logq, near) >= chance else max(1, math.ceil(exact)))
