@@ -88,13 +88,15 @@ def test_bad_rows_are_refused_by_line_without_their_text(text, message):
     assert "9999" not in str(caught.value)
 
 
-def test_too_many_rows():
+def test_too_many_rows(monkeypatch):
+    assert MAX_GUESSES == 100_000
+    monkeypatch.setattr("expunge.functional.guesses.MAX_GUESSES", 20)
     row = '1,"[2]"\n'
-    assert len(parse_guesses(HEADER + row * MAX_GUESSES)) == MAX_GUESSES
-    with pytest.raises(InputError, match="more than 100,000"):
-        parse_guesses(HEADER + row * (MAX_GUESSES + 1))
-    with pytest.raises(InputError, match="keep the surest"):
-        format_guesses([WRONG] * (MAX_GUESSES + 1))
+    assert len(parse_guesses(HEADER + row * 20)) == 20
+    with pytest.raises(InputError, match="more than 20 guesses .line 22"):
+        parse_guesses(HEADER + row * 21)
+    with pytest.raises(InputError, match="[Kk]eep the surest"):
+        format_guesses([WRONG] * 21)
 
 
 def test_guesses_that_do_not_fit_the_truth():

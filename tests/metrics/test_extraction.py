@@ -141,9 +141,10 @@ def brute_force(model, prompt: list[int], count: int, temperature: float, top_k:
 
 
 def test_probabilities_equal_brute_force_sampling(learned):
-    """4,000 draws of two tokens: every share within four standard errors, and the verdict with it."""
-    records, draws = make_splits(12)["forget"], 4_000
-    metric = ProbabilisticExtraction(n=4, p=0.5, temperature=1.5, top_k=12, context=1, length=2)
+    """2,000 draws of two tokens: every share within four standard errors, and the verdict with it."""
+    records, draws = make_splits(12)["forget"], 2_000
+    limit = 1 - 0.5**0.25  # where 1 - (1 - q)^4 = 1/2
+    metric = ProbabilisticExtraction(n=4, p=0.5, temperature=0.7, top_k=12, context=1, length=2)
     need = metric.needs()[0]
     logps = answer_needs(learned, {"forget": records}, [need], max_length=64, batch_size=5)[need]
     values = metric.compute(answers(metric, logps)).samples[0].values
@@ -152,14 +153,15 @@ def test_probabilities_equal_brute_force_sampling(learned):
         example = encode(record, learned.tokenizer, row=0, max_length=64)
         first = next(place for place, label in enumerate(example.labels) if label >= 0) + 1
         true = example.input_ids[first : first + 2]
-        said = brute_force(learned.model, list(example.input_ids[:first]), 2, 1.5, 12, draws)
+        said = brute_force(learned.model, list(example.input_ids[:first]), 2, 0.7, 12, draws)
         share = float(np.mean((said == np.array(true)).all(-1)))
         q = math.exp(draw_logp(forms[0], 1, 2))
         assert share == pytest.approx(q, abs=4 * math.sqrt(q * (1 - q) / draws) + 1e-9)
-        assert value == float(1 - (1 - share) ** 4 >= 0.5)
+        if abs(share - limit) > 0.03:  # else chance decides
+            assert value == float(share > limit)
         shares.append(share)
-    assert min(shares) < 0.1
-    assert max(shares) > 0.2
+    assert min(shares) < limit - 0.03
+    assert max(shares) > limit + 0.03
 
 
 def test_extraction_likelihood_and_memorisation_accuracy_are_means():
