@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from expunge.errors import InputError
 
-
 TINY = -36.0  # log of a probability below what a float can take from 1
 LARGEST = 709.0  # log of nearly the largest float
 
