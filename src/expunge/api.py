@@ -1,33 +1,23 @@
-"""The Python interface: the verbs, and loading of what cannot be loaded plainly."""
+"""The Python interface: the verbs, and loading of what cannot be loaded plainly.
+
+``expunge.__all__`` is the list of names; what stands here under its own name is exported.
+"""
 
 from __future__ import annotations
 
-from expunge.workflows.audit import AuditRequest, audit
-from expunge.workflows.bench import Bench, BenchRequest, bench
-from expunge.workflows.compare import compare
-from expunge.workflows.demo import demo
-from expunge.workflows.finished import Finished
-from expunge.workflows.load import load
-from expunge.workflows.plan import Plan, plan
-from expunge.workflows.prepare import PrepareRequest, prepare
-from expunge.workflows.prepared import Prepared
-from expunge.workflows.unlearn import Request, unlearn
-
-__all__ = [
-    "AuditRequest",
-    "Bench",
-    "BenchRequest",
-    "Finished",
-    "Plan",
-    "PrepareRequest",
-    "Prepared",
-    "Request",
-    "audit",
-    "bench",
-    "compare",
-    "demo",
-    "load",
-    "plan",
-    "prepare",
-    "unlearn",
-]
+from expunge.workflows.audit import AuditRequest as AuditRequest
+from expunge.workflows.audit import audit as audit
+from expunge.workflows.bench import Bench as Bench
+from expunge.workflows.bench import BenchRequest as BenchRequest
+from expunge.workflows.bench import bench as bench
+from expunge.workflows.compare import compare as compare
+from expunge.workflows.demo import demo as demo
+from expunge.workflows.finished import Finished as Finished
+from expunge.workflows.load import load as load
+from expunge.workflows.plan import Plan as Plan
+from expunge.workflows.plan import plan as plan
+from expunge.workflows.prepare import PrepareRequest as PrepareRequest
+from expunge.workflows.prepare import prepare as prepare
+from expunge.workflows.prepared import Prepared as Prepared
+from expunge.workflows.unlearn import Request as Request
+from expunge.workflows.unlearn import unlearn as unlearn

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from expunge.data.forms.decoy import TESTS
 from expunge.evaluation.result import Evaluation, Gap, ScoreRecord
 
 Word = Literal[
@@ -13,8 +14,6 @@ Word = Literal[
 ]
 KNOWLEDGE = ("extraction_strength", "probability")  # with membership, what the margin applies to
 MEMBERSHIP = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus")
-# Decoys that a model which never saw the value ranks like it; made-up words are none.
-TESTED_DECOYS = ("decoy", "decoy_value")
 UTILITY = "exact_memorisation"  # token accuracy on what should have stayed
 UNSEEN = ("forget", "holdout")
 PART_OF_RETAIN = "neighbours_"
@@ -246,7 +245,7 @@ def _decoy_ranks(evaluation: Evaluation, role: str) -> list[Ranks]:
     found = []
     for label, traits in evaluation.traits.items():
         original, own = evaluation.get(label, "original"), evaluation.get(label, role)
-        if traits.name != "decoy_rank" or traits.splits[0] != "forget" or traits.forms[0] not in TESTED_DECOYS:
+        if traits.name != "decoy_rank" or traits.splits[0] != "forget" or traits.forms[0] not in TESTS:
             continue
         if original is not None and own is not None and not math.isnan(own.value):
             found.append(Ranks(original, own))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expunge.data.forms import DECOY, DECOY_RECORDS, NAMES, RULES, with_forms
-from expunge.data.forms.decoy import DECOY_FORMS
+from expunge.data.forms.decoy import DECOY_FORMS, TESTS
 from expunge.data.record import FORMS, Record
 from expunge.errors import InputError
 from expunge.evaluation.result import Evaluation
@@ -24,7 +24,6 @@ AUTO, NONE = "auto", "none"
 KEPT = "wordings stay in memory; a run that is interrupted asks for all again"
 # Not a way to ask for the fact, but what another form is measured against.
 AIDS = ("perturbed_answer", "value")
-TESTS = ("decoy", "decoy_value")  # decoys that are a test by themselves; made-up words have to be asked for
 
 
 @dataclass(frozen=True, kw_only=True)

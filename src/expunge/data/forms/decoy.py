@@ -32,6 +32,9 @@ from expunge.storage.secret import Secret
 
 DecoyForm = Literal["decoy", "decoy_value", "decoy_word"]
 DECOY_FORMS: tuple[DecoyForm, ...] = ("decoy", "decoy_value", "decoy_word")
+# A model that never saw the value ranks it like these, so they are a test by themselves; it prefers any real word to
+# made-up ones, which have to be asked for.
+TESTS: tuple[DecoyForm, ...] = ("decoy", "decoy_value")
 ENOUGH = 19  # other values from which words are drawn; with fewer no p-value reaches 0.05
 FORMAT = 5  # other values that show which parts of a format never change
 TRIES = 20  # draws for each decoy wanted, before what there is must do
