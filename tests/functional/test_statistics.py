@@ -19,6 +19,7 @@ from expunge.functional.statistics import (
     auc_interval,
     bootstrap_interval,
     bootstrap_means,
+    expanded_tail,
     harmonic_mean,
     ks_test,
     rank_test,
@@ -211,7 +212,9 @@ def by_concatenation(samples, statistic, clusters, level, resamples, seed):
                 picks = [labels[pick] for pick in source.integers(len(labels), size=len(labels))]
                 drawn[names] = [place for label in picks for place, name in enumerate(names) if name == label]
         values.append(statistic(*(sample[drawn[tuple(c)]] for sample, c in zip(samples, clusters, strict=True))))
-    return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
+    fewest = min(len(set(names)) for names in clusters)
+    tail = float(scipy.stats.norm.cdf(-scipy.stats.t.ppf((1 + level) / 2, fewest - 1) * (fewest / (fewest - 1)) ** 0.5))
+    return tuple(np.quantile(values, [tail, 1 - tail]))
 
 
 def test_bootstrap_equals_the_slow_code_on_ragged_clusters():
@@ -237,6 +240,22 @@ def test_bootstrap_covers():
     """Of 100 intervals for the mean of 40 normal numbers, 95 % cover 0, give or take 2 by binomial chance."""
     intervals = [bootstrap_interval([normal(40, seed=seed)], mean, resamples=100) for seed in range(100)]
     assert 88 <= sum(low <= 0 <= high for low, high in intervals) <= 99
+
+
+def test_few_clusters_widen_the_interval_to_students():
+    """Of 10 clusters t = 2.262 and sqrt(10 / 9) = 1.054 leave 0.0085 beyond each end; of many, 0.025."""
+    assert expanded_tail(0.95, 10) == pytest.approx(0.00855, abs=2e-5)
+    assert expanded_tail(0.95, 10**6) == pytest.approx(0.025, abs=1e-6)
+    assert expanded_tail(0.9, 5) < 0.05
+
+
+def test_the_interval_of_ten_subjects_is_as_wide_as_students():
+    """Without the correction it is 0.81 of Student's, which is exact for normal numbers."""
+    source = np.random.default_rng(0)
+    samples = source.normal(size=(60, 10))
+    widths = [np.ptp(bootstrap_means([values], clusters=[list(range(10))])) for values in samples]
+    students = 2 * scipy.stats.t.ppf(0.975, 9) * samples.std(axis=1, ddof=1) / math.sqrt(10)
+    assert 0.94 <= np.mean(widths) / np.mean(students) <= 1.02
 
 
 def test_clusters_are_drawn_whole():

@@ -165,7 +165,12 @@ def bootstrap_interval(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap that draws whole clusters (subjects) with replacement.
+    """Percentile bootstrap that draws whole clusters (subjects) with replacement, widened for few clusters.
+
+    A bootstrap of C clusters takes the spread with C instead of C - 1 and normal tails instead of Student's, and covers
+    too little: 0.88 to 0.90 at 10 clusters and a level of 0.95. The quantiles are moved out to what Student's t asks of
+    the smallest sample, as in Hesterberg, 2015, https://arxiv.org/abs/1411.5279, section 5.3. Where all clusters are
+    equal the interval has no width.
 
     Samples with the same list of clusters are drawn together, so paired numbers stay paired; others independently.
 
@@ -197,7 +202,7 @@ def bootstrap_interval(
     for number in range(resamples):
         draws = [group.draw(source) for group in groups.values()]
         values[number] = statistic(*(sample[draws[place]] for sample, place in zip(samples, order, strict=True)))
-    return _percentiles(values, level)
+    return _percentiles(values, expanded_tail(level, _fewest(groups)))
 
 
 def bootstrap_means(
@@ -226,6 +231,7 @@ def bootstrap_means(
     if any(len(group.sizes) < 2 for group in groups.values()):
         return Interval(math.nan, math.nan)
     counts = _counts(groups, resamples, np.random.Generator(np.random.PCG64(seed)))
+    tail = expanded_tail(level, _fewest(groups))
     means = []
     for sample, key in zip(samples, keys, strict=True):
         ordered_K, starts_C = sample[groups[key].places], groups[key].starts
@@ -233,7 +239,7 @@ def bootstrap_means(
         sizes_C = np.add.reduceat((~np.isnan(ordered_K)).astype(np.float64), starts_C)
         with np.errstate(invalid="ignore"):
             means.append(counts[key] @ sums_C / (counts[key] @ sizes_C))
-    return _percentiles(means[0] if len(means) == 1 else means[0] - means[1], level)
+    return _percentiles(means[0] if len(means) == 1 else means[0] - means[1], tail)
 
 
 def _counts(
@@ -252,11 +258,23 @@ def _counts(
     return counts
 
 
-def _percentiles(values: Floats, level: float) -> Interval:
+def expanded_tail(level: float, clusters: int) -> float:
+    """Share of the draws beyond each end of an interval: ``normal_cdf(-sqrt(C / (C - 1)) t)`` for C clusters.
+
+    ``t`` is Student's quantile with C - 1 degrees of freedom; with many clusters the share is ``(1 - level) / 2``.
+    """
+    quantile = scipy.stats.t.ppf((1 + level) / 2, clusters - 1)
+    return float(scipy.stats.norm.cdf(-math.sqrt(clusters / (clusters - 1)) * quantile))
+
+
+def _fewest(groups: Mapping[tuple[Hashable, ...], _Clusters]) -> int:
+    return min(len(group.sizes) for group in groups.values())
+
+
+def _percentiles(values: Floats, tail: float) -> Interval:
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(math.nan, math.nan)
-    tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
