@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
+from importlib.resources import files
 
 import pytest
 
@@ -22,7 +24,7 @@ from expunge.reports.charts import (
     xy_chart,
 )
 from expunge.reports.reading import Value
-from expunge.reports.svg import Axis, Scale, place_of, polyline, ticks
+from expunge.reports.svg import Axis, Scale, marker, place_of, polyline, ticks
 from tests.reports.records import EVIL
 
 NAN = math.nan
@@ -83,6 +85,26 @@ def test_a_model_keeps_its_marker_in_all_reports():
     assert place_of("unlearned", ["original", "retrained", "unlearned"]) == place_of("unlearned", ["unlearned"]) == 2
     roles = ["original", "retrained", "retrained_2", "unlearned"]
     assert len({place_of(role, roles) for role in roles}) == 4
+
+
+def test_twelve_further_models_are_told_apart_by_shape_and_colour():
+    style = (files("expunge.reports") / "templates" / "style.css").read_text()
+    colours = {name: re.findall(rf"(?<!-)--{name}: (#\w+);", style) for name in ("s0", "s1", "s2", "s3", "s4", "s5")}
+    assert {len(found) for found in colours.values()} == {3}  # light, dark and print
+    for column in zip(*colours.values(), strict=True):
+        assert len(set(column)) == 6
+    names = ["original", "retrained", "unlearned", "policy", *(f"model {number}" for number in range(12))]
+    places = [place_of(name, names) for name in names]
+    looks, lines = set(), set()
+    for place in places:
+        (fill,) = re.findall(rf"\.mark\.s{place} {{ fill: var\(--(s[0-5])\)", style)
+        assert re.findall(rf"(?<![\w.])\.s{place} {{ stroke: var\(--(s[0-5])\)", style) == [fill]
+        dashes = re.findall(rf"\.line\.s{place} {{ stroke-dasharray: ([\d ]+);", style)
+        looks.add((fill, re.sub(r'class="[^"]*"', "", marker(place, 0, 0))))
+        lines.add((fill, *dashes))
+    assert len(looks) == len(lines) == len({shape for _, shape in looks}) == 16
+    methods = [f"method {number}" for number in range(14)]
+    assert len({place_of(method, methods) for method in methods}) == 14
 
 
 def test_a_point_of_a_line_lands_where_its_value_is():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 WIDTH = 460
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 12, 42
 RADIUS = 5.0
-STYLES = 6  # classes s0 to s5 of the style sheet: colour and dashes
+STYLES = 16  # classes s0 to s15 of the style sheet: six colours, and dashes; each with a shape of its own
 PLACES = {"original": 0, "retrained": 1, "unlearned": 2, "policy": 3}
 _NEAR = 0.4  # pixels; corners closer than this cannot be told apart
 # Corners of the markers around a centre, in radii; place 1 is a circle.
@@ -25,6 +25,16 @@ _SHAPES = {
     4: ((0, 1.2), (1.15, -0.9), (-1.15, -0.9)),
     5: ((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4),
         (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
+    6: ((-0.9, -1.2), (0.9, -1.2), (-0.9, 1.2), (0.9, 1.2)),  # hourglass
+    7: ((0, -1.4), (0.35, -0.35), (1.4, 0), (0.35, 0.35), (0, 1.4), (-0.35, 0.35), (-1.4, 0), (-0.35, -0.35)),
+    8: ((-1.2, 0), (0.9, -1.15), (0.9, 1.15)),  # triangles to the left and to the right
+    9: ((1.2, 0), (-0.9, -1.15), (-0.9, 1.15)),
+    10: ((-1.2, -0.9), (-1.2, 0.9), (1.2, -0.9), (1.2, 0.9)),  # bow tie
+    11: ((0, -1.2), (1.15, -0.35), (0.7, 1), (-0.7, 1), (-1.15, -0.35)),  # house
+    12: ((-1.2, -0.45), (1.2, -0.45), (1.2, 0.45), (-1.2, 0.45)),  # bars
+    13: ((-0.45, -1.3), (0.45, -1.3), (0.45, 1.3), (-0.45, 1.3)),
+    14: ((-1.2, -1.2), (1.2, 1.2), (-1.2, 1.2)),  # right angles
+    15: ((1.2, -1.2), (1.2, 1.2), (-1.2, -1.2)),
 }  # fmt: skip
 Point = tuple[float, float]
 
