@@ -127,6 +127,21 @@ def test_every_word_by_hand(case, recovery, word, reason):
     assert reason in " ".join(verdict.reasons)
 
 
+def test_distances_of_two_metrics_are_not_compared():
+    """0.10 of an area and 0.06 of extraction strength stand side by side; of one metric the worst form stands."""
+    (said,) = judge(evaluation(es=0.16, es_paraphrased=0.18, auc=0.6), worst_recovery=HARMLESS).reasons
+    assert said.endswith("es paraphrased is 0.18, and 0.10 there; auc is 0.60, and 0.50 there.")
+
+
+def test_utility_is_read_by_one_metric():
+    """ROUGE-L of another split fell further, and says nothing beside token accuracy; alone it is utility."""
+    traits = {**TRAITS, "said": Traits("rouge", ("world_facts",), ("trained",))}
+    case = evaluation({**ORIGINAL, "said": 0.8}, {**RETRAINED, "said": 0.8}, said=0.4)
+    assert judge(replace(case, traits=traits), worst_recovery=HARMLESS).word == "removed"
+    alone = {label: trait for label, trait in traits.items() if label != "retain"}
+    assert judge(replace(case, traits=alone), worst_recovery=HARMLESS).word == "damaged"
+
+
 def test_fluency_is_damaged_beyond_interval_and_tolerance():
     """The reference's intervals end at 0.03 and 3.01; 0.10 more, and twice as much, are tolerated."""
     for name, inside, outside in (("loops", 0.129, 0.131), ("ppl", 6.01, 6.03)):

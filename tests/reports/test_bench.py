@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,9 @@ from expunge.reports.record import RunRecord
 
 def record(scores: dict[str, dict[str, float]], *, columns: list[str]) -> RunRecord:
     plain = [
-        {"label": label, "role": role, "value": value} for label, of in scores.items() for role, value in of.items()
+        {"label": label, "role": role, "value": value, "low": None, "high": None, "n": 12}
+        for label, of in scores.items()
+        for role, value in of.items()
     ]
     empty: dict[str, object] = {name: {} for name in ("model", "method", "axes", "training", "data")}
     return RunRecord(
@@ -75,6 +78,19 @@ def test_a_row_takes_the_right_numbers():
     assert row.measures[MEMBERSHIP] == Triple(1.0, 0.5, 0.9)
     assert row.utility == pytest.approx(0.9)  # the worse of 0.9 and 0.95
     assert (row.method, row.seed, row.verdict, row.seconds) == ("npo", 3, "partly removed", 3.0)
+
+
+def test_utility_and_its_bound_are_those_of_the_verdict():
+    """A part of retain with twelve subjects counts here as it does there; the record says what a removal must keep."""
+    near = {"exact_memorisation(split=neighbours_1, form=trained)": roles(0.8, 0.8, 0.4)}
+    found = record({**SCORES, **near}, columns=["original", "retrained", "unlearned"])
+    strict = replace(found, thresholds={"margin": 0.05, "utility": 0.4})
+    row = row_of(strict, method="npo", seed=0)
+    assert row.utility == pytest.approx(0.5)
+    assert "It keeps 0.500" in paragraph(Summary("npo", [row]))
+    assert "costs utility: it keeps 0.500" in paragraph(Summary("npo", [row_of(found, method="npo", seed=0)]))
+    few = [{**score, "n": 2} if "neighbours" in score["label"] else score for score in found.scores]
+    assert row_of(replace(found, scores=few), method="npo", seed=0).utility == pytest.approx(0.9)
 
 
 def test_a_policy_is_read_through_its_text():

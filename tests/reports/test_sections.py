@@ -11,7 +11,7 @@ from expunge.reports.reading import Reading, Value
 from expunge.reports.record import from_plain
 from expunge.reports.sections import distributions, forgetting, membership, neighbours, settings, training
 from expunge.reports.sections.distances import standing
-from tests.reports.records import full, without
+from tests.reports.records import STRENGTH, full, score, without
 
 
 @pytest.fixture
@@ -109,8 +109,14 @@ def test_untested_forms_are_grouped_by_reason():
 
 
 def test_without_a_retrained_model_the_form_that_is_held_most_is_the_worst():
-    found = forgetting.forms(Reading(from_plain(without(full(), "retrained"))))
-    assert [row.is_worst for row in found.rows] == [False, True]
+    plain = full()
+    plain["scores"] += [score(STRENGTH.replace("trained", "cloze"), "unlearned", 0.2)]
+    found = forgetting.forms(Reading(from_plain(without(plain, "retrained"))))
+    assert [(row.form, row.is_worst) for row in found.rows] == [
+        ("trained", False),
+        ("paraphrased answer", False),
+        ("cloze", True),
+    ]
     assert "of which the unlearned model holds most" in found.reading
 
 

@@ -8,15 +8,13 @@ from typing import Literal, NamedTuple
 
 from expunge.data.forms.decoy import TESTS
 from expunge.evaluation.result import Evaluation, Gap, ScoreRecord
+from expunge.evaluation.utility import Kept, worst_kept
 
 Word = Literal[
     "not known", "not removed", "removed", "suppressed", "partly removed", "exposed", "damaged", "not verifiable"
 ]
 KNOWLEDGE = ("extraction_strength", "probability")  # with membership, what the margin applies to
 MEMBERSHIP = ("mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus")
-UTILITY = "exact_memorisation"  # token accuracy on what should have stayed
-UNSEEN = ("forget", "holdout")
-PART_OF_RETAIN = "neighbours_"
 # Of replies to retain prompts: whether the model still speaks, and answers.
 REPETITION, PERPLEXITY, REFUSAL, EMPTY = "repetition", "reply_perplexity", "over_refusal", "empty_rate"
 # A difference found at the 5 % level with 80 % power is (1.96 + 0.84) standard errors; half a 95 % interval is 1.96.
@@ -67,12 +65,17 @@ class Verdict(NamedTuple):
 class Measure(NamedTuple):
     """One forget metric of the judged model, beside the original's and, where there is one, the retrained model's."""
 
-    membership: bool
+    name: str
     original: ScoreRecord
     own: ScoreRecord
     retrained: ScoreRecord | None
     original_gap: Gap | None
     own_gap: Gap | None
+
+    @property
+    def membership(self) -> bool:
+        """Whether it is a membership attack."""
+        return self.name in MEMBERSHIP
 
     @property
     def moved(self) -> float:
@@ -137,25 +140,20 @@ def _measures(evaluation: Evaluation, role: str) -> list[Measure]:
             continue
         retrained = evaluation.get(label, "retrained")
         gaps = evaluation.gap(label, "original"), evaluation.gap(label, role)
-        found.append(Measure(traits.name in MEMBERSHIP, original, own, retrained, *gaps))
+        found.append(Measure(traits.name, original, own, retrained, *gaps))
     return found
 
 
 def _utility(evaluation: Evaluation, role: str) -> float | None:
-    """Token accuracy on what should have stayed, relative to the original; the worst split counts.
-
-    Parts of ``retain`` with fewer subjects than an interval needs do not: two persons are no utility.
-    """
-    ratios = []
+    """What was kept of what should have stayed, relative to the original; the worst split counts."""
+    found = []
     for label, traits in evaluation.traits.items():
         original, own = evaluation.get(label, "original"), evaluation.get(label, role)
-        if traits.name != UTILITY or traits.splits[0] in UNSEEN or original is None or own is None:
-            continue
-        if traits.splits[0].startswith(PART_OF_RETAIN) and own.low is None:
-            continue
-        if math.isfinite(own.value) and original.value > 0:
-            ratios.append(own.value / original.value)
-    return min(ratios) if ratios else None
+        if original is not None and own is not None:
+            place = traits.name, traits.splits[0], traits.forms[0]
+            found.append(Kept(label, *place, own.n, original.value, own.value))
+    worst = worst_kept(found)
+    return None if worst is None else worst.share
 
 
 def _damaged(utility: float | None, limits: Thresholds) -> Verdict | None:
@@ -273,13 +271,21 @@ def _partly(compared: list[Measure], limits: Thresholds) -> Verdict | None:
     outside = [measure for measure in compared if _is_apart(measure.own_gap, limits)]
     if not outside:
         return None
-    worst = max(outside, key=lambda measure: _size(measure.own_gap))
-    reference = worst.own.value - (worst.own_gap.value if worst.own_gap else 0.0)
     reason = (
         f"{len(outside)} of {len(compared)} forget metrics are further than {limits.margin} from the retrained model; "
-        f"{worst.own.label} is {worst.own.value:.2f}, and {reference:.2f} there."
+        f"{'; '.join(_furthest(outside))}."
     )
     return Verdict("partly removed", (reason,))
+
+
+def _furthest(outside: list[Measure]) -> list[str]:
+    """Of each metric the form that is furthest; a distance of one metric says nothing beside that of another."""
+    found = []
+    for name in dict.fromkeys(measure.name for measure in outside):
+        worst = max((one for one in outside if one.name == name), key=lambda one: _size(one.own_gap))
+        reference = worst.own.value - (worst.own_gap.value if worst.own_gap else 0.0)
+        found.append(f"{worst.own.label} is {worst.own.value:.2f}, and {reference:.2f} there")
+    return found
 
 
 def _within(compared: list[Measure], utility: float | None, recovery: Recovery | None, limits: Thresholds) -> Verdict:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from expunge.evaluation.verdict import Thresholds
+from expunge.reports.reading import Reading
 from expunge.reports.record import RunRecord
 from expunge.reports.words import Label
 
-MARGIN = "margin"  # name of the equivalence margin among a record's thresholds
+DEFAULTS = Thresholds()  # of records that do not say
 STRENGTH, OTHER_FORM, ACCURACY, PROBABILITY, MEMBERSHIP, SAID = (
     "extraction strength",
     "worst other form",
@@ -23,8 +25,6 @@ STRENGTH, OTHER_FORM, ACCURACY, PROBABILITY, MEMBERSHIP, SAID = (
     "ROUGE-L",
 )
 MEASURES = (STRENGTH, OTHER_FORM, ACCURACY, PROBABILITY, MEMBERSHIP, SAID)
-KEPT = ("retain", "world_facts")  # splits that utility is read on
-UTILITY = ("exact_memorisation", "rouge")  # the second where a policy hides the first
 
 
 class Triple(NamedTuple):
@@ -45,8 +45,9 @@ class BenchRow:
         verdict: word, or ``failed``.
         seconds: of unlearning, audit not included.
         measures: forget measures by name, see ``MEASURES``.
-        utility: token accuracy on kept splits relative to the original's, the worst split; ROUGE-L for a policy.
+        utility: what was kept relative to the original, on the worst split; see ``expunge.evaluation.utility``.
         margin: equivalence margin of the verdict.
+        least_utility: that the verdict asks of a removal.
         trouble: why there is no record.
     """
 
@@ -56,7 +57,8 @@ class BenchRow:
     seconds: float
     measures: Mapping[str, Triple] = field(default_factory=dict)
     utility: float = math.nan
-    margin: float = 0.05
+    margin: float = DEFAULTS.margin
+    least_utility: float = DEFAULTS.utility
     trouble: str | None = None
 
 
@@ -72,6 +74,7 @@ def row_of(record: RunRecord, *, method: str, seed: int) -> BenchRow:
     forms = {form for name, split, form, _ in scores if (name, split) == ("extraction_strength", "forget")}
     found = [triple("extraction_strength", form) for form in sorted(forms - {"trained"})]
     others = [one for one in found if not math.isnan(one.own - one.retrained)]
+    kept = Reading(record).utility(judged)
     return BenchRow(
         method=method,
         seed=seed,
@@ -85,23 +88,15 @@ def row_of(record: RunRecord, *, method: str, seed: int) -> BenchRow:
             MEMBERSHIP: triple("mia_loss", ""),
             SAID: triple("rouge", "trained"),
         },
-        utility=_utility(scores, judged),
-        margin=float(record.thresholds[MARGIN]),
+        utility=math.nan if kept is None else kept.kept.value,
+        margin=float(record.thresholds.get("margin", DEFAULTS.margin)),
+        least_utility=float(record.thresholds.get("utility", DEFAULTS.utility)),
     )
 
 
 def _key(label: str) -> tuple[str, str, str]:
     found = Label.parse(label)
     return found.name, found.split, found.settings.get("form", "")
-
-
-def _utility(scores: Mapping[tuple[str, str, str, str], float], judged: str) -> float:
-    for name in UTILITY:
-        pairs = [[scores.get((name, split, "trained", role)) for role in ("original", judged)] for split in KEPT]
-        ratios = [own / original for original, own in pairs if original and own is not None]
-        if ratios:
-            return min(ratios)
-    return math.nan
 
 
 class Summary(NamedTuple):
@@ -242,7 +237,7 @@ def _cost(summary: Summary) -> list[str]:
     found = []
     if summary.utilities:
         worst = min(summary.utilities)
-        kept = "keeps" if worst >= 0.95 else "costs utility: it keeps"
+        kept = "keeps" if worst >= summary.rows[0].least_utility else "costs utility: it keeps"
         found.append(
             f"It {kept} {statistics.fmean(summary.utilities):.3f} of the original's utility (least {worst:.3f})."
         )

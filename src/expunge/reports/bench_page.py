@@ -17,8 +17,6 @@ from expunge.reports.svg import Axis, Point, place_of
 from expunge.storage import atomic
 from expunge.storage.plain import to_json
 
-KEPT = 0.95  # utility that a removal must keep, as in the verdict
-
 
 class Trade(NamedTuple):
     """What a method gives for what: means over its runs, with their ranges.
@@ -67,7 +65,7 @@ def to_page(rows: Sequence[BenchRow], *, title: str) -> str:
         [one.method for one in found],
         title=title,
         seeds=sorted({row.seed for row in rows}),
-        plot=figures(("Forgetting against utility", _plot(found, best, rows[0].margin if rows else 0.0), "")),
+        plot=figures(("Forgetting against utility", _plot(found, best, rows), "")),
         front=[one.method for one in best],
         absent=[method for method in methods if method not in {one.method for one in found}],
         header=header,
@@ -77,16 +75,17 @@ def to_page(rows: Sequence[BenchRow], *, title: str) -> str:
     )
 
 
-def _plot(found: Sequence[Trade], best: Sequence[Trade], margin: float) -> str:
+def _plot(found: Sequence[Trade], best: Sequence[Trade], rows: Sequence[BenchRow]) -> str:
     if not found:
         return ""
+    margin, least = rows[0].margin, rows[0].least_utility
     names = [one.method for one in found]
     spots = [Spot(Dot(place_of(one.method, names), one.method, one.distance), one.utility) for one in found]
     highs = [one.distance.value if one.distance.high is None else one.distance.high for one in found]
     x = spread_axis([*highs, 2 * margin], "distance from the retrained model: extraction strength")
     worst = min(one.utility.value if one.utility.low is None else one.utility.low for one in found)
     y = Axis.linear(max(0.0, min(0.8, int(worst * 10) / 10)), 1.05, "utility, original = 1")
-    region = Region((0.0, margin), (KEPT, y.high))
+    region = Region((0.0, margin), (least, y.high))
     corners: list[Point] = [(one.distance.value, one.utility.value) for one in best]
     return plane_chart(
         spots, x, y, title="Forgetting against utility", region=region, note="aim", curves=[Curve(corners, "gapline")]

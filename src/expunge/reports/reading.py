@@ -6,14 +6,13 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from expunge.evaluation.verdict import UNSEEN
+from expunge.evaluation.utility import UNSEEN, UTILITY, Kept, worst_kept
 from expunge.reports.record import RunRecord
 from expunge.reports.words import Label
 
 ORIGINAL, RETRAINED = "original", "retrained"
 # What is read for how much of an answer a model holds, best first; a policy shows continuations only.
 KNOWLEDGE = ("extraction_strength", "exact_memorisation", "rouge", "probability")
-UTILITY = ("exact_memorisation", "rouge", "probability")
 MEMBERSHIP = "mia_"  # how the names of membership attacks begin
 
 
@@ -81,15 +80,22 @@ class Reading:
         return None
 
     def utility(self, role: str | None) -> Utility | None:
-        """What a model kept, relative to the original, on the split where it kept least."""
-        found = [utility for split in self.kept_splits() if (utility := self.utility_on(split, role)) is not None]
-        return min(found, key=lambda utility: utility.kept.value, default=None)
+        """What a model kept, relative to the original, on the split where it kept least, as the verdict reads it."""
+        worst = worst_kept(self._kept(label, role) for label in self.labels)
+        return None if worst is None else self._utility(worst.label, role)
+
+    def _kept(self, label: str, role: str | None) -> Kept:
+        found, score = Label.parse(label), self.score(label, role)
+        values = [self.value(label, one).value for one in (ORIGINAL, role)]
+        subjects = 0 if score is None else score.get("n", 0)
+        return Kept(label, found.name, found.split, found.form, subjects, *values)
 
     def utility_on(self, split: str, role: str | None) -> Utility | None:
         """What a model kept of one split, relative to the original; the interval is the model's own."""
         label = self.find(UTILITY, split, role=role)
-        if label is None:
-            return None
+        return None if label is None else self._utility(label, role)
+
+    def _utility(self, label: str, role: str | None) -> Utility | None:
         original, own = self.value(label, ORIGINAL).value, self.value(label, role)
         if not original > 0:
             return None

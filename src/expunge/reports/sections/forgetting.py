@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from expunge.data.record import FORMS
@@ -144,7 +144,8 @@ def forms(reading: Reading) -> Forms:
     """Returns the table of forms of the forget set that were tested."""
     found = {form: label for form in FORMS if (label := _best(reading, form)) is not None}
     distances = {form: _distance(reading, label) for form, label in found.items()}
-    known = {form: distance for form, distance in distances.items() if distance == distance}
+    measured = {form: found[form] for form, distance in distances.items() if distance == distance}
+    known = {form: distances[form] for form in _of_one_metric(measured)}
     worst = max(known, key=known.__getitem__) if len(known) > 1 else None
     rows = [
         FormRow(
@@ -157,6 +158,14 @@ def forms(reading: Reading) -> Forms:
     ]
     distance = math.nan if worst is None else known[worst]
     return Forms(rows, _forms_sentence(reading, worst, distance), _untested(reading, found))
+
+
+def _of_one_metric(found: Mapping[str, str]) -> list[str]:
+    """Forms that are read by the metric that reads most of them; a distance of one says nothing beside another's."""
+    groups: dict[str, list[str]] = {}
+    for form, label in found.items():
+        groups.setdefault(Label.parse(label).name, []).append(form)
+    return max(groups.values(), key=len, default=[])
 
 
 def _untested(reading: Reading, found: Collection[str]) -> list[tuple[str, str]]:
