@@ -12,9 +12,10 @@ import pytest
 
 from expunge.api import AuditRequest, Request, audit, unlearn
 from expunge.cli import main
-from expunge.errors import DivergedError, InputError, InterruptedRunError, VerificationError
+from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError, VerificationError
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
+from expunge.workflows import audit as audit_module
 from expunge.workflows.identity import model_digest
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the test that calls the command line
 from tests.workflows.conftest import World
@@ -212,6 +213,33 @@ def test_any_model_folder_is_audited_and_so_is_that_audit(own, tmp_path, short_s
     assert record["digests"]["unlearned"] == model_digest(own.base)
     _, again = audit(request(own, run, retain=None))
     assert again["scores"] == record["scores"]
+
+
+def test_the_audit_of_a_model_folder_has_the_states_of_a_run(own, tmp_path, short_suite, monkeypatch):
+    target = AuditRequest(
+        target=Path(own.base), original=own.model, out=tmp_path / "audit", forget=own.forget, suite="short"
+    )
+
+    def stop(event) -> None:
+        if event.data.get("name") == "read the unlearned model":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        audit(target, (stop,))
+    run = RunFolder.open(tmp_path / "audit")
+    assert run.state == "interrupted"
+
+    def full(*arguments):
+        raise ResourceError("No space.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit_module, "write_record", full)
+        with pytest.raises(ResourceError):
+            audit(target)
+    assert run.state == "failed"
+    audit(target)
+    states = [event.data["state"] for event in read_events(run.events_path) if event.kind == "state"]
+    assert states == ["created", "running", "interrupted", "running", "failed", "running", "done"]
 
 
 def test_linked_files_of_a_model_are_read(own, tmp_path):

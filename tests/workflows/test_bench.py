@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import os
+import signal
+from dataclasses import fields, replace
 
 import pytest
 
 from expunge.api import AuditRequest, BenchRequest, Request, audit, bench
 from expunge.cli.bench import parse_seeds
+from expunge.config import Choice
 from expunge.errors import (
     DivergedError,
     ExpungeError,
@@ -89,10 +92,10 @@ def test_nonsense_is_refused_before_anything_runs(world, tmp_path, changes, erro
 def test_the_benchmark_gives_a_pair_of_models_for_each_seed(monkeypatch, tmp_path):
     """Construction only: what would be trained, and that the records fit the method."""
     asked = BenchRequest(out=tmp_path / "bench", methods=("npo",), seeds=(0, 3))
-    assert module._check("npo", asked) == {}
+    assert module._check("npo", asked).records == {}
     jobs: list[Job] = []
-    monkeypatch.setattr(module, "_run_all", lambda run, name, found, workers: jobs.extend(found))
-    module._train(asked, RunFolder.create(asked.out, {}))
+    monkeypatch.setattr(module, "_run_all", lambda run, name, found, workers, stop: jobs.extend(found))
+    module._train(asked, RunFolder.create(asked.out, {}), lambda: False)
     wanted = [job.argument for job in jobs]
     assert [(one.benchmark.preset, one.benchmark.seed, one.without_forget) for one in wanted] == [
         ("bench", seed, gone) for seed in (0, 3) for gone in (False, True)
@@ -144,6 +147,7 @@ def test_a_bench_is_bound_to_its_records_and_settings(untrained, tmp_path, here,
         ({"own": replace(own, evaluation={"world_facts": other})}, "other records .world_facts changed"),
         ({"own": replace(own, model=untrained.base)}, "other settings"),
         ({"own": replace(own, max_length=32)}, "max_length: 64 there, 32 now"),
+        ({"own": replace(own, forms="none")}, 'forms: "auto" there, "none" now'),
         ({"seeds": (0, 1)}, "seeds"),
         ({"settings": {"npo": {**QUICK, "beta": 0.2}}}, "beta"),
         ({"methods": ("npo", "guardrail")}, "methods"),
@@ -170,14 +174,141 @@ def test_the_same_twice_is_refused(untrained, tmp_path, changes, says):
         short(untrained, tmp_path / "bench", **changes)
 
 
-def test_a_bench_without_any_record_has_failed(untrained, tmp_path, here, short_suite):
+def test_every_number_hangs_on_something_a_bench_is_bound_to(untrained, tmp_path, short_suite):
+    """Fields of the own request: each changes what is bound, or is known to decide no number of a bench."""
+    shared = short(untrained, tmp_path / "bench")
+    checked = {"npo": module._check("npo", shared)}
+    by_records = {"forget", "holdout", "evaluation"}
+    without_numbers = {"out", "method", "settings", "suite", "audit", "allow_remote", "allow_overlap", "keep_helpers"}
+    others = {
+        "model": untrained.base,
+        "benchmark": Choice("fictional", {"preset": "smoke"}),
+        "retain": "self",
+        "base": untrained.base,
+        "retrained": (untrained.base,),
+        "forms": "cloze",
+        "paraphraser": untrained.base,
+        "max_length": 32,
+    }
+    assert {item.name for item in fields(Request)} == set(others) | by_records | without_numbers
+    for name, value in others.items():
+        changed = replace(shared, own=replace(shared.own, **{name: value}))
+        assert module._config(changed, checked) != module._config(shared, checked), name
+
+
+def test_the_place_of_a_model_is_bound_and_not_how_it_was_written(untrained, tmp_path, monkeypatch):
+    shared = short(untrained, tmp_path / "bench")
+    monkeypatch.chdir(untrained.root)
+    written = replace(shared, own=replace(shared.own, model="model"))
+    assert module._config(written, {}) == module._config(shared, {})
+    monkeypatch.chdir(tmp_path)
+    assert module._config(written, {}) != module._config(shared, {})
+
+
+def test_a_bench_of_which_every_run_diverged_is_written_and_says_so(untrained, tmp_path, here, short_suite):
     out = tmp_path / "bench"
     diverging = {"npo": {**QUICK, "runaway": 1e-9}}
-    with pytest.raises(InputError, match="No run ended with a record; the first one says: .*diverged") as caught:
-        bench(short(untrained, out, settings=diverging))
-    assert caught.value.exit_code == 2
-    assert RunFolder.open(out).state == "failed"
-    assert len((out / "results.jsonl").read_text().splitlines()) == 1  # the table says so too
+    for _ in range(2):  # what diverged is not run again, and is said again
+        with pytest.raises(DivergedError, match=r"No run ended with a record; results\.md .*diverged") as caught:
+            bench(short(untrained, out, settings=diverging))
+        assert caught.value.exit_code == 3
+        assert RunFolder.open(out).state == "diverged"
+    assert len((out / "results.jsonl").read_text().splitlines()) == 1
+    assert "npo: no run ended with a record" in (out / "results.md").read_text()
+    assert (out / "results.html").is_file()
+
+
+@pytest.mark.parametrize(("error", "state"), [(ResourceError, "failed"), (InputError, "failed")])
+def test_a_bench_without_any_record_fails_as_its_runs_did(
+    untrained, tmp_path, here, short_suite, monkeypatch, error, state
+):
+    out = tmp_path / "bench"
+
+    def fail(argument):
+        raise error("No space.")
+
+    monkeypatch.setattr(module, "run_job", fail)
+    with pytest.raises(error, match="One says: No space"):
+        bench(short(untrained, out))
+    assert RunFolder.open(out).state == state
+
+
+def test_ctrl_c_leaves_a_bench_interrupted_and_the_next_call_goes_on(untrained, tmp_path, here, short_suite):
+    """The signal comes after the first of two runs; that one is not made again."""
+    out = tmp_path / "bench"
+
+    def stop(event) -> None:
+        if event.kind == "job":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    wanted = short(untrained, out, seeds=(0, 1))
+    with pytest.raises(InterruptedRunError, match="the same command goes on") as caught:
+        bench(wanted, (stop,))
+    assert caught.value.exit_code == 75
+    assert RunFolder.open(out).state == "interrupted"
+    assert not (out / "results.md").exists()
+    run, rows = bench(wanted)
+    assert run.state == "done"
+    assert [row.trouble for row in rows] == [None, None]
+    jobs = [event.data["job"] for event in read_events(run.events_path) if event.kind == "job"]
+    assert jobs == ["npo-seed-0", "npo-seed-1"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"), [(KeyboardInterrupt(), KeyboardInterrupt), (InterruptedRunError("x"), InterruptedRunError)]
+)
+def test_a_job_that_was_interrupted_interrupts_the_bench(
+    untrained, tmp_path, here, short_suite, monkeypatch, raised, seen
+):
+    def interrupted(argument):
+        raise raised
+
+    monkeypatch.setattr(module, "run_job", interrupted)
+    with pytest.raises(seen):
+        bench(short(untrained, tmp_path / "bench"))
+    assert RunFolder.open(tmp_path / "bench").state == "interrupted"
+
+
+def test_processes_that_die_of_the_same_ctrl_c_are_no_want_of_memory(untrained, tmp_path, monkeypatch, short_suite):
+    def dying(jobs, work, *, workers):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ResourceError("A process of the pool died.")
+        yield
+
+    monkeypatch.setattr(module, "run_jobs", dying)
+    with pytest.raises(InterruptedRunError):
+        bench(short(untrained, tmp_path / "bench"))
+    assert RunFolder.open(tmp_path / "bench").state == "interrupted"
+
+
+def test_a_training_that_fails_is_told_and_the_next_call_goes_on(tmp_path, here, monkeypatch):
+    """One of two models cannot be written at first; the other is not trained again."""
+    trained: list[str] = []
+    full = [True]
+
+    def train(wanted):
+        if wanted.without_forget and full:
+            full.clear()
+            raise ResourceError("No space.")
+        trained.append(wanted.folder.name)
+        wanted.folder.mkdir(parents=True)
+        (wanted.folder / "config.json").write_text("{}")
+
+    def unlearned(request):
+        raise InputError("Nothing was trained in this test.")
+
+    monkeypatch.setattr(module, "train_model", train)
+    monkeypatch.setattr(module, "unlearn", unlearned)
+    asked = BenchRequest(
+        out=tmp_path / "bench", methods=("npo",), seeds=(0,), benchmark=Choice("fictional", {"preset": "smoke"})
+    )
+    says = "train-retrained-seed-0 failed: No space. What is finished is kept; the same command goes on."
+    with pytest.raises(ResourceError, match=says):
+        bench(asked)
+    assert RunFolder.open(asked.out).state == "failed"
+    with pytest.raises(InputError, match="One says: Nothing was trained"):
+        bench(asked)
+    assert trained == ["original", "retrained"]
 
 
 def test_a_run_that_failed_is_tried_again_and_one_that_diverged_is_not(untrained, tmp_path, here, short_suite):

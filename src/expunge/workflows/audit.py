@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from expunge.config import Choice, to_plain
-from expunge.data.checks import check_splits
+from expunge.data.checks import check_splits, own_digest
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError, VerificationError
 from expunge.evaluation.runner import evaluate
@@ -29,7 +29,7 @@ from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.finished import Finished
-from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_report
+from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
 from expunge.workflows.identity import code_digest, hash_plain, model_digest, place_of
 from expunge.workflows.inputs import (
     bind_data,
@@ -41,6 +41,7 @@ from expunge.workflows.inputs import (
 )
 from expunge.workflows.record import Audited, build_record
 from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.states import logged_states
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +134,13 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         check_models(candidate, original, *request.retrained)
         run = RunFolder.create(request.out, settings, tuple(listeners))
     check_models(candidate, original, *retrained, *request.reference)
-    with run.locked(), stop_on_signal() as stop_requested, _logged_end(run, own=settings.get("verb") == "audit"):
+    with run.locked(), stop_on_signal() as stop_requested, contextlib.ExitStack() as states:
         warn_of_rejected(run, inputs)
         if not is_run:
             bind_data(run, splits)
         _warn_of_losses(run, splits, retrained)
+        _data_of(run, splits)  # refused before the state says anything else
+        states.enter_context(logged_states(run) if settings["verb"] == "audit" else contextlib.nullcontext())
         record = audit_models(
             run,
             splits,
@@ -152,19 +155,6 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
             stop_requested=stop_requested,
         )
     return Finished(run, record)
-
-
-@contextmanager
-def _logged_end(run: RunFolder, *, own: bool) -> Iterator[None]:
-    """Logs how an audit in a folder of its own ended; a run that is audited keeps the state of its model."""
-    try:
-        yield
-    except (InterruptedRunError, KeyboardInterrupt):
-        if own:
-            run.set_state("interrupted")
-        raise
-    if own:
-        run.set_state("done")
 
 
 def _last_audit(run: RunFolder) -> Mapping[str, Any]:
@@ -229,8 +219,12 @@ def audit_models(
     _check_digests(run, subjects)
     run.events.append("audit", retrained=[place_of(place) for place in retrained], splits=sorted(splits), suite=suite)
     read = add_forms(run, splits, forms, has_reference=bool(retrained), stop_requested=stop_requested)
+    key = DataKey.load_or_create(run.root)
     # Stored numbers hang on the forms too, and the data that the run is bound to does not.
-    digests = {split: data["hmac"] for split, data in data_summary(read, DataKey.load_or_create(run.root)).items()}
+    digests = {split: data["hmac"] for split, data in data_summary(read, key).items()}
+    for split, facts in summary.items():
+        facts["own_hmac"] = key.hmac_many(own_digest(record).hex() for record in read[split])
+        facts["form_hmacs"] = form_hmacs(read[split], key)
     summary["forget"]["forms"] = form_counts(read["forget"])
     evaluation = evaluate(
         subjects,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,19 +12,23 @@ from typing import Any, NamedTuple
 from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.config import Choice, to_plain
 from expunge.data.record import Record
-from expunge.errors import InputError
+from expunge.errors import DivergedError, InputError, InterruptedRunError
 from expunge.executors.local import Job, run_jobs
 from expunge.methods.base import ExactMethod
-from expunge.methods.preset import resolve
+from expunge.methods.preset import Recipe, resolve
 from expunge.registry import benchmarks, suites
 from expunge.reports.bench import BenchRow, row_of
 from expunge.reports.bench_page import write_bench
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.workflows.demo import ROLES, ToTrain, check_outcome, train_model
-from expunge.workflows.inputs import SELF, bind_data, read_inputs
-from expunge.workflows.unlearn import Request, unlearn
+from expunge.workflows.demo import ROLES, ToTrain, check_outcome, error_of, train_model
+from expunge.workflows.inputs import bind_data, read_inputs
+from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.states import logged_states
+from expunge.workflows.unlearn import Request, audit_config, recipe_config, source_config, unlearn
+
+STOPPED = "The bench was stopped; what is finished is kept, and the same command goes on."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,7 @@ class BenchRequest:
         seeds: on a generated benchmark each seed draws new persons and trains new models; on a model that was handed
             in it only orders the unlearning.
         benchmark: where models and records come from, unless ``own`` is given.
-        own: a request whose model and records are used instead; its method, settings and folder do not count.
+        own: a request whose model and records are used instead; its method, settings, suite and folder do not count.
         settings: changes to a method's settings, by method.
         suite: metrics.
         workers: processes at a time; None for one for each core.
@@ -77,28 +82,67 @@ def bench(request: BenchRequest, listeners: Sequence[Any] = ()) -> Bench:
 
     Raises:
         InputError: a method or setting that does not exist, or an exact method; nothing was trained.
+        DivergedError: every run diverged; the table and the page say so.
+        InterruptedRunError: stopped on request; run again, the bench goes on.
         ResourceError: a process died; run again, the bench goes on.
     """
     harden_umask()
-    records = [_check(method, request) for method in request.methods][0]
-    run = RunFolder.create(request.out, _config(request), tuple(listeners))
-    with run.locked():
-        bind_data(run, records)
-        run.set_state("running")
-        if request.own is None:
-            _train(request, run)
-        _unlearn(request, run)
-        rows = [_row(run, method, seed) for method in request.methods for seed in request.seeds]
-        write_bench(run.root, rows, title=_title(request))
-        if all(row.trouble is not None for row in rows):
-            run.set_state("failed")
-            raise InputError(f"No run ended with a record; the first one says: {rows[0].trouble}")
-        run.set_state("done")
+    checked = {method: _check(method, request) for method in request.methods}
+    run = RunFolder.create(request.out, _config(request, checked), tuple(listeners))
+    with run.locked(), stop_on_signal() as stop_requested:
+        bind_data(run, checked[request.methods[0]].records)
+        with logged_states(run), _stopped(stop_requested):
+            if request.own is None:
+                _train(request, run, stop_requested)
+            _unlearn(request, run, stop_requested)
+            rows = [_row(run, method, seed) for method in request.methods for seed in request.seeds]
+            write_bench(run.root, rows, title=_title(request))
+            if all(row.trouble is not None for row in rows):
+                _refuse_empty(run, rows)
     return Bench(run, rows)
 
 
-def _check(method: str, request: BenchRequest) -> dict[str, list[Record]]:
-    """Refuses what no run could do, and returns the records that all runs share; a benchmark has others every seed."""
+class _Checked(NamedTuple):
+    """A method that can be run, and the records that all its runs share; a benchmark has others every seed."""
+
+    recipe: Recipe
+    records: dict[str, list[Record]]
+
+
+@contextmanager
+def _stopped(stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """Whatever fails after a stop was asked for, such as processes that got the same signal, failed because of it."""
+    try:
+        yield
+    except (InterruptedRunError, DivergedError):
+        raise
+    except Exception as error:
+        if stop_requested():
+            raise InterruptedRunError(STOPPED) from error
+        raise
+
+
+def _refuse_empty(run: RunFolder, rows: Sequence[BenchRow]) -> None:
+    """Ends a bench without any record: as divergence where every run diverged, else as the first other failure."""
+    others = [row for row in rows if not _has_diverged(_place(run, row.method, row.seed))]
+    codes = {
+        event.data["job"]: event.data.get("exit_code", 1)
+        for event in read_events(run.events_path)
+        if event.kind == "job"
+    }
+    first = others[0] if others else rows[0]
+    code = codes.get(f"{first.method}-seed-{first.seed}", 1) if others else DivergedError.exit_code
+    raise error_of(code)(
+        f"No run ended with a record; results.md in {run.root} has a line for each. One says: {first.trouble}"
+    )
+
+
+def _has_diverged(place: Path) -> bool:
+    return RunFolder.is_run(place) and RunFolder.open(place).state == "diverged"
+
+
+def _check(method: str, request: BenchRequest) -> _Checked:
+    """Refuses what no run could do."""
     settings = request.settings.get(method, {})
     recipe = resolve(method, settings)
     if isinstance(recipe.method, ExactMethod):
@@ -107,26 +151,20 @@ def _check(method: str, request: BenchRequest) -> dict[str, list[Record]]:
     if request.own is None:
         _generated(request, request.seeds[0])
         recipe.check(read_inputs({}, benchmark=request.benchmark).available)
-        return {}
-    return replace(request.own, method=method, settings=settings).read()[1].audited
+        return _Checked(recipe, {})
+    return _Checked(recipe, replace(request.own, method=method, settings=settings).read()[1].audited)
 
 
-def _config(request: BenchRequest) -> dict[str, Any]:
-    own = None
-    if request.own is not None:
-        own = {
-            "model": request.own.model,
-            "retrained": list(request.own.retrained),
-            "max_length": request.own.max_length,
-            "retain": "self" if request.own.retain == SELF else None,
-        }
+def _config(request: BenchRequest, checked: Mapping[str, _Checked]) -> dict[str, Any]:
+    """Everything that decides a number; the records are bound by what they say."""
+    own = request.own
     return {
         "verb": "bench",
         "methods": list(request.methods),
         "seeds": list(request.seeds),
-        "benchmark": to_plain(request.benchmark) if request.own is None else None,
-        "own": own,
-        "settings": to_plain(request.settings),
+        "benchmark": to_plain(request.benchmark) if own is None else None,
+        "own": None if own is None else {**source_config(own), **audit_config(own)},
+        "recipes": {method: recipe_config(found.recipe) for method, found in checked.items()},
         "suite": request.suite,
     }
 
@@ -149,7 +187,7 @@ def _generated(request: BenchRequest, seed: int) -> Fictional:
     return benchmark
 
 
-def _train(request: BenchRequest, run: RunFolder) -> None:
+def _train(request: BenchRequest, run: RunFolder, stop_requested: Callable[[], bool]) -> None:
     """Original and retrained model of every seed."""
     jobs = []
     for seed in request.seeds:
@@ -158,17 +196,17 @@ def _train(request: BenchRequest, run: RunFolder) -> None:
             folder = _models(run, seed) / role
             if not (folder / "config.json").is_file():
                 jobs.append(Job(f"train-{role}-seed-{seed}", ToTrain(benchmark, folder, role == "retrained")))
-    _run_all(run, f"train {len(jobs)} models", jobs, request.workers)
+    _run_all(run, f"train {len(jobs)} models", jobs, request.workers, stop_requested)
 
 
-def _unlearn(request: BenchRequest, run: RunFolder) -> None:
+def _unlearn(request: BenchRequest, run: RunFolder, stop_requested: Callable[[], bool]) -> None:
     jobs = []
     for seed in request.seeds:
         for method in request.methods:
             place = _place(run, method, seed)
             if not (RunFolder.is_run(place) and RunFolder.open(place).state in ("done", "diverged")):
                 jobs.append(Job(f"{method}-seed-{seed}", _request(request, run, method, seed)))
-    _run_all(run, f"unlearn and audit {len(jobs)} times", jobs, request.workers)
+    _run_all(run, f"unlearn and audit {len(jobs)} times", jobs, request.workers, stop_requested)
 
 
 def _request(request: BenchRequest, run: RunFolder, method: str, seed: int) -> Request:
@@ -186,6 +224,7 @@ def _request(request: BenchRequest, run: RunFolder, method: str, seed: int) -> R
         method=method,
         settings={**request.settings.get(method, {}), "seed": seed},
         suite=request.suite,
+        audit=True,
     )
 
 
@@ -197,14 +236,22 @@ def run_job(argument: ToTrain | Request) -> None:
         train_model(argument)
 
 
-def _run_all(run: RunFolder, name: str, jobs: Sequence[Job], workers: int | None) -> None:
-    """Runs jobs and logs each; without a model to read there is no going on, a method that failed is a row."""
+def _run_all(
+    run: RunFolder, name: str, jobs: Sequence[Job], workers: int | None, stop_requested: Callable[[], bool]
+) -> None:
+    """Runs jobs and logs each; without a model to read there is no going on, a method that failed is a row.
+
+    Raises:
+        InterruptedRunError: a stop was asked for, here or of a job.
+    """
     if not jobs:
         return
     run.events.append("phase", name=name, total=len(jobs))
     for number, outcome in enumerate(run_jobs(jobs, run_job, workers=workers), start=1):
-        run.events.append("job", job=outcome.job, trouble=outcome.trouble)
+        run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
         run.events.append("metric", step=number, terms={})
+        if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
+            raise InterruptedRunError(STOPPED)
         if isinstance(jobs[0].argument, ToTrain):
             check_outcome(outcome)
         elif outcome.trouble is not None:
@@ -216,8 +263,9 @@ def _row(run: RunFolder, method: str, seed: int) -> BenchRow:
     if (place / "record.json").is_file():
         return row_of(read_record(place / "record.json"), method=method, seed=seed)
     # What a run says of itself outlives a bench that was killed before it heard of it.
-    told = [*read_events(place / "events.jsonl"), *read_events(run.events_path)]
-    reasons = [event.data.get("reason") for event in told if event.data.get("state") == "diverged"]
+    own = read_events(place / "events.jsonl")
+    reasons = [event.data.get("reason") for event in own if event.data.get("state") == "diverged"]
+    told = read_events(run.events_path)
     reasons += [event.data["trouble"] for event in told if event.data.get("job") == f"{method}-seed-{seed}"]
     trouble = next((str(reason) for reason in reversed(reasons) if reason), "the run left no record")
     return BenchRow(method=method, seed=seed, verdict="failed", seconds=math.nan, trouble=trouble)

@@ -12,7 +12,7 @@ from expunge.benchmarks.base import FORGET
 from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.config import Choice
 from expunge.data.tokenize import encode_all, pad_id
-from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError
+from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError, ResourceError
 from expunge.exact.retrain import FitTask, Retrain
 from expunge.executors.local import Job, Outcome, run_jobs
 from expunge.methods.preset import Axes, Training
@@ -82,13 +82,15 @@ def train_pair(benchmark: Fictional, out: Path) -> None:
 
 def check_outcome(outcome: Outcome) -> None:
     """Raises what a job met, under its own exit code: without its model there is no going on."""
-    if outcome.trouble is None:
-        return
-    message = f"{outcome.job} failed: {outcome.trouble}"
-    for error in (InputError, DivergedError, ResourceError, InterruptedRunError):
-        if outcome.exit_code == error.exit_code:
-            raise error(message)
-    raise RuntimeError(message)
+    if outcome.trouble is not None:
+        kept = "What is finished is kept; the same command goes on."
+        raise error_of(outcome.exit_code)(f"{outcome.job} failed: {outcome.trouble.removesuffix('.')}. {kept}")
+
+
+def error_of(exit_code: int) -> type[Exception]:
+    """The kind of error that an exit code stands for."""
+    known: tuple[type[ExpungeError], ...] = (InputError, DivergedError, ResourceError, InterruptedRunError)
+    return next((error for error in known if error.exit_code == exit_code), RuntimeError)
 
 
 def _write_data(benchmark: Fictional, folder: Path) -> None:

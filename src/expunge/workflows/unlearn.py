@@ -168,18 +168,37 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
 
 def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     """Every setting of a run, without any text or file name of the records."""
+    counts = {split: len(records) for split, records in inputs.splits.items()}
+    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), "records": counts}
+
+
+def recipe_config(recipe: Recipe) -> dict[str, Any]:
+    """What is done to the model."""
     return {
-        "verb": "unlearn",
-        "model": place_of(request.model),
-        "base": place_of(request.base) if request.base else None,
         "method": recipe.name,
         "settings": to_plain(recipe.method),
         "axes": to_plain(recipe.axes),
         "training": to_plain(recipe.training),
+    }
+
+
+def source_config(request: Request) -> dict[str, Any]:
+    """Which models are read, and how the records are."""
+    return {
+        "model": place_of(request.model),
+        "base": place_of(request.base) if request.base else None,
         "max_length": request.max_length,
         "retain": "self" if request.retain == SELF else None,
         "benchmark": to_plain(request.benchmark),
-        "records": {split: len(records) for split, records in inputs.splits.items()},
+    }
+
+
+def audit_config(request: Request) -> dict[str, Any]:
+    """What the audit compares with and asks; a run may be audited again with another, so it is not bound to this."""
+    return {
+        "retrained": [place_of(place) for place in request.retrained],
+        "forms": request.forms,
+        "paraphraser": request.form_choice.identity,
     }
 
 
