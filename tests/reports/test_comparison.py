@@ -17,7 +17,7 @@ from expunge.reports.record import from_plain, write_record
 from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder
 from expunge.workflows.compare import compare
-from tests.reports.records import ACCURACY, EVIL, LOSS, STRENGTH, Page, full, without
+from tests.reports.records import ACCURACY, EVIL, LOSS, STRENGTH, Page, full, score, without
 
 KEY = "same"
 
@@ -86,6 +86,70 @@ def test_under_keys_of_their_own_the_originals_scores_tell():
                            "original's scores."]  # fmt: skip
     with pytest.raises(InputError, match=r"other records \(retain\)"):
         compare_records([run("a"), run("b", changed(other, ACCURACY, "original", 0.7), key="other")])
+
+
+CLOZE = STRENGTH.replace("trained", "cloze")
+
+
+def asked(own: float, original: float = 0.9, words: str = "one") -> dict:
+    """A record with one more form, in words of its own."""
+    plain = full()
+    plain["scores"] += [score(CLOZE, role, value) for role, value in (("original", original), ("unlearned", own))]
+    forms = {"forms": {"trained": 48, "cloze": 40}, "form_hmacs": {"cloze": words}}
+    plain["data"]["forget"] = {**plain["data"]["forget"], "hmac": words, "own_hmac": "own", **forms}
+    return plain
+
+
+def bare() -> dict:
+    plain = full()
+    plain["data"]["forget"] = {**plain["data"]["forget"], "own_hmac": "own", "forms": {"trained": 48}}
+    return plain
+
+
+def test_a_form_that_one_run_lacks_is_a_setting_and_its_numbers_are_absent_there():
+    for first, second, places in ((asked(0.5), bare(), ["40 records", ""]), (bare(), asked(0.5), ["", "40 records"])):
+        found = compare_records([run("a", first), run("b", second)])
+        assert found.settings == [("forms.cloze", places)]
+        row = next(row for row in found.rows if row.label == CLOZE)
+        assert [column.title for column in found.columns] == ["original", "retrained", "a", "b"]
+        known = [value.known for value in row.values]
+        assert known == [True, False, bool(places[0]), bool(places[1])]  # what is shared stands whoever read it
+        assert math.isnan(row.differences[0])
+        render_comparison(found)
+
+
+@pytest.mark.parametrize("key", [KEY, "other"])
+def test_a_form_in_other_words_is_a_setting_and_has_no_difference(key):
+    """Under one key the HMACs tell, under two the original's scores."""
+    found = compare_records([run("a", asked(0.5)), run("b", asked(0.4, 0.8, "two"), key=key)])
+    assert found.settings == [("forms.cloze", ["40 records", "40 records, other words than a"])]
+    row = next(row for row in found.rows if row.label == CLOZE)
+    assert math.isnan(row.differences[0])
+    same = compare_records([run("a", asked(0.5)), run("b", asked(0.4), key=key)])
+    assert next(row for row in same.rows if row.label == CLOZE).differences == pytest.approx([-0.1])
+    assert same.settings == []
+
+
+def test_other_records_are_refused_whatever_their_forms():
+    other = asked(0.5)
+    other["data"]["forget"]["own_hmac"] = "elsewhere"
+    with pytest.raises(InputError, match=r"other records \(forget\)"):
+        compare_records([run("a", asked(0.5)), run("b", other)])
+
+
+def test_runs_of_two_suites_are_compared_where_they_can_be():
+    short = full()
+    short["scores"] = [item for item in short["scores"] if item["label"] in (STRENGTH, LOSS)]
+    short["gaps"], short["distributions"] = [], []
+    for runs in ((run("a"), run("b", short)), (run("a", short), run("b"))):
+        found = compare_records([one._replace(suite=f"suite {one.name}") for one in runs])
+        (note,) = found.notes
+        assert "a (suite a) and b (suite b)" in note
+        row = next(row for row in found.rows if row.label == ACCURACY)
+        assert [value.known for value in row.values[:2]] == [True, True]
+        assert sorted(value.known for value in row.values[2:]) == [False, True]
+        assert math.isnan(row.differences[0])
+        assert not re.search(r"\b(nan|None|inf)\b", Page(render_comparison(found)).text)
 
 
 def test_without_a_key_or_an_original_in_common_nothing_is_said_to_be_checked():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from expunge.data.record import Record, Variant
@@ -68,6 +69,13 @@ def content_digest(record: Record) -> bytes:
     own = (record.kind, _open(record.prompt), record.answer.reveal(), _open(record.subject), record.weight)
     whole = to_json([(*own, *_started(record)), turns, [_open(wording) for wording in wordings], forms])
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
+
+
+def own_digest(record: Record) -> bytes:
+    """``content_digest`` of the record alone, without its other wordings and forms."""
+    return content_digest(
+        replace(record, paraphrased_question=None, paraphrased_answer=None, perturbed_answers=(), variants={})
+    )
 
 
 def _started(one: Record | Variant) -> tuple[str | bool | None, ...]:

@@ -282,9 +282,9 @@ def _furthest(outside: list[Measure]) -> list[str]:
     """Of each metric the form that is furthest; a distance of one metric says nothing beside that of another."""
     found = []
     for name in dict.fromkeys(measure.name for measure in outside):
-        worst = max((one for one in outside if one.name == name), key=lambda one: _size(one.own_gap))
-        reference = worst.own.value - (worst.own_gap.value if worst.own_gap else 0.0)
-        found.append(f"{worst.own.label} is {worst.own.value:.2f}, and {reference:.2f} there")
+        gaps = [(one.own_gap.value, one.own) for one in outside if one.name == name and one.own_gap is not None]
+        gap, own = max(gaps, key=lambda pair: abs(pair[0]))
+        found.append(f"{own.label} is {own.value:.2f}, and {own.value - gap:.2f} there")
     return found
 
 
@@ -344,10 +344,6 @@ def _size_reason(blunt: list[Measure], limits: Thresholds) -> str:
     return (
         f"{len(blunt)} forget metrics would show a difference only from {worst:.2f}, and the margin is {limits.margin}"
     )
-
-
-def _size(gap: Gap | None) -> float:
-    return 0.0 if gap is None else abs(gap.value)
 
 
 def _by(limits: Thresholds) -> str:

@@ -15,23 +15,25 @@ from expunge.reports.record import RunRecord
 from expunge.reports.sections.figure import Figure
 from expunge.reports.sections.forgetting import dots, plane
 from expunge.reports.sections.summary import tiles
-from expunge.reports.words import MEANINGS, TONES, Label, listed, plainly
+from expunge.reports.words import MEANINGS, TONES, Label, counted, listed, plainly
 
 PAGE_TITLE = "<title>Expunge comparison"
 _SAME = 1e-4  # relative difference below which one model's score on one machine is the same number
+_FORM_METRICS = ("truth_ratio", "forget_quality", "model_utility", "decoy_rank", "exposure")
 _SETTINGS = ("expunge", "model", "method", "axes", "training", "thresholds", "environment")
 
 
 class Run(NamedTuple):
     """One run: a name for the reader, its record, its longest record in tokens, and what its data key can be told by.
 
-    ``key`` is None where the key of the HMACs is gone.
+    ``key`` is None where the key of the HMACs is gone, ``suite`` where no audit is in the run's log.
     """
 
     name: str
     record: RunRecord
     max_length: int | None = None
     key: str | None = None
+    suite: str | None = None
 
 
 class Column(NamedTuple):
@@ -91,8 +93,19 @@ def compare_records(runs: Sequence[Run]) -> Comparison:
     readings = [Reading(run.record) for run in runs]
     columns = _columns(runs, readings)
     labels = dict.fromkeys(label for reading in readings for label in reading.labels)
-    rows = [_row(label, columns, readings) for label in labels]
-    return Comparison(list(runs), columns, rows, _differing(runs), list(dict.fromkeys(notes)))
+    rows = [_row(label, columns, runs, readings) for label in labels]
+    settings = [*_differing(runs), *differing_forms(runs)]
+    return Comparison(list(runs), columns, rows, settings, list(dict.fromkeys([*notes, *_other_suites(runs)])))
+
+
+def _other_suites(runs: Sequence[Run]) -> list[str]:
+    if len({run.suite for run in runs}) < 2:
+        return []
+    named = listed([f"{run.name} ({run.suite or 'unknown'})" for run in runs])
+    return [
+        f"The audits read other suites: {named}. What one of them did not read is absent there, and what stands at a "
+        "glance may rest on other metrics and splits."
+    ]
 
 
 def check_comparable(first: Run, other: Run) -> list[str]:
@@ -108,12 +121,8 @@ def check_comparable(first: Run, other: Run) -> list[str]:
     if "forget" not in common:
         raise InputError(f"{first.name} and {other.name} cannot be compared: one of them has no forget set.")
     same_key = first.key is not None and first.key == other.key
-    named = ("records", "subjects", "hmac") if same_key else ("records", "subjects")
-    changed = [
-        split
-        for split in common
-        if any(first.record.data[split].get(name) != other.record.data[split].get(name) for name in named)
-    ]
+    pairs = {split: (first.record.data[split], other.record.data[split]) for split in common}
+    changed = [split for split, (a, b) in pairs.items() if not _same_records(a, b, same_key=same_key)]
     if not changed and not same_key:
         changed = _changed_scores(first, other)
     if changed:
@@ -129,6 +138,13 @@ def check_comparable(first: Run, other: Run) -> list[str]:
     return [] if same_key else _unchecked(first, other)
 
 
+def _same_records(a: Mapping[str, Any], b: Mapping[str, Any], *, same_key: bool) -> bool:
+    """Other wordings and forms do not make other records; records of an older Expunge have one HMAC over all."""
+    digest = "own_hmac" if "own_hmac" in a and "own_hmac" in b else "hmac"
+    named = ("records", "subjects", digest) if same_key else ("records", "subjects")
+    return all(a.get(name) == b.get(name) for name in named)
+
+
 def _fingerprinted(first: Run, other: Run) -> bool:
     """Whether both runs read the same original on the same kind of machine."""
     devices = {run.record.environment.get("device") for run in (first, other)}
@@ -136,13 +152,47 @@ def _fingerprinted(first: Run, other: Run) -> bool:
 
 
 def _changed_scores(first: Run, other: Run) -> list[str]:
-    """Splits on which the same original has other scores."""
+    """Splits on whose records, as they were trained on, the same original has other scores."""
+    changed = [Label.parse(label) for label in _disagreeing(first, other)]
+    return list(dict.fromkeys(found.split or found.name for found in changed if not _reads_forms(found)))
+
+
+def _disagreeing(first: Run, other: Run) -> list[str]:
+    """Labels of which the same original has other scores."""
     if not _fingerprinted(first, other):
         return []
     readings = [Reading(run.record) for run in (first, other)]
     pairs = {label: [reading.value(label, ORIGINAL).value for reading in readings] for label in readings[0].labels}
-    other_labels = [label for label, (a, b) in pairs.items() if not _agree(a, b)]
-    return list(dict.fromkeys(Label.parse(label).split or label for label in other_labels))
+    return [label for label, (a, b) in pairs.items() if not _agree(a, b)]
+
+
+def _reads_forms(label: Label) -> bool:
+    """Whether a metric reads more than the records as they were trained on."""
+    return label.form != "trained" or label.name in _FORM_METRICS or label.settings.get("normalised") == "True"
+
+
+def differing_forms(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Forms that not all runs read, or not in the same words, as settings: how many records have each."""
+    first = runs[0]
+    found = []
+    counts = [run.record.data.get("forget", {}).get("forms", {}) for run in runs]
+    for form in dict.fromkeys(form for of_run in counts for form in of_run if form != "trained"):
+        values = [counted(of_run[form], "record") if form in of_run else "" for of_run in counts]
+        for place, run in enumerate(runs):
+            if values[place] and form in _reworded(first, run):
+                values[place] += f", other words than {first.name}"
+        found.append((f"forms.{form}", values))
+    found.append(("forms.paraphraser", [str(run.record.forms.get("paraphraser") or "") for run in runs]))
+    return [(name, values) for name, values in found if len(set(values)) > 1]
+
+
+def _reworded(first: Run, other: Run) -> set[str]:
+    """Forms of the forget records that both runs have, in other words; under two keys the original's scores tell."""
+    if first.key is not None and first.key == other.key:
+        a, b = (run.record.data.get("forget", {}).get("form_hmacs", {}) for run in (first, other))
+        return {form for form in a if form in b and a[form] != b[form]}
+    changed = [Label.parse(label) for label in _disagreeing(first, other)]
+    return {label.form for label in changed if label.split == "forget" and label.form != "trained"}
 
 
 def _agree(a: float, b: float) -> bool:
@@ -180,10 +230,23 @@ def _is_shared(role: str, readings: Sequence[Reading]) -> bool:
     )
 
 
-def _row(label: str, columns: Sequence[Column], readings: Sequence[Reading]) -> Row:
-    values = [readings[column.run].value(label, column.role) for column in columns]
+def _row(label: str, columns: Sequence[Column], runs: Sequence[Run], readings: Sequence[Reading]) -> Row:
+    values = [_value(label, column, readings) for column in columns]
     own = [reading.value(label, reading.candidate).value for reading in readings]
-    return Row(label, values, [value - own[0] for value in own[1:]])
+    found = Label.parse(label)
+    differences = [
+        math.nan if found.split == "forget" and found.form in _reworded(runs[0], run) else value - own[0]
+        for run, value in zip(runs[1:], own[1:], strict=True)
+    ]
+    return Row(label, values, differences)
+
+
+def _value(label: str, column: Column, readings: Sequence[Reading]) -> Value:
+    """A number of one run; of a model that all runs share, that of the first run that read it."""
+    if column.title != column.role or column.role not in (ORIGINAL, RETRAINED):
+        return readings[column.run].value(label, column.role)
+    found = [reading.value(label, column.role) for reading in readings]
+    return next((value for value in found if value.known), found[0])
 
 
 def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -246,10 +309,11 @@ def _merged(comparison: Comparison) -> Reading:
     first = comparison.runs[0].record
     names = {run.name for run in comparison.runs} | {ORIGINAL, RETRAINED}
     kept = {column.title: column for column in comparison.columns if column.title in names}
-    scores = [
-        {**score, "role": title}
-        for title, column in kept.items()
-        for score in comparison.runs[column.run].record.scores
-        if score["role"] == column.role
-    ]
-    return Reading(replace(first, columns=list(kept), scores=scores, gaps=[], distributions=[]))
+    scores: dict[tuple[str, str], dict[str, Any]] = {}
+    for title, column in kept.items():
+        shared = title == column.role
+        for run in comparison.runs if shared else [comparison.runs[column.run]]:
+            for score in run.record.scores:
+                if score["role"] == column.role:
+                    scores.setdefault((score["label"], title), {**score, "role": title})
+    return Reading(replace(first, columns=list(kept), scores=list(scores.values()), gaps=[], distributions=[]))

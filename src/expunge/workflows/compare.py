@@ -11,6 +11,7 @@ from expunge.reports.record import read_record
 from expunge.reports.svg import PLACES
 from expunge.storage import atomic
 from expunge.storage.digests import KEY_NAME, DataKey
+from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 
 
@@ -53,7 +54,9 @@ def _read(folder: Path, name: str) -> Run:
     length = run.config.get("max_length")
     # The key is asked for something that says nothing about it; a folder without one gets none.
     key = DataKey.load_or_create(folder).hmac("which key") if (folder / KEY_NAME).is_file() else None
-    return Run(name, read_record(run.record), None if length is None else int(length), key)
+    audits = [event.data for event in read_events(run.events_path) if event.kind == "audit"]
+    suite = audits[-1].get("suite") if audits else None
+    return Run(name, read_record(run.record), None if length is None else int(length), key, suite)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from expunge.data.checks import own_digest
 from expunge.data.forms import DECOY, DECOY_RECORDS, NAMES, RULES, with_forms
 from expunge.data.forms.decoy import DECOY_FORMS, TESTS
 from expunge.data.record import FORMS, Record
@@ -14,6 +15,7 @@ from expunge.errors import InputError
 from expunge.evaluation.result import Evaluation
 from expunge.models.load import HUB_ID
 from expunge.registry import suggest
+from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder
 from expunge.workflows.identity import model_digest
 from expunge.workflows.inputs import check_models
@@ -132,6 +134,15 @@ def form_counts(records: Sequence[Record]) -> dict[str, int]:
     """Returns how many records have each form."""
     counts = {form: sum(bool(record.forms(form)) for record in records) for form in FORMS}
     return {form: count for form, count in counts.items() if count}
+
+
+def form_hmacs(records: Sequence[Record], key: DataKey) -> dict[str, str]:
+    """Returns an HMAC of the wordings of each form, by which audits can tell whether they asked in the same words."""
+    return {
+        form: key.hmac_many(own_digest(one).hex() for record in records for one in record.forms(form))
+        for form in form_counts(records)
+        if form != "trained"
+    }
 
 
 def form_report(evaluation: Evaluation, forget: Sequence[Record], choice: FormChoice, role: str) -> dict[str, Any]:
