@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
+import pytest
+import torch
+
+from expunge.evaluation.passes import Pass, placed
 from expunge.evaluation.replies import Asking
+from expunge.evaluation.runner import evaluate
 from expunge.evaluation.suites import NEW_TOKENS
-from expunge.metrics.base import Metric
+from expunge.metrics.base import FORWARD, Metric
 from expunge.registry import metrics as registry
 from expunge.registry import suites
+from tests.evaluation.worlds import Source, make_splits, make_store, make_subject
+from tests.support.tiny import llama
 
 TOFU_SPLITS = ("forget", "retain", "real_authors", "world_facts")
 
@@ -17,7 +24,7 @@ def names(suite: tuple[Metric, ...], split: str) -> set[str]:
     return {registry.name_of(metric) for metric in suite if split in {need.split for need in metric.needs()}}
 
 
-@pytest.mark.parametrize("name", ["quick", "tofu"])
+@pytest.mark.parametrize("name", ["quick", "tofu", "full"])
 @pytest.mark.parametrize("splits", [(), ("forget",), TOFU_SPLITS])
 def test_labels_are_unique(name, splits):
     labels = [metric.label for metric in suites.get(name)(splits)]
@@ -73,3 +80,39 @@ def test_tofu():
     assert "truth_ratio(split=world_facts, form=trained, mean=geometric, aggregate=truth_better)" in labels, (
         "world facts have no paraphrase"
     )
+
+
+def test_full_takes_one_forward_for_each_text_and_one_gradient_for_each_record(tmp_path, monkeypatch):
+    """All metrics that generate nothing, 25 and more of them: one pass for each split, form and transform."""
+    splits, batch_size = make_splits(12), 5
+    model, backward = llama(), []
+    forwards: list[int] = []
+    model.register_forward_hook(lambda *_: forwards.append(1))
+    gradients = torch.autograd.grad
+
+    def counted(*arguments, **settings):
+        backward.append(1)
+        return gradients(*arguments, **settings)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    apart = {"extraction_likelihood", "memorisation_accuracy"}  # sweeps that generate, or read the whole text
+    suite = [metric for metric in suites.get("full")(tuple(splits)) if registry.name_of(metric) not in apart]
+    silent = [metric for metric in suite if not any(need.generates or need.paired for need in metric.needs())]
+    found = evaluate([make_subject("unlearned", Source(model))], splits, silent, make_store(tmp_path), resamples=2)
+    assert len(silent) > 25
+    computed = {score.label for score in found.scores}
+    read = {
+        Pass.of(need)
+        for metric in silent
+        if metric.label in computed
+        for need in metric.needs()
+        if need.kind in FORWARD and need.split in splits and placed(splits, Pass.of(need))
+    }
+    passes = sum(math.ceil(len(placed(splits, one)) / batch_size) for one in read)
+    assert {one.transform.name for one in read if one.transform} == {"lowercase", "word_dropout", "after_others"}
+    assert len(backward) == 24  # every forget and holdout record once
+    # The default batch holds sixteen; the same passes in smaller batches are as many as they have to be.
+    forwards.clear()
+    again = [make_subject("unlearned", Source(model), weights="again")]
+    evaluate(again, splits, silent, make_store(tmp_path), batch_size=batch_size, resamples=2)
+    assert len(forwards) == passes + 24

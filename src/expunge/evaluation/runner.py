@@ -39,7 +39,7 @@ def evaluate(
         splits: records by split.
         metrics: what to measure.
         store: answers of earlier calls; new ones are added.
-        batch_size: sequences in one forward pass; changes no number.
+        batch_size: sequences in one forward pass; changes no number but those of sampled replies.
         seed: of the bootstrap.
         resamples: draws of the bootstrap.
         log: told which model is being read.
