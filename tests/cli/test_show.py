@@ -139,8 +139,8 @@ def test_what_was_measured_of_a_metric(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert [(item["area"], item["fit"]) for item in found["faithfulness"]] == [(0.95, True), (0.89, False)]
     assert main(["show", "rouge"]) == 0
     text = " ".join(capsys.readouterr().out.split())  # long lines are wrapped
-    assert "0.95 (at least 0.81; 20 models against 19) rouge" in text
-    assert "0.89 (at least 0.70; 20 models against 20), unfit" in text
+    assert "0.95 (at least 0.81, 20 x 19 models) rouge" in text
+    assert "0.89 (at least 0.70, 20 x 20 models) unfit" in text
     assert shown(capsys, "npo")[0]["faithfulness"] == []
 
 

@@ -165,8 +165,8 @@ def _plain_or_text(value: Any) -> Any:
 
 
 def _faithfulness_line(item: dict[str, Any]) -> str:
-    pools = f"{item['knows']} models against {item['lacks']}"
-    return f"{item['area']:.2f} (at least {item['low']:.2f}; {pools}){'' if item['fit'] else ', unfit'}"
+    pools = f"{item['knows']} x {item['lacks']} models"
+    return f"{item['area']:.2f} (at least {item['low']:.2f}, {pools}){'' if item['fit'] else ' unfit'}"
 
 
 def _print(entry: dict[str, Any], *, separate: bool) -> None:

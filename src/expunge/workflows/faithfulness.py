@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from expunge.benchmarks.base import FORGET
 from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
@@ -111,7 +112,7 @@ def _separation(metric: Metric, pairs: Sequence[tuple[float, float]]) -> Separat
 
 
 def _tells(metric: Metric) -> bool:
-    return bool(metric.knows) and metric.needs()[0].split.rpartition("_")[2] == "forget"
+    return bool(metric.knows) and metric.needs()[0].split == FORGET
 
 
 def _subject(role: str, folder: Path) -> Subject:
