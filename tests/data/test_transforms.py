@@ -67,6 +67,9 @@ def test_others_stand_before_and_never_the_record_itself():
     assert changed.answer == RECORD.answer
     (own,) = AfterOthers(count=2).apply(OTHERS[0], OTHERS)
     assert own.prompt.reveal() == "Q1 A1\n\nQ2 A2\n\nQ0"
+    related = [replace(one, subject=secret("Ada")) for one in OTHERS[:2]]
+    (alone,) = AfterOthers(count=2).apply(replace(RECORD, subject=secret("Ada")), [*related, OTHERS[2]])
+    assert alone.prompt.reveal() == "Q2 A2\n\nWhere does Ada LIVE?"  # what is said of the same subject may answer it
     plain = replace(RECORD, kind="text", prompt=None, given=None)
     assert AfterOthers(count=1).apply(plain, OTHERS)[0].given.reveal() == "Q0 A0\n\n"
     assert AfterOthers().apply(RECORD, ()) == ()

@@ -101,7 +101,7 @@ class Distance(Metric):
         return (Need(kind="divergence", split="forget", params=(("role", "retrained"),)),)
 
     def compute(self, answers: Answers) -> Score:
-        rows = [float(np.mean(forms[0])) for forms in answers[self.needs()[0]]]
+        rows = [float(np.mean(forms[0])) if forms else math.nan for forms in answers[self.needs()[0]]]
         return mean_score("forget", np.array(rows))
 
 
@@ -130,6 +130,14 @@ def test_two_models_side_by_side_equal_scipy_and_are_stored(tmp_path):
     changed = [make_subject("retrained", Source(llama(3)), weights="other"), stored[1]]
     with pytest.raises(AssertionError, match="must not be loaded"):
         evaluate(changed, splits, [Distance()], store, resamples=10)
+
+
+def test_models_of_other_vocabularies_have_no_distance_and_stop_nothing(tmp_path):
+    wide = llama(2)
+    wide.resize_token_embeddings(70)
+    subjects = [make_subject("retrained", Source(wide)), make_subject("unlearned", Source(llama(1)))]
+    found = evaluate(subjects, make_splits(3), [Distance()], make_store(tmp_path), resamples=10)
+    assert math.isnan(found.get("distance", "unlearned").value)
 
 
 def test_draws_are_reproduced_and_differ_from_each_other():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from expunge.errors import InputError
-from expunge.metrics.membership_shadow import Lira, Rmia, rmia_ratio, rmia_scores
+from expunge.metrics import membership_shadow
+from expunge.metrics.membership_shadow import Lira, Rmia, half, rmia_ratio, rmia_scores
 from tests.metrics.numbers import answers, array
 
 EXACT = 1e-9
@@ -38,7 +39,8 @@ def test_share_of_the_population_that_is_beaten():
     assert np.isnan(rmia_scores(array(1), array(), 1)).all()
 
 
-def test_rmia_takes_every_second_unseen_record_for_the_population():
+def test_rmia_takes_a_drawn_half_of_the_unseen_records_for_the_population(monkeypatch):
+    monkeypatch.setattr(membership_shadow, "half", lambda count: np.array([1, 3]))
     metric = Rmia(a=1.0)
     own = (logs(0.8, 0.2), logs(0.3, 0.2, 0.1, 0.6))
     outside = (logs(0.2, 0.2), logs(0.3, 0.1, 0.1, 0.2))  # ratios 4 and 1; 1, 2, 1, 3
@@ -49,6 +51,18 @@ def test_rmia_takes_every_second_unseen_record_for_the_population():
     assert np.isnan([holdout[1], holdout[3]]).all()
     assert score.value == 0.75
     assert score.details["models"] == 1
+
+
+def test_no_order_of_the_records_decides_who_is_in_the_population():
+    """Records come in the order of their facts: with every second one the two halves would be other facts."""
+    for count in (2, 7, 48, 432):
+        places = half(count)
+        assert len(set(places.tolist())) == len(places) == count // 2
+        assert places.tolist() == half(count).tolist()
+    for period in (2, 3, 6, 18):
+        shares = np.bincount(half(432) % period, minlength=period) / (432 / period)
+        assert shares.min() > 0.25
+        assert shares.max() < 0.75
 
 
 def test_rmia_with_a_population_of_its_own():

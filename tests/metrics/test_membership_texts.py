@@ -106,7 +106,7 @@ def test_recall_has_no_number_where_the_prefix_left_no_room():
     metric = MiaRecall(prefix="other")
     found = scores(metric, [[array(-1, -1)], [array(-1)], []], [[array(-3)], [], []], [[array(-4)]], [[array(-4, -2)]])
     assert np.isnan(found["forget"]).all()
-    assert found["holdout"] == [0.75]
+    assert found["holdout"] == [0.5]  # alone, nothing stands before the first token; it counts on neither side
     with pytest.raises(InputError, match="at least 1"):
         MiaRecall(shots=0)
 

@@ -130,9 +130,9 @@ def test_sentences_follow_the_numbers():
     good, bad = paragraph(Summary("a", rows()[:2])), paragraph(Summary("b", rows()[2:]))
     assert "from 1.00 to 0.16 (retrained 0.10, mean distance 0.06), within the margin" in good
     assert "in 1 of 2 runs" in good
-    assert "recognises the forget records as members (AUC 0.70, retrained 0.50, 0.20 apart)" in good
+    assert "finds the forget records more memorised in 1 of 2 runs (AUC 0.70, retrained 0.50, 0.20 apart)" in good
     assert "It keeps 0.980" in good
-    assert "unusually unlikely (AUC 0.10, retrained 0.50, 0.40 apart)" in bad
+    assert "suspiciously unlikely in 1 of 1 runs (AUC 0.10, retrained 0.50, 0.40 apart)" in bad
     assert "costs utility: it keeps 0.400" in bad
 
 
@@ -206,4 +206,4 @@ def test_signs_do_not_cancel_over_seeds():
     assert (
         "is 0.40 from the retrained model (it knows more in 1 runs and less in 1), within the margin in 0 of 2" in said
     )
-    assert "now as members and now as too unlikely (AUC 0.50, retrained 0.50, 0.40 apart)" in said
+    assert "more memorised in 1 and suspiciously unlikely in 1 of 2 runs (AUC 0.50, retrained 0.50, 0.40 apart)" in said

@@ -43,10 +43,10 @@ def test_what_is_shipped_is_what_is_measured(tmp_path):
     """Three models that know and three that do not, of the twenty and twenty behind the numbers that are shown."""
     found = {one.label: one for one in separations(pools(tmp_path, 3), "full")}
     shipped = {one.label: one for one in measured()}
-    assert set(found) == set(shipped)
-    for label, one in found.items():
-        if shipped[label].area == 1.0:
-            assert one.area == 1.0, label
+    assert set(shipped) <= set(found)
+    for label, one in shipped.items():
+        if one.area == 1.0:
+            assert found[label].area == 1.0, label
     fit = [label for label, one in shipped.items() if one.area >= FIT]
     assert {"extraction_strength", "exact_memorisation", "probability", "mia_loss"} <= {
         label.partition("(")[0] for label in fit

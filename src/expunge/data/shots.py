@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from expunge.data.record import Record
-from expunge.data.transforms import Transform
+from expunge.data.transforms import Transform, is_about_same
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -22,8 +22,8 @@ class FewShot(Transform):
 
     Attributes:
         split: where the answered questions come from.
-        count: how many, the first ones that are neither the record itself nor its question; fewer where the split
-            has fewer, and no reading at all where it has none.
+        count: how many, the first ones that are neither the record itself, nor its question, nor of its subject, which
+            may hold the answer; fewer where the split has fewer, and no reading at all where it has none.
     """
 
     name = "few_shot"
@@ -48,7 +48,7 @@ class FewShot(Transform):
             (question.reveal(), one.answer.reveal().strip())
             for one in others
             if (question := _question(one)) is not None
-            and (one.split, one.index) != (record.split, record.index)
+            and not is_about_same(one, record)
             and question.reveal() != asked.reveal()
         ]
         shots = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in known[: self.count])

@@ -104,7 +104,7 @@ class AfterOthers(Transform):
 
     Attributes:
         split: where these records come from.
-        count: how many, the first ones that are not the record itself.
+        count: how many, the first ones that are neither the record itself nor of its subject.
     """
 
     name = "after_others"
@@ -118,10 +118,16 @@ class AfterOthers(Transform):
 
     def apply(self, record: Record, others: Sequence[Record]) -> tuple[Record, ...]:
         """One record; none where there are no others."""
-        before = [one for one in others if (one.split, one.index) != (record.split, record.index)][: self.count]
+        before = [one for one in others if not is_about_same(one, record)][: self.count]
         if not before:
             return ()
         return (with_lead(record, "".join(f"{_whole(one)}\n\n" for one in before)),)
+
+
+def is_about_same(one: Record, other: Record) -> bool:
+    """Whether two records are one, or of one subject: what one says may answer the other."""
+    same = (one.split, one.index) == (other.split, other.index)
+    return same or (one.subject is not None and one.subject == other.subject)
 
 
 def with_texts(record: Record, change: Callable[[str], str]) -> Record:

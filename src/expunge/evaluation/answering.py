@@ -128,13 +128,23 @@ def beside_needs(
     max_length: int,
     batch_size: int,
 ) -> dict[Need, Answer]:
-    """Answers needs for which another model reads the same records beside this one."""
+    """Answers needs for which another model reads the same records beside this one.
+
+    No record has a number where the two do not have one vocabulary: their distributions are over other things.
+    """
+    if not _have_one_vocabulary(loaded, other):
+        return {need: [[] for _ in splits[need.split]] for need in needs}
     longest = other.limit(loaded.limit(max_length))
     found: dict[Need, Answer] = {}
     for need in needs:
         texts = encoded(splits, Pass.of(need), loaded.tokenizer, longest)
         found[need] = texts.by_record(divergences(loaded, other, texts.examples, batch_size))
     return found
+
+
+def _have_one_vocabulary(loaded: LoadedModel, other: LoadedModel) -> bool:
+    widths = {one.model.config.get_text_config().vocab_size for one in (loaded, other)}
+    return len(widths) == 1 and loaded.tokenizer.get_vocab() == other.tokenizer.get_vocab()
 
 
 def _read_pass(

@@ -12,7 +12,6 @@ import torch
 from expunge.data.batch import Batch, Example, collate
 from expunge.data.batching import length_buckets
 from expunge.data.tokenize import pad_id
-from expunge.errors import InputError
 from expunge.evaluation.continuing import extraction_likelihoods, memorisation_accuracies, verbatim_rouges
 from expunge.evaluation.forward import IMPOSSIBLE
 from expunge.functional.divergences import forward_kl
@@ -64,18 +63,12 @@ SWEEP: Mapping[NeedKind, Sweep] = {
 def divergences(own: LoadedModel, other: LoadedModel, examples: Sequence[Example], batch_size: int) -> list[Any]:
     """Returns KL(other || own), nats, of the next-token distributions at each scored position of each example, (T,).
 
-    Raises:
-        InputError: the two models have other vocabularies, so that their distributions cannot be compared.
+    Both models must have one vocabulary.
     """
     rows: list[Any] = [None] * len(examples)
     for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
         batch = collate([examples[row] for row in bucket], pad_id(own.tokenizer))
         own_NV, other_NV = (_logits(loaded, batch) for loaded in (own, other))
-        if own_NV.shape != other_NV.shape:
-            raise InputError(
-                f"The models have {own_NV.shape[-1]} and {other_NV.shape[-1]} tokens; only models of one vocabulary "
-                "can be compared token by token."
-            )
         # Rounding may leave a tiny negative number where the two agree.
         array = forward_kl(own_NV, other_NV).clamp(0, -IMPOSSIBLE).numpy()
         counts = [examples[row].scored for row in bucket]

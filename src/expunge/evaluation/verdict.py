@@ -105,7 +105,7 @@ def judge(
     limits = thresholds or Thresholds()
     measures = _measures(evaluation, role)
     if not measures:
-        reason = "No forget metric could be read on this model and the original; a policy hides log-probabilities."
+        reason = "No forget metric that decides was read on both models: the suite has none, or a policy hides them."
         return Verdict("not verifiable", (reason,))
     utility = _utility(evaluation, role)
     compared = [measure for measure in measures if _is_number(measure.own_gap) and _is_number(measure.original_gap)]

@@ -13,8 +13,9 @@ Shapes: N records, F wrong answers, T scored tokens.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from expunge.functional.distances import critical_ks, detectable_ks, wasserstein
 from expunge.functional.statistics import ks_test
-from expunge.metrics.base import Answer, Answers, Floats, Knows, Metric, Need, Sample, Score, mean_score
+from expunge.metrics.base import Answer, Answers, Floats, Knows, Metric, Need, Sample, Score, mean_of, mean_score
 from expunge.metrics.memorisation import ratio_needs
 from expunge.metrics.records import NAN, all_forms, check_form, first_form, per_record
 from expunge.registry import metrics
@@ -102,9 +103,7 @@ class DistributionDistance(DistanceMetric):
         """The distance; ``null`` is the largest between the retrained model and further ones, where there are any."""
         own_N, other_N = self.numbers(answers.own), self.numbers(answers.of(RETRAINED))
         details = self.details(_known(own_N), _known(other_N))
-        null = [self.distance(_known(one), _known(other_N)) for one in self.further(answers)]
-        if null:
-            details["null"] = max(null)
+        details |= _null([self.distance(_known(one), _known(other_N)) for one in self.further(answers)])
         return Score((Sample(self.split, own_N), Sample(self.split, other_N)), self.distance, details)
 
 
@@ -166,10 +165,8 @@ class PairedGap(DistanceMetric):
         """Mean of |own - retrained|; ``shift`` is the mean with its sign, ``null`` as for the other distances."""
         other_N = self.numbers(answers.of(RETRAINED))
         gaps_N = self.numbers(answers.own) - other_N
-        null = [float(np.nanmean(np.abs(one - other_N))) for one in self.further(answers)]
         details = {"shift": float(np.mean(_known(gaps_N)))} if len(_known(gaps_N)) else {}
-        if null:
-            details["null"] = max(null)
+        details |= _null([mean_of(_known(np.abs(one - other_N))) for one in self.further(answers)])
         return mean_score(self.split, np.abs(gaps_N), **details)
 
 
@@ -209,6 +206,12 @@ class KLToRetrained(Metric):
         """Mean over records."""
         values = per_record(answers[self.needs()[0]], lambda kl_T: float(np.mean(kl_T)) if len(kl_T) else NAN)
         return mean_score(self.split, values)
+
+
+def _null(distances: Sequence[float]) -> dict[str, float]:
+    """The largest distance between retrained models, as a detail; none where no record has a number in both."""
+    known = [one for one in distances if not math.isnan(one)]
+    return {"null": max(known)} if known else {}
 
 
 def _known(values_N: Floats) -> Floats:

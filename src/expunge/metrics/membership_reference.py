@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from expunge.errors import InputError
-from expunge.metrics.base import Answer, Answers, Floats
+from expunge.metrics.base import Answer, Answers, Floats, Knows
 from expunge.metrics.membership import MembershipMetric, difference
 from expunge.metrics.membership_texts import NeighbourMetric
 from expunge.metrics.records import NAN, all_forms, first_form
@@ -75,6 +75,11 @@ class MiaUpdate(MembershipMetric):
     kinds = ("token_logps",)
     compares_to = ("original",)
     paper = "Chen et al., 2021, https://arxiv.org/abs/2005.02205"
+
+    @property
+    def knows(self) -> Knows:
+        """The score tells what changed, and not what is known."""
+        return ""
 
     def scores(self, split: str, answers: Answers) -> Floats:
         """Loss minus the original's."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expunge.errors import InputError
 from expunge.functional.shadow import MIN_MODELS, confidence_logit, fit_gaussians
@@ -43,6 +44,15 @@ def rmia_scores(ratio_N: Floats, population_Z: Floats, gamma: float) -> Floats:
     return np.where(np.isnan(ratio_N), NAN, beaten_N / len(population_Z))
 
 
+def half(count: int) -> NDArray[np.int64]:
+    """Returns the places of half of the records, rounded down, the same ones every time.
+
+    Drawn, since records have an order: every second one may always ask for the same fact.
+    """
+    draw = np.random.Generator(np.random.PCG64(count))
+    return np.sort(draw.permutation(count)[: count // 2])
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutsideMetric(MembershipMetric):
     """Base of attacks by models that saw neither the records in question nor those beside them."""
@@ -69,8 +79,8 @@ class OutsideMetric(MembershipMetric):
 class Rmia(OutsideMetric):
     """RMIA, offline: the share of the population that a record beats in p / p-hat.
 
-    p is the length-normalised probability. Where the population comes from ``against`` itself, every second record of
-    it, from the second on, is the population, and the others are compared.
+    p is the length-normalised probability. Where the population comes from ``against`` itself, a half of it drawn at
+    random is the population, and the others are compared; a subject's records may lie on both sides.
 
     Attributes:
         population: split that stands for all texts; neither the model nor those outside may have been trained on it.
@@ -99,11 +109,11 @@ class Rmia(OutsideMetric):
         """Share of the population that is beaten."""
         population_Z = self._ratios(self.population, answers)
         if self.population == self.against:
-            population_Z = population_Z[1::2]
+            population_Z = population_Z[half(len(population_Z))]
         # Rounded before they are compared: equal ratios must count as equal.
         scores_N = rmia_scores(self._ratios(split, answers), population_Z[~np.isnan(population_Z)], self.gamma)
         if split == self.population:
-            scores_N[1::2] = NAN
+            scores_N[half(len(scores_N))] = NAN
         return scores_N
 
     def _ratios(self, split: str, answers: Answers) -> Floats:

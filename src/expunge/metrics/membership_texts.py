@@ -123,9 +123,8 @@ class MiaGradNorm(MembershipMetric):
 class MiaRecall(MembershipMetric):
     """ReCaLL: after records that no model has seen, members lose more of their likelihood than others.
 
-    Where the records before come from ``against`` itself, the first ``shots`` of it are left out of the comparison:
-    what stands before a record would be no other record for them. Further records of their subjects stay; take another
-    split as ``prefix`` where there is one.
+    Records of the same subject never stand before one. Where the records before come from ``against`` itself, the
+    first ``shots`` of it are left out of the comparison: others stand before them than before the rest.
 
     Attributes:
         prefix: split that the records before come from; no model has seen it.
@@ -159,7 +158,8 @@ def _recall(own: Sequence[Floats], after: Sequence[Floats]) -> float:
     """NaN where the records before leave less room for the record than it takes."""
     if not own or not after or not len(own[0]) or len(after[0]) < len(own[0]):
         return NAN
-    return ratio_score(mean_logp(after[0]), mean_logp(own[0]))
+    # Alone, a text may lack a number for its first token, which nothing stands before.
+    return ratio_score(mean_logp(after[0][-len(own[0]) :]), mean_logp(own[0]))
 
 
 @metrics.register("mia_dc_pdd")

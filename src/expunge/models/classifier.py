@@ -15,7 +15,7 @@ from expunge.models.load import default_device, load_config, load_tokenizer
 from expunge.models.modes import evaluating
 from expunge.registry import suggest
 
-_LONGEST = 512  # tokens, where the model does not say how many it reads
+_LONGEST = 512  # tokens of a text that are judged
 
 
 class Classifier(NamedTuple):
@@ -103,7 +103,8 @@ def label_probabilities(
 @torch.inference_mode()
 def _logits(classifier: Classifier, texts: Sequence[str]) -> torch.Tensor:
     model, tokenizer = classifier.model, classifier.tokenizer
-    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", _LONGEST))
+    # Some models have two positions more than they can read.
+    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", _LONGEST), _LONGEST)
     tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
     tokens = {name: tokens[name].to(model.device) for name in ("input_ids", "attention_mask")}
     with evaluating(model):

@@ -217,10 +217,13 @@ def _membership(summary: Summary) -> list[str]:
     if within == count:
         return [f"Membership inference finds no more than in the retrained model (AUC {left:.2f})."]
     said = f"AUC {left:.2f}, retrained {right:.2f}, {_size(gaps)} apart"
-    if min(gaps) < 0 < max(gaps):
-        return [f"Membership inference tells the forget records, now as members and now as too unlikely ({said})."]
-    side = "recognises the forget records as members" if max(gaps) > 0 else "recognises them as unusually unlikely"
-    return [f"Membership inference still {side} ({said})."]
+    margin = summary.rows[0].margin
+    above, below = sum(gap > margin for gap in gaps), sum(gap < -margin for gap in gaps)
+    sides = [(above, "more memorised"), (below, "suspiciously unlikely")]
+    found = " and ".join(f"{side} in {number}" for number, side in sides if number)
+    return [
+        f"Next to the retrained model, membership inference finds the forget records {found} of {count} runs ({said})."
+    ]
 
 
 def _size(gaps: Sequence[float]) -> str:
