@@ -15,7 +15,7 @@ from expunge.cli import main
 from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError, VerificationError
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.workflows import audit as audit_module
+from expunge.workflows import card as card_module
 from expunge.workflows.identity import model_digest
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the test that calls the command line
 from tests.workflows.conftest import World
@@ -233,7 +233,7 @@ def test_the_audit_of_a_model_folder_has_the_states_of_a_run(own, tmp_path, shor
         raise ResourceError("No space.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(audit_module, "write_record", full)
+        patched.setattr(card_module, "write_record", full)
         with pytest.raises(ResourceError):
             audit(target)
     assert run.state == "failed"

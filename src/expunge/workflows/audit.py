@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from expunge.config import Choice, to_plain
-from expunge.data.checks import check_splits, own_digest
+from expunge.data.checks import check_splits
 from expunge.data.record import Record
-from expunge.errors import InputError, InterruptedRunError, VerificationError
-from expunge.evaluation.runner import evaluate
-from expunge.evaluation.store import Store
-from expunge.evaluation.subjects import Subject
-from expunge.evaluation.verdict import Thresholds, judge
-from expunge.methods.guardrail import GuardrailPolicy
-from expunge.models.load import load_model
+from expunge.errors import InputError
 from expunge.registry import suites
-from expunge.reports.notebook import RunReport
-from expunge.reports.record import from_plain, write_record
-from expunge.reports.render import write_report
-from expunge.storage import atomic
-from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
+from expunge.workflows.card import Reading, data_of, make_card
+from expunge.workflows.columns import Columns, is_gone, stored_policy
 from expunge.workflows.finished import Finished
-from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
-from expunge.workflows.identity import code_digest, hash_plain, model_digest, place_of
-from expunge.workflows.inputs import (
-    bind_data,
-    check_models,
-    data_summary,
-    model_is_saved,
-    read_inputs,
-    warn_of_rejected,
-)
-from expunge.workflows.record import Audited, build_record
+from expunge.workflows.forms import FormChoice
+from expunge.workflows.identity import place_of
+from expunge.workflows.inputs import Inputs, bind_data, model_is_saved, read_inputs, warn_of_rejected
 from expunge.workflows.signals import stop_on_signal
 from expunge.workflows.states import logged_states
 
@@ -88,6 +69,14 @@ class AuditRequest:
         return FormChoice(names=self.forms, paraphraser=self.paraphraser, allow_remote=self.allow_remote)
 
 
+class _Target(NamedTuple):
+    """Where an audit writes, and which models it reads."""
+
+    run: RunFolder
+    columns: Columns
+    is_new: bool  # a folder of the audit's own, not that of a run
+
+
 def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     """Audits a run folder or any model folder.
 
@@ -101,60 +90,65 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
     benchmark = request.benchmark or (_benchmark_of(request.target) if is_run else None)
     inputs = read_inputs(files, request.evaluation, benchmark)
-    splits = inputs.audited
-    check_splits(splits.get("forget", []), [])
-    retrained = request.retrained
-    if is_run:
-        if request.out is not None:
-            raise InputError("The report of a run lies in its own folder; leave out --out, or audit its model folder.")
-        run = RunFolder.open(request.target, tuple(listeners))
-        settings = run.config
-        if settings.get("verb") == "bench":
-            raise InputError(f"{request.target} is a bench; audit one of its runs, in {request.target / 'runs'}.")
-        if settings.get("verb") == "unlearn" and not model_is_saved(run):
-            raise InputError(f"{request.target} has no finished model (the run is {run.state}); finish it first.")
-        target = settings.get("target")
-        original, policy = request.original or settings["model"], stored_policy(run)
-        candidate = original if policy else str(target or run.model)
-        retrained = request.retrained or _retrained_before(run)
-    else:
-        if request.out is None:
-            raise InputError("Auditing a model folder needs a place for the report: pass --out DIR.")
-        if request.original is None:
-            raise InputError("Auditing a model folder needs the model before unlearning: pass --original MODEL.")
-        original, candidate, policy = request.original, str(request.target), None
-        settings = {
-            "verb": "audit",
-            "model": place_of(original),
-            "target": str(request.target.resolve()),
-            "max_length": request.max_length,
-            "benchmark": to_plain(request.benchmark),
-            "records": {split: len(records) for split, records in splits.items()},
-        }
-        check_models(candidate, original, *request.retrained)
-        run = RunFolder.create(request.out, settings, tuple(listeners))
-    check_models(candidate, original, *retrained, *request.reference)
+    check_splits(inputs.audited.get("forget", []), [])
+    run, columns, is_new = _of_run(request, listeners) if is_run else _of_folder(request, inputs, listeners)
+    reading = Reading(
+        suite=request.suite,
+        forms=request.form_choice,
+        max_length=int(run.config.get("max_length", request.max_length)),
+    )
     with run.locked(), stop_on_signal() as stop_requested, contextlib.ExitStack() as states:
         warn_of_rejected(run, inputs)
-        if not is_run:
-            bind_data(run, splits)
-        _warn_of_losses(run, splits, retrained)
-        _data_of(run, splits)  # refused before the state says anything else
-        states.enter_context(logged_states(run) if settings["verb"] == "audit" else contextlib.nullcontext())
-        record = audit_models(
-            run,
-            splits,
-            original=original,
-            retrained=retrained,
-            reference=request.reference,
-            candidate=candidate,
-            policy=policy,
-            suite=request.suite,
-            forms=request.form_choice,
-            max_length=int(settings.get("max_length", request.max_length)),
-            stop_requested=stop_requested,
-        )
-    return Finished(run, record)
+        if is_new:
+            bind_data(run, inputs.audited)
+        _warn_of_losses(run, inputs.audited, columns.retrained)
+        data_of(run, inputs.audited)  # refused before the state says anything else
+        states.enter_context(logged_states(run) if run.config["verb"] == "audit" else contextlib.nullcontext())
+        return Finished(run, make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested))
+
+
+def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
+    if request.out is not None:
+        raise InputError("The report of a run lies in its own folder; leave out --out, or audit its model folder.")
+    run = RunFolder.open(request.target, tuple(listeners))
+    settings = run.config
+    if settings.get("verb") == "bench":
+        raise InputError(f"{request.target} is a bench; audit one of its runs, in {request.target / 'runs'}.")
+    if settings.get("verb") == "unlearn" and not model_is_saved(run):
+        raise InputError(f"{request.target} has no finished model (the run is {run.state}); finish it first.")
+    original, policy = request.original or settings["model"], stored_policy(run)
+    columns = Columns(
+        original=original,
+        candidate=original if policy else str(settings.get("target") or run.model),
+        retrained=request.retrained or _retrained_before(run),
+        reference=request.reference,
+        policy=policy,
+    )
+    columns.check()
+    return _Target(run, columns, is_new=False)
+
+
+def _of_folder(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -> _Target:
+    if request.out is None:
+        raise InputError("Auditing a model folder needs a place for the report: pass --out DIR.")
+    if request.original is None:
+        raise InputError("Auditing a model folder needs the model before unlearning: pass --original MODEL.")
+    columns = Columns(
+        original=request.original,
+        candidate=str(request.target),
+        retrained=request.retrained,
+        reference=request.reference,
+    )
+    columns.check()
+    settings = {
+        "verb": "audit",
+        "model": place_of(request.original),
+        "target": str(request.target.resolve()),
+        "max_length": request.max_length,
+        "benchmark": to_plain(request.benchmark),
+        "records": {split: len(records) for split, records in inputs.audited.items()},
+    }
+    return _Target(RunFolder.create(request.out, settings, tuple(listeners)), columns, is_new=True)
 
 
 def _last_audit(run: RunFolder) -> Mapping[str, Any]:
@@ -164,11 +158,7 @@ def _last_audit(run: RunFolder) -> Mapping[str, Any]:
 
 def _retrained_before(run: RunFolder) -> tuple[str, ...]:
     """The retrained models of the last audit: a new one without a word of them is not meant to lose the column."""
-    return tuple(place for place in _last_audit(run).get("retrained", ()) if not _is_gone(place))
-
-
-def _is_gone(place: str) -> bool:
-    return Path(place).is_absolute() and not Path(place).is_dir()
+    return tuple(place for place in _last_audit(run).get("retrained", ()) if not is_gone(place))
 
 
 def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], retrained: Sequence[str]) -> None:
@@ -179,7 +169,7 @@ def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], retr
         run.events.append(
             "warning", text=f"The report before had {', '.join(lost)}; hand them in again to keep what rests on them."
         )
-    gone = sum(_is_gone(place) for place in last.get("retrained", ()))
+    gone = sum(is_gone(place) for place in last.get("retrained", ()))
     if gone and not retrained:
         run.events.append(
             "warning", text=f"{gone} retrained models of the report before are gone; hand in others with --retrained."
@@ -189,122 +179,3 @@ def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], retr
 def _benchmark_of(folder: Path) -> Choice | None:
     stored = RunFolder.open(folder).config.get("benchmark")
     return Choice.parse(stored) if stored else None
-
-
-def audit_models(
-    run: RunFolder,
-    splits: Mapping[str, Sequence[Record]],
-    *,
-    original: str,
-    retrained: Sequence[str],
-    candidate: str,
-    policy: Any,
-    suite: str,
-    forms: FormChoice,
-    max_length: int,
-    reference: Sequence[str] = (),
-    stop_requested: Callable[[], bool] = lambda: False,
-) -> RunReport:
-    """Evaluates all models, judges, and writes record, report and tables of scores; returns the record.
-
-    Raises:
-        VerificationError: the original or the unlearned model is not the one that the run read or made.
-        InterruptedRunError: stopped on request, between two models or two questions to a paraphraser; what was read
-            of models is kept.
-    """
-    run.events.append("phase", name=f"audit with suite {suite}")
-    began = time.perf_counter()
-    summary = _data_of(run, splits)
-    subjects = _subjects(original, retrained, candidate, policy, reference)
-    _check_digests(run, subjects)
-    run.events.append("audit", retrained=[place_of(place) for place in retrained], splits=sorted(splits), suite=suite)
-    read = add_forms(run, splits, forms, has_reference=bool(retrained), stop_requested=stop_requested)
-    key = DataKey.load_or_create(run.root)
-    # Stored numbers hang on the forms too, and the data that the run is bound to does not.
-    digests = {split: data["hmac"] for split, data in data_summary(read, key).items()}
-    for split, facts in summary.items():
-        facts["own_hmac"] = key.hmac_many(own_digest(record).hex() for record in read[split])
-        facts["form_hmacs"] = form_hmacs(read[split], key)
-    summary["forget"]["forms"] = form_counts(read["forget"])
-    evaluation = evaluate(
-        subjects,
-        read,
-        suites.get(suite)(tuple(splits)),
-        Store(run.scores, digests, max_length, code_digest()),
-        log=lambda role: _next_model(run, role, stop_requested),
-    )
-    thresholds = Thresholds()
-    # A policy is judged by the weights it stands before: whoever has them bypasses it.
-    judged = "original" if policy else "unlearned"
-    verdict = judge(evaluation, thresholds, role=judged)
-    report = form_report(evaluation, read["forget"], forms, judged)
-    audited = Audited(evaluation, verdict, thresholds, time.perf_counter() - began, report)
-    record = RunReport(build_record(run, audited, summary, subjects, original=original))
-    write_record(run.record, from_plain(record))
-    write_report(run.root, from_plain(record))
-    run.events.append("verdict", word=verdict.word, reasons=list(verdict.reasons), seconds=audited.seconds)
-    return record
-
-
-def _next_model(run: RunFolder, role: str, stop_requested: Callable[[], bool]) -> None:
-    if stop_requested():
-        raise InterruptedRunError(f"Stopped before the {role} model was read; the same command goes on.")
-    run.events.append("phase", name=f"read the {role} model")
-
-
-def _check_digests(run: RunFolder, subjects: Sequence[Subject]) -> None:
-    """Refuses models that are not those the run vouches for."""
-    saved = next((event.data for event in reversed(read_events(run.events_path)) if event.kind == "saved"), {})
-    known = saved.get("folders", {}) if run.config.get("verb") == "unlearn" else {}
-    for subject in subjects:
-        if subject.role in known and subject.identity["weights"] != known[subject.role]:
-            raise VerificationError(
-                f"The {subject.role} model is not the one that {run.root} was made with: its files have changed. "
-                "Restore it, or audit the folder by itself with --original and --out."
-            )
-
-
-def _data_of(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
-    """Counts and HMACs of all splits, checked against those the run was made with."""
-    summary = data_summary(splits, DataKey.load_or_create(run.root))
-    made_with: Mapping[str, Any] = next(
-        (event.data["data"] for event in read_events(run.events_path) if event.kind == "inputs"), {}
-    )
-    for split, data in made_with.items():
-        if split in summary and summary[split]["hmac"] != data["hmac"]:
-            raise InputError(f"The {split} records are not those that {run.root} was made with; hand in the same file.")
-    return summary
-
-
-def _subjects(
-    original: str, retrained: Sequence[str], candidate: str, policy: Any, reference: Sequence[str]
-) -> list[Subject]:
-    found = [_subject("original", original)]
-    for family, sources in (("retrained", retrained), ("reference", reference)):
-        for number, source in enumerate(sources, start=1):
-            role = family if number == 1 else f"{family}_{number}"
-            found.append(_subject(role, source, scored=family == "retrained"))
-    if policy is not None:
-        # The bare weights under a policy are the original's column.
-        found.append(_subject("policy", candidate, policy))
-    else:
-        found.append(_subject("unlearned", candidate))
-    return found
-
-
-def _subject(role: str, source: str, policy: Any = None, *, scored: bool = True) -> Subject:
-    identity = {
-        "weights": model_digest(source),
-        "adapter": "none",
-        "policy": "none" if policy is None else str(hash_plain(policy.to_plain())),
-        "attack": "none",
-        "dtype": "saved",
-        "template": "default",
-    }
-    return Subject(role=role, identity=identity, load=partial(load_model, source), policy=policy, scored=scored)
-
-
-def stored_policy(run: RunFolder) -> GuardrailPolicy | None:
-    """Returns the policy that a run made; None if it made a model."""
-    path = run.root / "policy.json"
-    return GuardrailPolicy.from_plain(atomic.read_json(path)) if path.is_file() else None

@@ -11,7 +11,7 @@ from expunge.evaluation.subjects import Policy
 from expunge.models.generate import greedy
 from expunge.models.load import load_model
 from expunge.storage.run import RunFolder
-from expunge.workflows.audit import stored_policy
+from expunge.workflows.columns import stored_policy
 
 
 @dataclass(frozen=True)

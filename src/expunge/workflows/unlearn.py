@@ -27,7 +27,8 @@ from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.storage.secret import Secret
 from expunge.training.distributed import launched_strategy, leads, meet, shared
-from expunge.workflows.audit import audit_models, stored_policy
+from expunge.workflows.card import Reading, make_card
+from expunge.workflows.columns import Columns, stored_policy
 from expunge.workflows.finished import Finished
 from expunge.workflows.forms import FormChoice
 from expunge.workflows.identity import model_digest, place_of
@@ -309,17 +310,13 @@ def _audit(request: Request, inputs: Inputs, run: RunFolder, stop_requested: Cal
     record = None
     if request.audit:
         policy = stored_policy(run)
-        record = audit_models(
-            run,
-            inputs.audited,
+        columns = Columns(
             original=request.model,
-            retrained=request.retrained,
             candidate=request.model if policy else str(run.model),
+            retrained=request.retrained,
             policy=policy,
-            suite=request.suite,
-            forms=request.form_choice,
-            max_length=request.max_length,
-            stop_requested=stop_requested,
         )
+        reading = Reading(suite=request.suite, forms=request.form_choice, max_length=request.max_length)
+        record = make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested)
     run.set_state("done")
     return record

@@ -1,0 +1,136 @@
+"""The card of an audit: all models read, compared and judged; writes record, report and tables of scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from expunge.data.checks import own_digest
+from expunge.data.record import Record
+from expunge.errors import InputError, InterruptedRunError
+from expunge.evaluation.result import Evaluation
+from expunge.evaluation.runner import evaluate
+from expunge.evaluation.store import Store
+from expunge.evaluation.subjects import Subject
+from expunge.evaluation.verdict import Thresholds, judge
+from expunge.registry import suites
+from expunge.reports.notebook import RunReport
+from expunge.reports.record import from_plain, write_record
+from expunge.reports.render import write_report
+from expunge.storage.digests import DataKey
+from expunge.storage.events import read_events
+from expunge.storage.run import RunFolder
+from expunge.workflows.columns import Columns, check_digests
+from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
+from expunge.workflows.identity import code_digest, place_of
+from expunge.workflows.inputs import data_summary
+from expunge.workflows.record import Audited, build_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the models are read.
+
+    Attributes:
+        suite: metrics.
+        forms: further forms of the forget records.
+        max_length: longest record, tokens.
+    """
+
+    suite: str
+    forms: FormChoice
+    max_length: int
+
+
+def make_card(
+    run: RunFolder,
+    splits: Mapping[str, Sequence[Record]],
+    columns: Columns,
+    reading: Reading,
+    *,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> RunReport:
+    """Evaluates all models, judges, and writes record, report and tables of scores; returns the record.
+
+    Raises:
+        VerificationError: the original or the unlearned model is not the one that the run read or made.
+        InterruptedRunError: stopped on request, between two models or two questions to a paraphraser; what was read
+            of models is kept.
+    """
+    run.events.append("phase", name=f"audit with suite {reading.suite}")
+    began = time.perf_counter()
+    summary = data_of(run, splits)
+    subjects = columns.subjects()
+    check_digests(run, subjects)
+    places = [place_of(place) for place in columns.retrained]
+    run.events.append("audit", retrained=places, splits=sorted(splits), suite=reading.suite)
+    has_reference = bool(columns.retrained)
+    read = add_forms(run, splits, reading.forms, has_reference=has_reference, stop_requested=stop_requested)
+    evaluation = _evaluate(run, subjects, read, tuple(splits), reading, stop_requested)
+    thresholds = Thresholds()
+    verdict = judge(evaluation, thresholds, role=columns.judged)
+    report = form_report(evaluation, read["forget"], reading.forms, columns.judged)
+    audited = Audited(evaluation, verdict, thresholds, time.perf_counter() - began, report)
+    data = _data_facts(run, summary, read)
+    record = RunReport(build_record(run, audited, data, subjects, original=columns.original))
+    write_record(run.record, from_plain(record))
+    write_report(run.root, from_plain(record))
+    run.events.append("verdict", word=verdict.word, reasons=list(verdict.reasons), seconds=audited.seconds)
+    return record
+
+
+def data_of(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
+    """Counts and HMACs of all splits.
+
+    Raises:
+        InputError: they are not those the run was made with.
+    """
+    summary = data_summary(splits, DataKey.load_or_create(run.root))
+    made_with: Mapping[str, Any] = next(
+        (event.data["data"] for event in read_events(run.events_path) if event.kind == "inputs"), {}
+    )
+    for split, data in made_with.items():
+        if split in summary and summary[split]["hmac"] != data["hmac"]:
+            raise InputError(f"The {split} records are not those that {run.root} was made with; hand in the same file.")
+    return summary
+
+
+def _evaluate(
+    run: RunFolder,
+    subjects: Sequence[Subject],
+    read: Mapping[str, Sequence[Record]],
+    splits: Sequence[str],
+    reading: Reading,
+    stop_requested: Callable[[], bool],
+) -> Evaluation:
+    # Stored numbers hang on the forms too, and the data that the run is bound to does not.
+    key = DataKey.load_or_create(run.root)
+    digests = {split: data["hmac"] for split, data in data_summary(read, key).items()}
+    store = Store(run.scores, digests, reading.max_length, code_digest())
+    metrics = suites.get(reading.suite)(splits)
+    return evaluate(subjects, read, metrics, store, log=lambda role: _next_model(run, role, stop_requested))
+
+
+def _data_facts(
+    run: RunFolder, summary: Mapping[str, Mapping[str, Any]], read: Mapping[str, Sequence[Record]]
+) -> dict[str, dict[str, Any]]:
+    """What the record says of each split: counts and HMACs, of its forms too."""
+    key = DataKey.load_or_create(run.root)
+    facts = {
+        split: {
+            **data,
+            "own_hmac": key.hmac_many(own_digest(record).hex() for record in read[split]),
+            "form_hmacs": form_hmacs(read[split], key),
+        }
+        for split, data in summary.items()
+    }
+    facts["forget"]["forms"] = form_counts(read["forget"])
+    return facts
+
+
+def _next_model(run: RunFolder, role: str, stop_requested: Callable[[], bool]) -> None:
+    if stop_requested():
+        raise InterruptedRunError(f"Stopped before the {role} model was read; the same command goes on.")
+    run.events.append("phase", name=f"read the {role} model")
