@@ -13,7 +13,8 @@ from expunge.data.tokenize import encode, pad_id
 from expunge.evaluation.result import Evaluation, Gap, ScoreRecord, Traits
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.suites import quick
-from expunge.evaluation.verdict import Recovery, Thresholds, judge
+from expunge.evaluation.verdict.policy import Recovery, Thresholds
+from expunge.evaluation.verdict.rules import judge
 from expunge.metrics.membership import MiaLoss
 from expunge.metrics.memorisation import ExactMemorisation, ExtractionStrength, Probability
 from tests.evaluation.worlds import Source, flat, make_splits, make_store, make_subject, make_tokenizer
@@ -23,11 +24,11 @@ FEW = 40  # draws of the bootstrap
 NARROW = 0.01  # half of an interval that shows a difference of 0.05
 HARMLESS = Recovery(-0.02, 0.05)
 TRAITS = {
-    "es": Traits("extraction_strength", ("forget",), ("trained",)),
-    "es paraphrased": Traits("extraction_strength", ("forget",), ("paraphrased_question",)),
-    "auc": Traits("mia_loss", ("forget", "holdout"), ("trained",)),
+    "es": Traits("extraction_strength", ("forget",), ("trained",), "knowledge"),
+    "es paraphrased": Traits("extraction_strength", ("forget",), ("paraphrased_question",), "knowledge"),
+    "auc": Traits("mia_loss", ("forget", "holdout"), ("trained",), "membership"),
     "retain": Traits("exact_memorisation", ("retain",), ("trained",)),
-    "retain auc": Traits("mia_loss", ("retain", "holdout"), ("trained",)),
+    "retain auc": Traits("mia_loss", ("retain", "holdout"), ("trained",), "membership"),
     "loops": Traits("repetition", ("retain",), ("trained",)),
     "ppl": Traits("reply_perplexity", ("retain",), ("trained",)),
     "refusals": Traits("over_refusal", ("retain",), ("trained",)),

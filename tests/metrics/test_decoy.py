@@ -15,8 +15,9 @@ from expunge.data.record import Record
 from expunge.data.tokenize import encode, pad_id
 from expunge.errors import InputError
 from expunge.evaluation.answering import answer_needs
+from expunge.functional.testing import holm
 from expunge.metrics.base import Answers
-from expunge.metrics.decoy import DecoyRank, holm, rank_p_value
+from expunge.metrics.decoy import DecoyRank, rank_p_value
 from expunge.models.load import LoadedModel
 from expunge.storage.secret import Secret
 from tests.data.test_tokenize import byte_level

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from expunge.metrics.base import Direction, Sample
+from expunge.metrics.base import Direction, Evidence, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class ScoreRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """How far a model is from the retrained one in one metric.
+    """How far a model is from a retrained one in one metric.
 
     Attributes:
         label: recorded name of the metric.
@@ -50,6 +50,7 @@ class Gap:
         low: lower bound of the 95 % interval, both models on the same draws of subjects; None with fewer than 10.
         high: upper bound.
         n: number of subjects, of the smallest sample.
+        reference: which of the retrained models.
     """
 
     label: str
@@ -58,14 +59,16 @@ class Gap:
     low: float | None
     high: float | None
     n: int
+    reference: str = "retrained"
 
 
 class Traits(NamedTuple):
-    """What a metric's label stands for: its registry name, and the splits and forms it reads."""
+    """What a metric's label stands for: its registry name, the splits and forms it reads, and what it is taken for."""
 
     name: str
     splits: tuple[str, ...]
     forms: tuple[str, ...]
+    evidence: Evidence = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,7 @@ class Evaluation:
         return next((score for score in self.scores if (score.label, score.role) == (label, role)), None)
 
     def gap(self, label: str, role: str) -> Gap | None:
-        """Returns the distance of one score from the retrained model's, or None where there is none."""
+        """Returns the distance of one score from the first retrained model's, or None where there is none."""
         return next((found for found in self.gaps if (found.label, found.role) == (label, role)), None)
 
     @property

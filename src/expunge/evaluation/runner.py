@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from expunge.data.record import Record
 from expunge.evaluation.answering import beside_needs, judge_needs, read_model, text_answer
@@ -14,7 +14,7 @@ from expunge.evaluation.result import Evaluation, Gap, Omitted, ScoreRecord, Tra
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.unasked import unasked, with_unasked
-from expunge.metrics.base import Answer, Answers, Metric, Need, Score
+from expunge.metrics.base import Answer, Answers, Metric, Need, Score, is_of
 from expunge.models.load import LoadedModel
 from expunge.registry import metrics as registry
 
@@ -86,12 +86,15 @@ def evaluate(
 def _gaps(
     metric: Metric, scores: Mapping[str, Score], splits: Mapping[str, Sequence[Record]], bootstrap: Bootstrap
 ) -> list[Gap]:
-    """Distances of a metric that should come close to the retrained model."""
-    if metric.aim != "closer" or REFERENCE not in scores:
+    """Distances of a metric that should come close to the retrained model, from each one; the first comes first."""
+    if metric.aim != "closer":
         return []
-    reference = scores[REFERENCE]
+    references = {role: score for role, score in scores.items() if is_of(role, REFERENCE)}
     return [
-        gap(metric, role, score, reference, splits, bootstrap) for role, score in scores.items() if role != REFERENCE
+        replace(gap(metric, role, score, reference, splits, bootstrap), reference=name)
+        for name, reference in references.items()
+        for role, score in scores.items()
+        if role not in references or (name == REFERENCE and role != name)
     ]
 
 
@@ -101,6 +104,7 @@ def _traits(metric: Metric) -> Traits:
         name=registry.name_of(metric),
         splits=tuple(dict.fromkeys(need.split for need in needs)),
         forms=tuple(dict.fromkeys(need.form for need in needs)),
+        evidence=metric.evidence,
     )
 
 

@@ -21,6 +21,7 @@ from expunge.registry import metrics as registry
 
 Direction = Literal["lower", "higher", "closer"]
 Knows = Literal["high", "low", ""]
+Evidence = Literal["knowledge", "membership", ""]
 NeedKind = Literal[
     "token_logps",
     "sampled_logps",
@@ -283,6 +284,11 @@ class Metric(ABC):
     @property
     def knows(self) -> Knows:
         """Which value a model has that knows the forget set; empty where the value tells nothing of that."""
+        return ""
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the verdict takes its value of the forget set for: a share of what is known, an area, or nothing."""
         return ""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expunge.errors import InputError
-from expunge.metrics.base import Answers, Floats, Knows, Need
+from expunge.metrics.base import Answers, Evidence, Floats, Knows, Need
 from expunge.metrics.membership import MembershipMetric
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -44,6 +44,11 @@ class BlindBaseline(MembershipMetric):
     @property
     def knows(self) -> Knows:
         """A control of the data; no model is read."""
+        return ""
+
+    @property
+    def evidence(self) -> Evidence:
+        """It reads no model."""
         return ""
 
     def __post_init__(self) -> None:

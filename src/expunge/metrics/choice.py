@@ -22,7 +22,7 @@ import numpy as np
 from expunge.data.choices import OptionTexts, OtherLetters, Permuted
 from expunge.data.transforms import Transform
 from expunge.functional.calibration import calibration_error
-from expunge.metrics.base import Answers, Floats, Need, Score, mean_score
+from expunge.metrics.base import Answers, Evidence, Floats, Need, Score, mean_score
 from expunge.metrics.memorisation import KnowledgeMetric
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -71,6 +71,11 @@ class MultipleChoice(KnowledgeMetric):
 
     unit = "share of questions, 0 to 1; what guessing gives is in the details"
     paper = "Li et al., 2024, https://arxiv.org/abs/2403.03218"
+
+    @property
+    def evidence(self) -> Evidence:
+        """Decides as cloze: letters ask for a skill that small models lack, and a shortcut is no knowledge."""
+        return "knowledge" if self.scoring == "cloze" and not self.without_question else ""
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of every option, the right one first."""

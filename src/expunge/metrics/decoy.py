@@ -8,13 +8,13 @@ Shapes: N records, F decoys of one record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from expunge.data.forms.decoy import DECOY_FORMS
 from expunge.errors import InputError
+from expunge.functional.testing import holm
 from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, Score, mean_score
 from expunge.metrics.records import NAN, all_forms, check_form, first_form
 from expunge.registry import metrics
@@ -37,20 +37,6 @@ def rank_p_value(truth: float, decoys_F: Floats) -> float:
         return NAN
     above = np.sum(np.round(decoys_F, _DIGITS) >= np.round(truth, _DIGITS))
     return float(1 + above) / (len(decoys_F) + 1)
-
-
-def holm(p_values: Sequence[float] | Floats) -> Floats:
-    """Returns p-values adjusted for their number, in their order.
-
-    Sorted, the i-th of n is max over j <= i of min(1, (n - j + 1) p_j). Holm, 1979,
-    https://www.jstor.org/stable/4615733.
-    """
-    p_N = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_N, kind="stable")
-    factors = np.arange(len(p_N), 0, -1)
-    adjusted = np.empty_like(p_N)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p_N[order]))
-    return adjusted
 
 
 @metrics.register("decoy_rank")

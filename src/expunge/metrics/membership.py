@@ -20,7 +20,7 @@ import numpy as np
 
 from expunge.errors import InputError
 from expunge.functional.statistics import auc, best_balanced_accuracy, rank_test, tpr_at_fpr
-from expunge.metrics.base import Answers, Direction, Floats, Knows, Metric, Need, NeedKind, Sample, Score
+from expunge.metrics.base import Answers, Direction, Evidence, Floats, Knows, Metric, Need, NeedKind, Sample, Score
 from expunge.metrics.records import NAN, mean_logp
 from expunge.registry import metrics
 
@@ -124,6 +124,11 @@ class MembershipMetric(Metric):
     def read(self, split: str) -> tuple[Need, ...]:
         """Numbers of one split."""
         return tuple(Need(kind=kind, split=split) for kind in self.kinds)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Decides: an area under the ROC curve."""
+        return "membership"
 
     def needs(self) -> tuple[Need, ...]:
         """The same numbers of both splits."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from expunge.errors import InputError
 from expunge.functional.words import Tokens
-from expunge.metrics.base import Answers, Direction, Floats, Knows, Metric, Need, Sample, Score, mean_score
+from expunge.metrics.base import Answers, Direction, Evidence, Floats, Knows, Metric, Need, Sample, Score, mean_score
 from expunge.metrics.records import NAN, all_forms, check_form, first_form, knowledge_aim, mean_logp, per_record
 from expunge.registry import metrics
 
@@ -162,6 +162,11 @@ class ExtractionStrength(KnowledgeMetric):
     unit = "fraction of answer tokens, 0 to 1"
     paper = "Wang et al., 2024, https://arxiv.org/abs/2406.09179"
 
+    @property
+    def evidence(self) -> Evidence:
+        """Decides: between 0 and 1, and the retrained model's where nothing is left."""
+        return "knowledge"
+
     def needs(self) -> tuple[Need, ...]:
         """Ranks of the answer tokens."""
         return (Need(kind="ranks", split=self.split, form=self.form),)
@@ -185,6 +190,11 @@ class Probability(KnowledgeMetric):
     unit = "probability per answer token, 0 to 1"
     plotted = True
     paper = TOFU_PAPER
+
+    @property
+    def evidence(self) -> Evidence:
+        """Decides: between 0 and 1, and the retrained model's where nothing is left."""
+        return "knowledge"
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the answer, and of the wrong answers where they normalise."""
@@ -217,6 +227,11 @@ class Rouge(KnowledgeMetric):
 
     unit = "fraction of the answer's words, 0 to 1"
     paper = TOFU_PAPER
+
+    @property
+    def evidence(self) -> Evidence:
+        """Decides where only text is seen."""
+        return "knowledge"
 
     def needs(self) -> tuple[Need, ...]:
         """One score for each continuation."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expunge.metrics.base import Answers, Floats, Knows, Sample, Score
+from expunge.metrics.base import Answers, Evidence, Floats, Knows, Sample, Score
 from expunge.metrics.membership import MinKMetric, membership_auc, min_k, rounded
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -48,6 +48,11 @@ class PrivLeak(MinKMetric):
     def knows(self) -> Knows:
         """Negative where forget records still look known."""
         return "low"
+
+    @property
+    def evidence(self) -> Evidence:
+        """A ratio of areas; the areas themselves decide."""
+        return ""
 
     def score(self, *numbers: Floats) -> float:
         """Mean log-probability of the least likely tokens."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from expunge.evaluation.verdict import Thresholds
+from expunge.evaluation.verdict.policy import Thresholds
 from expunge.reports.reading import Reading
 from expunge.reports.record import RunRecord
 from expunge.reports.words import Label

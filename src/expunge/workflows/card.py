@@ -14,7 +14,8 @@ from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
-from expunge.evaluation.verdict import Thresholds, judge
+from expunge.evaluation.verdict.policy import Thresholds
+from expunge.evaluation.verdict.rules import judge
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
 from expunge.reports.record import from_plain, write_record

@@ -15,7 +15,8 @@ import expunge
 from expunge.config import to_plain
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.subjects import Subject
-from expunge.evaluation.verdict import Thresholds, Verdict
+from expunge.evaluation.verdict.policy import Thresholds
+from expunge.evaluation.verdict.rules import Verdict
 from expunge.methods.preset import resolve
 from expunge.models.load import describe, load_model
 from expunge.reports.empirical import to_distributions

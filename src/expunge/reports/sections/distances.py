@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from expunge.evaluation.verdict import DETECTABLE
+from expunge.functional.testing import DETECTABLE, detectable_auc, detectable_mean
 from expunge.reports.charts import Dot, Row, dot_chart
 from expunge.reports.reading import ORIGINAL, Reading, Value, is_membership, value_of
 from expunge.reports.sections.figure import Figure, figures
 from expunge.reports.sections.forgetting import ROWS
-from expunge.reports.sections.summary import detectable_auc, detectable_mean
 from expunge.reports.svg import Axis, number, place_of
 from expunge.reports.words import counted, listed, title
 

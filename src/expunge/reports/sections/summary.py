@@ -6,12 +6,11 @@ import math
 from typing import Any, NamedTuple
 
 from expunge.evaluation.reduce import MIN_SUBJECTS
+from expunge.functional.testing import detectable_auc, detectable_mean
 from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Value, is_membership, value_of
 from expunge.reports.svg import number
 from expunge.reports.words import Label, counted, title, words
 
-# A difference found at the 5 % level with 80 % power is 1.96 + 0.84 standard errors.
-_POWER = 2.80
 NOT_MEASURED = "not measured"
 
 
@@ -45,16 +44,6 @@ def small_sample(reading: Reading) -> str:
         f"A difference would be found reliably (5 % level, 80 % power) only from about {number(detectable_auc(n))} in "
         f"the area under a ROC curve, and in a mean score from {number(detectable_mean(n))} at worst."
     )
-
-
-def detectable_auc(n: int) -> float:
-    """Smallest distance from 0.5 that n members and n non-members show (Hanley and McNeil, 1982), at most 0.5."""
-    return min(0.5, _POWER * math.sqrt((2 * n + 1) / (12 * n * n)))
-
-
-def detectable_mean(n: int) -> float:
-    """Smallest difference of two models' mean scores between 0 and 1 that n subjects show, at the largest spread."""
-    return min(1.0, _POWER * math.sqrt(0.5 / n))
 
 
 def shown(value: Value) -> str:

@@ -1,0 +1,197 @@
+"""The rules in their order: not known, damaged, exposed, not removed, partly removed, and what is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from expunge.evaluation.result import Evaluation
+from expunge.evaluation.verdict.findings import Facts, Finding, findings
+from expunge.evaluation.verdict.measures import Measure, measures
+from expunge.evaluation.verdict.policy import Recovery, Thresholds, Word
+from expunge.evaluation.verdict.ranks import Ranks, decoy_ranks
+from expunge.evaluation.verdict.speech import harm
+
+
+class Verdict(NamedTuple):
+    """The word, the sentences that led to it, the fakes that were recognised, and the metrics that decided."""
+
+    word: Word
+    reasons: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+    measures: tuple[Measure, ...] = ()
+
+
+class _Ruling(NamedTuple):
+    word: Word
+    reasons: tuple[str, ...]
+
+
+def judge(
+    evaluation: Evaluation,
+    thresholds: Thresholds | None = None,
+    *,
+    role: str = "unlearned",
+    facts: Facts | None = None,
+    worst_recovery: Recovery | None = None,
+) -> Verdict:
+    """Applies the rules.
+
+    Without a retrained model only what needs none can be said: damaged, exposed, or not removed where nothing moved.
+
+    Args:
+        evaluation: scores of original, retrained models and ``role``.
+        thresholds: numbers of the rules.
+        role: the model that is judged.
+        facts: what is known of it besides its numbers.
+        worst_recovery: outcome of the attacks; None where none was run.
+    """
+    limits = thresholds or Thresholds()
+    known = facts or Facts(spoken=role)
+    found = measures(evaluation, role)
+    harmed = harm(evaluation, role, limits)
+    seen = findings(evaluation, found, harmed, known, role, limits)
+    if not found:
+        ruling = _Ruling(
+            "not verifiable",
+            ("No forget metric that decides was read on both models: the suite has none, or a policy hides them.",),
+        )
+    else:
+        ranks = decoy_ranks(evaluation, role)
+        ruling = _rule(found, seen, harmed.reasons(limits), harmed.utility, ranks, worst_recovery, limits)
+    told = tuple(finding.sentence for finding in seen if finding.sentence not in ruling.reasons)
+    return Verdict(ruling.word, (*ruling.reasons, *told), seen, tuple(found))
+
+
+def _rule(
+    found: Sequence[Measure],
+    seen: Sequence[Finding],
+    damages: tuple[str, ...],
+    utility: float | None,
+    ranks: Sequence[Ranks],
+    recovery: Recovery | None,
+    limits: Thresholds,
+) -> _Ruling:
+    compared = [measure for measure in found if measure.distance is not None and measure.original_distance is not None]
+    known = [measure for measure in compared if _knew(measure, limits)]
+    if compared and not known:
+        return _not_known(compared, limits)
+    if damages:
+        return _Ruling("damaged", damages)
+    exposed = [finding.sentence for finding in seen if finding.name == "over-unlearning"]
+    if exposed:
+        return _Ruling("exposed", tuple(exposed))
+    if not compared:
+        return _without_reference(found, ranks, limits)
+    barred = [finding for finding in seen if finding.bars]
+    return (
+        _not_removed(known, limits) or _partly(compared, limits) or _within(compared, barred, utility, recovery, limits)
+    )
+
+
+def _knew(measure: Measure, limits: Thresholds) -> bool:
+    distance = measure.original_distance
+    return distance is not None and distance.standing(limits.margin) == "outside"
+
+
+def _not_known(compared: Sequence[Measure], limits: Thresholds) -> _Ruling:
+    same = f"No forget metric tells the original from the retrained model{_by(limits)}."
+    if any(one.original_distance is None or one.original_distance.detectable > limits.margin for one in compared):
+        blunt = "At this size that does not show that the original knows nothing; use more subjects."
+        return _Ruling("not verifiable", (same, blunt))
+    return _Ruling("not known", (same,))
+
+
+def _without_reference(found: Sequence[Measure], ranks: Sequence[Ranks], limits: Thresholds) -> _Ruling:
+    """Decoy ranks are told and decide nothing: a value with a pattern is likelier than random ones to any model."""
+    missing = "No retrained model was handed in, so there is nothing to compare with."
+    seen = [rank.sentence() for rank in ranks]
+    if all(abs(measure.own.value - measure.original.value) <= limits.margin for measure in found):
+        still = f"No forget metric moved from the original's value{_by(limits)}."
+        return _Ruling("not removed", (still, missing, *seen))
+    return _Ruling("not verifiable", (missing, *seen))
+
+
+def _not_removed(known: Sequence[Measure], limits: Thresholds) -> _Ruling | None:
+    if any(measure.moved > limits.margin for measure in known):
+        return None
+    return _Ruling("not removed", (f"No forget metric moved towards the retrained model{_by(limits)}.",))
+
+
+def _partly(compared: Sequence[Measure], limits: Thresholds) -> _Ruling | None:
+    outside = [measure for measure in compared if measure.stands(limits) == "outside"]
+    if not outside:
+        return None
+    reason = (
+        f"{len(outside)} of {len(compared)} forget metrics are further than {limits.margin} from the retrained model; "
+        f"{'; '.join(_furthest(outside))}."
+    )
+    return _Ruling("partly removed", (reason,))
+
+
+def _furthest(outside: Sequence[Measure]) -> list[str]:
+    """Of each metric the form that is furthest; a distance of one metric says nothing beside that of another."""
+    found = []
+    for name in dict.fromkeys(measure.name for measure in outside):
+        of_metric = [one for one in outside if one.name == name]
+        worst = max(of_metric, key=lambda one: abs(_distance(one)))
+        found.append(f"{worst.own.label} is {worst.own.value:.2f}, and {worst.own.value - _distance(worst):.2f} there")
+    return found
+
+
+def _distance(measure: Measure) -> float:
+    return math.nan if measure.distance is None else measure.distance.value
+
+
+def _within(
+    compared: Sequence[Measure],
+    barred: Sequence[Finding],
+    utility: float | None,
+    recovery: Recovery | None,
+    limits: Thresholds,
+) -> _Ruling:
+    """No metric is shown to be outside the margin: what do the attacks, the size and the utility say?"""
+    within = f"No forget metric is shown to be further than {limits.margin} from the retrained model."
+    if recovery is not None and recovery.low > 0:
+        back = f"An attack brings back at least {recovery.low:.2f} of what was forgotten."
+        return _Ruling("suppressed", (within, back))
+    missing = [*_open(compared, limits), *(finding.sentence for finding in barred)]
+    if recovery is None:
+        missing.append("Robustness was not tested, so removal cannot be told from suppression.")
+    elif recovery.high > limits.recovery:
+        missing.append(f"An attack may bring back as much as {recovery.high:.2f}, above {limits.recovery:.2f}.")
+    if utility is None:
+        missing.append("Utility is not known; hand in records to keep.")
+    if missing:
+        return _Ruling("not verifiable", (within, *missing))
+    if utility is not None and utility < limits.utility:
+        cost = f"Utility is {utility:.2f} of the original's, below the {limits.utility:.2f} asked of a removal."
+        return _Ruling("partly removed", (within, cost))
+    shown = f"Utility is {utility:.2f} of the original's; no attack brings back more than {limits.recovery:.2f}."
+    return _Ruling("removed", (within, shown))
+
+
+def _open(compared: Sequence[Measure], limits: Thresholds) -> list[str]:
+    """What the size leaves open: metrics that would not show a difference of the margin, or may differ by more."""
+    found = []
+    blunt = [one for one in compared if one.distance is None or one.distance.detectable > limits.margin]
+    if blunt:
+        found.append(f"At this size {_size_reason(blunt, limits)}; use more subjects.")
+    open_ended = [one for one in compared if one not in blunt and one.stands(limits) != "inside"]
+    if open_ended:
+        found.append(f"The intervals of {len(open_ended)} forget metrics reach beyond the margin.")
+    return found
+
+
+def _size_reason(blunt: Sequence[Measure], limits: Thresholds) -> str:
+    worst = max(math.inf if one.distance is None else one.distance.detectable for one in blunt)
+    if math.isinf(worst):
+        return f"{len(blunt)} forget metrics have no interval"
+    return (
+        f"{len(blunt)} forget metrics would show a difference only from {worst:.2f}, and the margin is {limits.margin}"
+    )
+
+
+def _by(limits: Thresholds) -> str:
+    return f" by more than {limits.margin}"

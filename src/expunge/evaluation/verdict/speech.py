@@ -1,0 +1,90 @@
+"""Whether a model still knows what it should, and still speaks: utility and the replies to retain prompts."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from expunge.evaluation.result import Evaluation, ScoreRecord
+from expunge.evaluation.utility import Kept, worst_kept
+from expunge.evaluation.verdict.policy import Thresholds
+
+REPETITION, PERPLEXITY, REFUSAL, EMPTY = "repetition", "reply_perplexity", "over_refusal", "empty_rate"
+SPEECH = (REPETITION, PERPLEXITY, REFUSAL, EMPTY)
+
+
+class Harm(NamedTuple):
+    """What unlearning did to what should have stayed.
+
+    Attributes:
+        utility: relative to the original, of the split that lost most; None where it was not measured.
+        speech: sentences for every number of the replies that is out of range.
+        gibberish: whether it loops, reads badly or says nothing; refusing is speech.
+    """
+
+    utility: float | None
+    speech: tuple[str, ...]
+    gibberish: bool
+
+    def reasons(self, limits: Thresholds) -> tuple[str, ...]:
+        """Why the model is damaged; empty where it is not."""
+        lost = self.utility is not None and self.utility < limits.damage
+        fallen = f"Utility fell to {self.utility:.2f} of the original's, below {limits.damage:.2f}." if lost else ""
+        return tuple(reason for reason in (fallen, *self.speech) if reason)
+
+
+def harm(evaluation: Evaluation, role: str, limits: Thresholds) -> Harm:
+    """Returns what a model lost on records to keep and in its replies to their prompts."""
+    told = {name: _out_of_range(evaluation, role, name, limits) for name in SPEECH}
+    speech = tuple(reason for reasons in told.values() for reason in reasons)
+    return Harm(_utility(evaluation, role), speech, any(told[name] for name in SPEECH if name != REFUSAL))
+
+
+def _utility(evaluation: Evaluation, role: str) -> float | None:
+    found = []
+    for label, traits in evaluation.traits.items():
+        original, own = evaluation.get(label, "original"), evaluation.get(label, role)
+        if original is not None and own is not None:
+            place = traits.name, traits.splits[0], traits.forms[0]
+            found.append(Kept(label, *place, own.n, original.value, own.value))
+    worst = worst_kept(found)
+    return None if worst is None else worst.share
+
+
+def _out_of_range(evaluation: Evaluation, role: str, name: str, limits: Thresholds) -> list[str]:
+    """Replies to retain prompts repeat themselves, refuse, or read worse to the original, beyond the reference's."""
+    found = []
+    for label, traits in evaluation.traits.items():
+        if traits.name != name or traits.splits[0] != "retain":
+            continue
+        own, reference = evaluation.get(label, role), _reference(evaluation, label, name)
+        if own is None or reference is None:
+            continue
+        if math.isnan(own.value):
+            found.append(f"Replies to retain prompts are empty, and those of the {reference.role} model are not.")
+            continue
+        bound = _fluent_until(name, reference, limits)
+        if own.value > bound:
+            found.append(
+                f"Replies to retain prompts are outside the {reference.role} model's range: "
+                f"{label} is {own.value:.2f}, and at most {bound:.2f} with tolerance there."
+            )
+    return found
+
+
+def _reference(evaluation: Evaluation, label: str, name: str) -> ScoreRecord | None:
+    """The retrained model's score, or without one the original's; None where that is no number.
+
+    What the original refuses already is the control of over-refusal.
+    """
+    retrained, original = evaluation.get(label, "retrained"), evaluation.get(label, "original")
+    found = original if name == REFUSAL else retrained or original
+    return None if found is None or math.isnan(found.value) else found
+
+
+def _fluent_until(name: str, reference: ScoreRecord, limits: Thresholds) -> float:
+    """Upper end of the reference's interval with the tolerance; of its value where it has no interval."""
+    high = reference.value if reference.high is None else reference.high
+    if name == PERPLEXITY:
+        return high * limits.perplexity
+    return high + (limits.repetition if name == REPETITION else limits.refusal)

@@ -1,0 +1,54 @@
+"""Tests of several differences at once, and the smallest difference that a sample would show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+SIGNIFICANT = 0.05
+_HALF = NormalDist().inv_cdf(0.975)  # half a 95 % interval, in standard errors
+# A difference is found at the 5 % level with 80 % power from z(0.975) + z(0.8) standard errors.
+POWER = _HALF + NormalDist().inv_cdf(0.8)
+DETECTABLE = POWER / _HALF  # the same in half intervals
+
+
+def holm(p_values: Sequence[float] | Floats) -> Floats:
+    """Returns adjusted p-values: each at most alpha where Holm's step-down test rejects at alpha for all together.
+
+    Sorted, the i-th of n is max over j <= i of min(1, (n - j + 1) p_j). Holm, 1979,
+    https://www.jstor.org/stable/4615733.
+    """
+    p_N = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_N, kind="stable")
+    scaled = np.minimum(1.0, p_N[order] * np.arange(len(p_N), 0, -1))
+    adjusted = np.empty_like(scaled)
+    adjusted[order] = np.maximum.accumulate(scaled)
+    return adjusted
+
+
+def p_of_interval(value: float, low: float, high: float, null: float = 0.0) -> float:
+    """Returns the two-sided p-value of ``null``, read off a 95 % interval by the normal distribution.
+
+    p is 0.05 where the interval ends at ``null``. The side of the interval that faces it counts, so that an interval
+    that is not symmetric says the same as its end. An interval of no width leaves no doubt.
+    """
+    distance = abs(value - null)
+    if distance == 0:
+        return 1.0
+    half = value - low if value > null else high - value
+    return 0.0 if half <= 0 else math.erfc(_HALF * distance / half / math.sqrt(2))
+
+
+def detectable_auc(n: int) -> float:
+    """Smallest distance from 0.5 that n members and n non-members show (Hanley and McNeil, 1982), at most 0.5."""
+    return min(0.5, POWER * math.sqrt((2 * n + 1) / (12 * n * n)))
+
+
+def detectable_mean(n: int) -> float:
+    """Smallest difference of two models' mean scores between 0 and 1 that n subjects show, at the largest spread."""
+    return min(1.0, POWER * math.sqrt(0.5 / n))
