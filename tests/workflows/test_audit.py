@@ -191,7 +191,7 @@ def test_a_signal_stops_between_two_models_and_the_next_audit_goes_on(own, run, 
         if event.data.get("name") == "read the unlearned model":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(InterruptedRunError, match="before the original model was read"):
+    with pytest.raises(InterruptedRunError, match="before the guardrail model was read"):
         audit(request(own, run), (stop,))
     assert run.state == "done"
     assert list(run.scores.iterdir())  # of the unlearned model, which comes first

@@ -180,6 +180,7 @@ def test_every_number_hangs_on_something_a_bench_is_bound_to(untrained, tmp_path
     checked = {"npo": module._check("npo", shared)}
     by_records = {"forget", "holdout", "evaluation"}
     without_numbers = {"out", "method", "settings", "suite", "audit", "allow_remote", "allow_overlap", "keep_helpers"}
+    without_numbers |= {"policy"}
     others = {
         "model": untrained.base,
         "benchmark": Choice("fictional", {"preset": "smoke"}),

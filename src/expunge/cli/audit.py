@@ -28,6 +28,7 @@ def audit(
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
+    policy: options.Policy = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure what a model still knows of the records, and write a report."""
@@ -52,6 +53,7 @@ def audit(
             paraphraser=paraphraser,
             allow_remote=allow_remote,
             max_length=max_length,
+            policy=options.policy(policy),
         )
         return summary_of(run(request, (progress.listen,)))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from expunge.config import Choice, parse_overrides, read_settings_file
+from expunge.config import Choice, build, parse_overrides, read_settings_file
 from expunge.errors import InputError
+
+if TYPE_CHECKING:
+    from expunge.evaluation.verdict.policy import VerdictPolicy
 
 Forget = Annotated[Path | None, typer.Option("--forget", help="Records to forget: .jsonl, .json or .csv.")]
 Benchmark = Annotated[
@@ -42,6 +45,12 @@ Optimizer = Annotated[str | None, typer.Option("--optimizer", help="See: expunge
 Relabel = Annotated[str | None, typer.Option("--relabel", help="See: expunge list relabellers.")]
 Stopper = Annotated[
     str | None, typer.Option("--stopper", help="See: expunge list stoppers; NAME or NAME:key=value,...")
+]
+Policy = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy", help="YAML or JSON: accept (words of the verdict) and thresholds; exit code 3 where it is not met."
+    ),
 ]
 Suite = Annotated[str, typer.Option("--suite", help="See: expunge list suites.")]
 Forms = Annotated[
@@ -130,3 +139,12 @@ def _choice(text: str) -> Choice:
     name, _, rest = text.partition(":")
     given: Mapping[str, Any] = parse_overrides(rest.split(",")) if rest else {}
     return Choice(name, given)
+
+
+def policy(path: Path | None) -> VerdictPolicy | None:
+    """Reads ``--policy FILE``."""
+    if path is None:
+        return None
+    from expunge.evaluation.verdict.policy import VerdictPolicy
+
+    return build(VerdictPolicy, read_settings_file(path), where=f"the policy {path.name}")

@@ -46,6 +46,7 @@ def unlearn(
     relabel: options.Relabel = None,
     stopper: options.Stopper = None,
     suite: options.Suite = "quick",
+    policy: options.Policy = None,
     forms: options.Forms = "auto",
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
@@ -88,6 +89,7 @@ def plan(
     relabel: options.Relabel = None,
     stopper: options.Stopper = None,
     suite: options.Suite = "quick",
+    policy: options.Policy = None,
     forms: options.Forms = "auto",
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
@@ -119,6 +121,7 @@ def _request(flags: Mapping[str, Any]) -> Request:
         settings=options.settings(**{name: flags[name] for name in AXES}),
         evaluation=options.named_files(flags["split"]),
         audit=not flags["no_audit"],
+        policy=options.policy(flags["policy"]),
     )
 
 

@@ -10,6 +10,7 @@ from expunge.cli.output import complain
 if TYPE_CHECKING:
     from expunge.workflows.finished import Finished
 
+NOT_MET = 3  # exit code of a verdict that a policy does not accept
 WIDTH = 62  # characters of a metric's name
 
 
@@ -25,7 +26,13 @@ def summary_of(finished: Finished) -> dict[str, Any]:
     complain(f"Verdict: {verdict['word']}")
     for reason in verdict["reasons"]:
         complain(f"  {reason}")
-    return {"run": run.root, "report": run.report, "verdict": verdict["word"]}
+    for finding in verdict["findings"]:
+        complain(f"Found: {finding['name']}")
+    found = {"run": run.root, "report": run.report, "verdict": verdict["word"]}
+    accepted, met = record["policy"].get("accept"), record["policy"].get("met")
+    if met is False:
+        complain(f"The policy is not met: it accepts {', '.join(accepted)}.")
+    return found if met is None else {**found, "policy_met": met, "exit_code": 0 if met else NOT_MET}
 
 
 def score_lines(record: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,7 @@ class KnowledgeMetric(Metric):
     form: str = "trained"
 
     direction = "closer"
+    decides: ClassVar[Evidence] = ""  # what the verdict takes it for
 
     def __post_init__(self) -> None:
         check_form(self.form)
@@ -129,6 +130,11 @@ class KnowledgeMetric(Metric):
     def knows(self) -> Knows:
         """It rises with what the model knows."""
         return "high"
+
+    @property
+    def evidence(self) -> Evidence:
+        """Nothing, but where a subclass says so."""
+        return self.decides
 
 
 @metrics.register("exact_memorisation")
@@ -160,12 +166,8 @@ class ExtractionStrength(KnowledgeMetric):
     """
 
     unit = "fraction of answer tokens, 0 to 1"
+    decides = "knowledge"
     paper = "Wang et al., 2024, https://arxiv.org/abs/2406.09179"
-
-    @property
-    def evidence(self) -> Evidence:
-        """Decides: between 0 and 1, and the retrained model's where nothing is left."""
-        return "knowledge"
 
     def needs(self) -> tuple[Need, ...]:
         """Ranks of the answer tokens."""
@@ -189,12 +191,8 @@ class Probability(KnowledgeMetric):
 
     unit = "probability per answer token, 0 to 1"
     plotted = True
+    decides = "knowledge"
     paper = TOFU_PAPER
-
-    @property
-    def evidence(self) -> Evidence:
-        """Decides: between 0 and 1, and the retrained model's where nothing is left."""
-        return "knowledge"
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the answer, and of the wrong answers where they normalise."""
@@ -226,12 +224,8 @@ class Rouge(KnowledgeMetric):
     words: Tokens = "unicode"
 
     unit = "fraction of the answer's words, 0 to 1"
+    decides = "knowledge"
     paper = TOFU_PAPER
-
-    @property
-    def evidence(self) -> Evidence:
-        """Decides where only text is seen."""
-        return "knowledge"
 
     def needs(self) -> tuple[Need, ...]:
         """One score for each continuation."""

@@ -38,7 +38,12 @@ class RunRecord:
             values; see ``expunge.reports.empirical``.
         forms: ``tested`` names and ``untested`` forms with the reason, see ``expunge.data.record.FORMS``; empty in
             records that do not say.
-        verdict: word and reasons; ``recovery`` (attack, value, low, high) where attacks were run.
+        verdict: word and reasons; ``findings``: ways to look as if forgotten that showed (name, sentence, bars);
+            ``measures``: metrics that decided (label, standing, and distance from the band of the retrained models:
+            value, low, high, p after Holm, detectable); ``recovery`` (attack, value, low, high) where attacks were run.
+        policy: words that were asked for (``accept``) and whether the verdict is one (``met``; None if none was).
+        changes: share of the weights that have another value, and the same by part (block, embeddings, output); None
+            where the result is no model of the original's shape.
         thresholds: numbers of the rules.
         limits: sentences that belong to every claim made from this record.
         environment: versions and device.
@@ -67,6 +72,8 @@ class RunRecord:
     digests: dict[str, str] = field(default_factory=dict)
     distributions: list[dict[str, Any]] = field(default_factory=list)
     forms: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] | None = None
 
 
 def from_plain(plain: Mapping[str, Any]) -> RunRecord:

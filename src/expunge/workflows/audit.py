@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expunge.config import Choice, to_plain
+from expunge.config import Choice, build, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.registry import suites
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
@@ -45,6 +46,7 @@ class AuditRequest:
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
         allow_remote: whether records may be sent to an address.
         max_length: longest record, tokens.
+        policy: what the result is held to; None for the run's own, or the defaults.
     """
 
     target: Path
@@ -62,6 +64,7 @@ class AuditRequest:
     paraphraser: str | None = None
     allow_remote: bool = False
     max_length: int = 512
+    policy: VerdictPolicy | None = None
 
     @property
     def form_choice(self) -> FormChoice:
@@ -96,6 +99,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         suite=request.suite,
         forms=request.form_choice,
         max_length=int(run.config.get("max_length", request.max_length)),
+        policy=request.policy or _policy_of(run),
     )
     with run.locked(), stop_on_signal() as stop_requested, contextlib.ExitStack() as states:
         warn_of_rejected(run, inputs)
@@ -174,6 +178,11 @@ def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], retr
         run.events.append(
             "warning", text=f"{gone} retrained models of the report before are gone; hand in others with --retrained."
         )
+
+
+def _policy_of(run: RunFolder) -> VerdictPolicy:
+    """What the run was made to meet."""
+    return build(VerdictPolicy, run.config.get("policy") or {}, where="the policy of the run")
 
 
 def _benchmark_of(folder: Path) -> Choice | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from expunge.config import to_plain
 from expunge.data.checks import own_digest
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
@@ -14,7 +15,7 @@ from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
-from expunge.evaluation.verdict.policy import Thresholds
+from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.evaluation.verdict.rules import judge
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
@@ -23,7 +24,7 @@ from expunge.reports.render import write_report
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.workflows.columns import Columns, check_digests
+from expunge.workflows.columns import Columns, baseline_policy, check_digests
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
 from expunge.workflows.identity import code_digest, place_of
 from expunge.workflows.inputs import data_summary
@@ -38,11 +39,13 @@ class Reading:
         suite: metrics.
         forms: further forms of the forget records.
         max_length: longest record, tokens.
+        policy: what the result is held to.
     """
 
     suite: str
     forms: FormChoice
     max_length: int
+    policy: VerdictPolicy
 
 
 def make_card(
@@ -63,17 +66,18 @@ def make_card(
     run.events.append("phase", name=f"audit with suite {reading.suite}")
     began = time.perf_counter()
     summary = data_of(run, splits)
-    subjects = columns.subjects()
+    subjects = columns.subjects(baseline_policy(splits, run))
     check_digests(run, subjects)
     places = [place_of(place) for place in columns.retrained]
-    run.events.append("audit", retrained=places, splits=sorted(splits), suite=reading.suite)
+    policy = to_plain(reading.policy)
+    run.events.append("audit", retrained=places, splits=sorted(splits), suite=reading.suite, policy=policy)
     has_reference = bool(columns.retrained)
     read = add_forms(run, splits, reading.forms, has_reference=has_reference, stop_requested=stop_requested)
     evaluation = _evaluate(run, subjects, read, tuple(splits), reading, stop_requested)
-    thresholds = Thresholds()
-    verdict = judge(evaluation, thresholds, role=columns.judged)
+    changed = columns.changes()
+    verdict = judge(evaluation, reading.policy.thresholds, role=columns.judged, facts=columns.facts(changed))
     report = form_report(evaluation, read["forget"], reading.forms, columns.judged)
-    audited = Audited(evaluation, verdict, thresholds, time.perf_counter() - began, report)
+    audited = Audited(evaluation, verdict, reading.policy, time.perf_counter() - began, report, changed)
     data = _data_facts(run, summary, read)
     record = RunReport(build_record(run, audited, data, subjects, original=columns.original))
     write_record(run.record, from_plain(record))

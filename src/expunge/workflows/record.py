@@ -14,10 +14,13 @@ import transformers
 import expunge
 from expunge.config import to_plain
 from expunge.evaluation.result import Evaluation
+from expunge.evaluation.runner import REFERENCE
 from expunge.evaluation.subjects import Subject
-from expunge.evaluation.verdict.policy import Thresholds
+from expunge.evaluation.verdict.measures import Measure
+from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
 from expunge.evaluation.verdict.rules import Verdict
 from expunge.methods.preset import resolve
+from expunge.models.changes import Changes
 from expunge.models.load import describe, load_model
 from expunge.reports.empirical import to_distributions
 from expunge.storage.events import read_events
@@ -37,9 +40,10 @@ class Audited(NamedTuple):
 
     evaluation: Evaluation
     verdict: Verdict
-    thresholds: Thresholds
+    policy: VerdictPolicy
     seconds: float
     forms: Mapping[str, Any]
+    changes: Changes | None = None
 
 
 def build_record(
@@ -82,12 +86,14 @@ def build_record(
         },
         "columns": audited.evaluation.roles,
         "scores": [to_plain(score) for score in audited.evaluation.scores],
-        "gaps": [to_plain(gap) for gap in audited.evaluation.gaps],
+        "gaps": [to_plain(gap) for gap in audited.evaluation.gaps if gap.reference == REFERENCE],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
         "forms": dict(audited.forms),
         "distributions": to_distributions(audited.evaluation.samples),
-        "verdict": {"word": audited.verdict.word, "reasons": list(audited.verdict.reasons)},
-        "thresholds": to_plain(audited.thresholds),
+        "verdict": _verdict_facts(audited.verdict, audited.policy.thresholds),
+        "thresholds": to_plain(audited.policy.thresholds),
+        "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
+        "changes": None if audited.changes is None else _change_facts(audited.changes),
         "limits": list(LIMITS),
         "environment": {
             "python": platform.python_version(),
@@ -97,6 +103,25 @@ def build_record(
             "threads": torch.get_num_threads(),
         },
     }
+
+
+def _verdict_facts(verdict: Verdict, limits: Thresholds) -> dict[str, Any]:
+    return {
+        "word": verdict.word,
+        "reasons": list(verdict.reasons),
+        "findings": [finding._asdict() for finding in verdict.findings],
+        "measures": [_measure_facts(measure, limits) for measure in verdict.measures],
+    }
+
+
+def _measure_facts(measure: Measure, limits: Thresholds) -> dict[str, Any]:
+    """Where a metric stands against the band of the retrained models; ``p`` is after Holm."""
+    distance = None if measure.distance is None else measure.distance._asdict()
+    return {"label": measure.own.label, "standing": measure.stands(limits), "distance": distance}
+
+
+def _change_facts(changed: Changes) -> dict[str, Any]:
+    return {"share": changed.share, "parts": [part._asdict() for part in changed.parts]}
 
 
 def _method_facts(settings: Mapping[str, Any]) -> dict[str, Any]:

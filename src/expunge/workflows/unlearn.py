@@ -16,6 +16,7 @@ from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.data.tokenize import encode
 from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
+from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
 from expunge.methods.preset import Recipe, resolve
 from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
@@ -68,6 +69,7 @@ class Request:
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
         allow_remote: whether records may be sent to an address.
         audit: whether to audit at all.
+        policy: what the result is held to, fixed with the run; None for the default thresholds.
         max_length: longest record, tokens.
         allow_overlap: go on although records are in both sets.
         keep_helpers: keep checkpoints and helper models, whose weights hold the forget set.
@@ -89,6 +91,7 @@ class Request:
     paraphraser: str | None = None
     allow_remote: bool = False
     audit: bool = True
+    policy: VerdictPolicy | None = None
     max_length: int = 512
     allow_overlap: bool = False
     keep_helpers: bool = False
@@ -170,7 +173,8 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
 def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     """Every setting of a run, without any text or file name of the records."""
     counts = {split: len(records) for split, records in inputs.splits.items()}
-    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), "records": counts}
+    held_to = {} if request.policy is None else {"policy": to_plain(request.policy)}
+    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), **held_to, "records": counts}
 
 
 def recipe_config(recipe: Recipe) -> dict[str, Any]:
@@ -316,7 +320,12 @@ def _audit(request: Request, inputs: Inputs, run: RunFolder, stop_requested: Cal
             retrained=request.retrained,
             policy=policy,
         )
-        reading = Reading(suite=request.suite, forms=request.form_choice, max_length=request.max_length)
+        reading = Reading(
+            suite=request.suite,
+            forms=request.form_choice,
+            max_length=request.max_length,
+            policy=request.policy or VerdictPolicy(),
+        )
         record = make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested)
     run.set_state("done")
     return record
