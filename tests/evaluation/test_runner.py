@@ -20,14 +20,8 @@ from expunge.evaluation.suites import quick
 from expunge.metrics.base import Need
 from expunge.metrics.distribution import ForgetQuality
 from expunge.metrics.membership import MiaLoss, MiaMinK
-from expunge.metrics.memorisation import (
-    ExactMemorisation,
-    ExtractionStrength,
-    Perplexity,
-    Probability,
-    Rouge,
-    TruthRatio,
-)
+from expunge.metrics.memorisation import ExactMemorisation, ExtractionStrength, Probability, Rouge, TruthRatio
+from expunge.metrics.perplexity import Perplexity
 from expunge.storage.secret import Secret
 from tests.evaluation.worlds import (
     Source,

@@ -36,8 +36,9 @@ def test_quick():
     attacks = {"mia_loss", "mia_zlib", "mia_min_k", "mia_min_k_plus_plus"}
     forget = {"probability", "extraction_strength", "exact_memorisation", "rouge", "truth_ratio", "forget_quality"}
     forget |= {"decoy_rank", "answer_mix", "refusal_rate", "repetition", "reply_perplexity", "empty_rate"}
+    forget |= {"multiple_choice"}
     assert names(suite, "forget") == forget | attacks
-    assert names(suite, "holdout") == attacks
+    assert names(suite, "holdout") == attacks | {"probability"}
     spoken = {"answer_mix", "over_refusal", "repetition", "reply_perplexity", "empty_rate"}
     assert names(suite, "retain") == {"exact_memorisation", "probability", "perplexity", "rouge"} | spoken
     assert names(suite, "world_facts") == set()

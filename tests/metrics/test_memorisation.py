@@ -13,17 +13,16 @@ from expunge.errors import InputError
 from expunge.metrics.memorisation import (
     ExactMemorisation,
     ExtractionStrength,
-    Perplexity,
     Probability,
     Rouge,
     TruthRatio,
     exact_memorisation,
     extraction_strength,
     normalised_probability,
-    perplexity,
     truth_ratio,
     truth_scores,
 )
+from expunge.metrics.perplexity import Perplexity, perplexity
 from tests.metrics.numbers import answers, array
 
 EXACT = 1e-12

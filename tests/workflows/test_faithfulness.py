@@ -7,7 +7,8 @@ import json
 import pytest
 
 from expunge.metrics.faithfulness import FIT, measured
-from expunge.metrics.memorisation import Perplexity, Probability, TruthRatio
+from expunge.metrics.memorisation import Probability, TruthRatio
+from expunge.metrics.perplexity import Perplexity
 from expunge.workflows import faithfulness as workflow
 from expunge.workflows.faithfulness import as_plain, pools, separations
 

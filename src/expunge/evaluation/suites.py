@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from expunge.data.forms.decoy import DECOY_FORMS
 from expunge.metrics.answers import AnswerMix, OverRefusal, RefusalRate
@@ -27,12 +27,12 @@ from expunge.metrics.membership_texts import MiaDcPdd, MiaGradNorm, MiaLowercase
 from expunge.metrics.memorisation import (
     ExactMemorisation,
     ExtractionStrength,
-    Perplexity,
     Probability,
     Rouge,
     TruthRatio,
 )
 from expunge.metrics.muse import KnowledgeMemorisation, VerbatimMemorisation
+from expunge.metrics.perplexity import Perplexity
 from expunge.metrics.privacy_bounds import EpsilonLowerBound
 from expunge.metrics.privleak import PrivLeak
 from expunge.metrics.safety import Harmfulness, Toxicity
@@ -43,6 +43,8 @@ from expunge.registry import suites
 EL_STRIDE = 8  # tokens between the places that a text is continued from; the paper's 1 takes a generation for each
 NEW_TOKENS = 64  # longest reply in suite quick; one number, so that all its metrics read the same replies
 PAIRS = 2  # words of the n-grams whose repetition counts: replies may have five words
+KEPT = ("retain", "world_facts")  # splits of which nothing should have been lost
+ASKED_OF = ("forget", "retain")  # splits whose prompts are answered in words
 # Ways to ask for a fact in suite quick; those that no forget record has are left out by the runner.
 ASKED = (
     *("paraphrased_question", "cloze", "reverse", "prefix", "casing", "truncation"),
@@ -59,42 +61,68 @@ def quick(splits: Collection[str]) -> tuple[Metric, ...]:
             ``world_facts`` and ``neighbours_...``, parts of ``retain`` by their distance from what is forgotten.
             ``classification`` is read where it is there.
     """
-    kept = [split for split in ("retain", "world_facts") if split in splits]
-    near = sorted(split for split in splits if split.startswith("neighbours_"))
+    return at_hand((*_memorisation(), *_kept(splits), *_spoken()), splits)
+
+
+def at_hand(metrics: Sequence[Metric], splits: Collection[str]) -> tuple[Metric, ...]:
+    """Leaves out metrics of splits that only some benchmarks have, where this one does not.
+
+    Those that every audit should have stay, and are omitted with the reason.
+    """
+    asked = {*splits, "forget", "holdout"}
+    return tuple(
+        metric
+        for metric in metrics
+        if all(
+            split in asked
+            for need in metric.needs()
+            if not need.optional
+            for split in (need.split, need.beside)
+            if split
+        )
+    )
+
+
+def _memorisation() -> tuple[Metric, ...]:
+    """What the model holds of the forget set, and whether it tells the records from others."""
     return (
         ExtractionStrength(),
         *(ExtractionStrength(form=form) for form in ASKED),
         ExactMemorisation(),
         *(ExactMemorisation(form=form) for form in ASKED),
         *(DecoyRank(form=form) for form in DECOY_FORMS),
+        MultipleChoice(scoring="cloze"),
         Probability(),
         Probability(form="paraphrased_answer"),
         Rouge(max_new_tokens=NEW_TOKENS),
         TruthRatio(),
         ForgetQuality(),
-        MiaLoss(),
-        MiaZlib(),
-        MiaMinK(),
-        MiaMinKPlusPlus(),
-        *(ExactMemorisation(split=split) for split in (*kept, *near)),
-        *(Probability(split=split) for split in (*kept, *near)),
-        *(Rouge(split=split, max_new_tokens=NEW_TOKENS) for split in kept),
-        *(Perplexity(split=split) for split in kept),
-        *_spoken(kept),
-        *(Classification(measure=measure) for measure in MEASURES if "classification" in splits),
+        *(MiaLoss(), MiaZlib(), MiaMinK(), MiaMinKPlusPlus()),
+        Probability(split="holdout"),  # what no training should have read
     )
 
 
-def _spoken(kept: Collection[str]) -> tuple[Metric, ...]:
-    """What the model says to prompts of the forget set, and whether it still speaks elsewhere."""
-    spoken = [split for split in ("forget", "retain") if split == "forget" or split in kept]
+def _kept(splits: Collection[str]) -> tuple[Metric, ...]:
+    """What should have stayed, also right beside what goes."""
+    near = sorted(split for split in splits if split.startswith("neighbours_"))
     return (
-        *(AnswerMix(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
+        *(ExactMemorisation(split=split) for split in (*KEPT, *near)),
+        *(Probability(split=split) for split in (*KEPT, *near)),
+        *(Rouge(split=split, max_new_tokens=NEW_TOKENS) for split in KEPT),
+        *(Perplexity(split=split) for split in KEPT),
+        *(Classification(measure=measure) for measure in MEASURES),
+    )
+
+
+def _spoken() -> tuple[Metric, ...]:
+    """What the model says to prompts of the forget set, and whether it still speaks elsewhere."""
+    return (
+        *(AnswerMix(split=split, max_new_tokens=NEW_TOKENS) for split in ASKED_OF),
         RefusalRate(max_new_tokens=NEW_TOKENS),
-        *(OverRefusal(split=split, max_new_tokens=NEW_TOKENS) for split in kept),
-        *(Repetition(split=split, max_new_tokens=NEW_TOKENS, n=PAIRS) for split in spoken),
-        *(ReplyPerplexity(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
-        *(EmptyRate(split=split, max_new_tokens=NEW_TOKENS) for split in spoken),
+        *(OverRefusal(split=split, max_new_tokens=NEW_TOKENS) for split in KEPT),
+        *(Repetition(split=split, max_new_tokens=NEW_TOKENS, n=PAIRS) for split in ASKED_OF),
+        *(ReplyPerplexity(split=split, max_new_tokens=NEW_TOKENS) for split in ASKED_OF),
+        *(EmptyRate(split=split, max_new_tokens=NEW_TOKENS) for split in ASKED_OF),
     )
 
 
@@ -108,34 +136,33 @@ def full(splits: Collection[str]) -> tuple[Metric, ...]:
         splits: names of the splits at hand; beside those of ``quick`` it reads ``neighbours_...``,
             ``behaviour_holdout``, ``canaries_forget`` with ``canaries_out``, ``harmful`` and ``toxic``.
     """
-    return (*quick(splits), *_privacy(splits), *_knowledge(splits), *_distance(), *_behaviour(splits))
+    return (*quick(splits), *at_hand((*_privacy(), *_knowledge(), *_distance(), *_behaviour()), splits))
 
 
-def _privacy(splits: Collection[str]) -> tuple[Metric, ...]:
+def _privacy() -> tuple[Metric, ...]:
     """Membership inference beyond ``quick``, its control, and what forgetting does to the records that stay."""
     return (
         BlindBaseline(),
         *(MiaLowercase(), MiaNeighbourhood(), MiaGradNorm(), MiaRecall(), MiaDcPdd(), PrivLeak()),
         *(MiaReference(), MiaUpdate(), MiaSpv(), Rmia(), Lira()),
-        *(RetainMembership() for split in splits if split == "retain"),
-        *(Exposure(split=split) for split in splits if split == "canaries_forget"),
-        *(EpsilonLowerBound() for split in splits if split == "canaries_forget" and "canaries_out" in splits),
+        RetainMembership(),
+        Exposure(split="canaries_forget"),
+        EpsilonLowerBound(),
     )
 
 
-def _knowledge(splits: Collection[str]) -> tuple[Metric, ...]:
+def _knowledge() -> tuple[Metric, ...]:
     """Whether the facts are still told in any form, and what is told beside them."""
-    asked = [split for split in ("forget", "retain") if split in splits]
     return (
         *(WorstForm(metric=metric) for metric in ("extraction_strength", "probability")),
-        *(MultipleChoice(scoring=scoring) for scoring in ("letter", "shuffled", "cloze")),
+        *(MultipleChoice(scoring=scoring) for scoring in ("letter", "shuffled")),
         MultipleChoice(scoring="cloze", without_question=True),
-        *(MultipleChoice(split=split, scoring="cloze") for split in asked if split != "forget"),
+        MultipleChoice(split="retain", scoring="cloze"),
         *(ProbabilisticExtraction(), ExtractionLikelihood(stride=EL_STRIDE), MemorisationAccuracy()),
         LeakAtK(max_new_tokens=NEW_TOKENS),
-        *(LeakedAttributes(split=split, max_new_tokens=NEW_TOKENS) for split in asked),
-        *(LeakedAttributes(split=split, measure="precision", max_new_tokens=NEW_TOKENS) for split in asked),
-        *(LocalityGap() for split in splits if split == "neighbours_1" and "neighbours_far" in splits),
+        *(LeakedAttributes(split=split, max_new_tokens=NEW_TOKENS) for split in ASKED_OF),
+        *(LeakedAttributes(split=split, measure="precision", max_new_tokens=NEW_TOKENS) for split in ASKED_OF),
+        LocalityGap(),
     )
 
 
@@ -147,12 +174,11 @@ def _distance() -> tuple[Metric, ...]:
     )
 
 
-def _behaviour(splits: Collection[str]) -> tuple[Metric, ...]:
+def _behaviour() -> tuple[Metric, ...]:
     """Bias, and what should not be said."""
     return (
-        *(BiasScore(condition=one) for one in ("ambiguous", "clear") if "behaviour_holdout" in splits),
-        *(Harmfulness(max_new_tokens=NEW_TOKENS) for split in splits if split == "harmful"),
-        *(Toxicity() for split in splits if split == "toxic"),
+        *(BiasScore(condition=one) for one in ("ambiguous", "clear")),
+        *(Harmfulness(max_new_tokens=NEW_TOKENS), Toxicity()),
     )
 
 
@@ -163,8 +189,9 @@ def muse(splits: Collection[str]) -> tuple[Metric, ...]:
     Args:
         splits: names of the splits at hand: ``forget``, ``retain`` and ``holdout``.
     """
-    asked = [split for split in ("forget", "retain") if split in splits]
-    return (VerbatimMemorisation(), *(KnowledgeMemorisation(split=split) for split in asked), PrivLeak())
+    return at_hand(
+        (VerbatimMemorisation(), *(KnowledgeMemorisation(split=split) for split in ASKED_OF), PrivLeak()), splits
+    )
 
 
 @suites.register("tofu")

@@ -17,7 +17,7 @@ import numpy as np
 
 from expunge.errors import InputError
 from expunge.metrics.base import Answers, Direction, Floats, Metric, Need, Sample, Score, mean_score
-from expunge.metrics.memorisation import perplexity
+from expunge.metrics.perplexity import perplexity
 from expunge.metrics.records import FORGET_SIDE, check_form, known_mean, per_record
 from expunge.registry import metrics
 

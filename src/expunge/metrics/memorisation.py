@@ -83,13 +83,6 @@ def truth_scores(ratios_N: Floats, aggregate: Aggregate) -> Floats:
         return np.minimum(ratios_N, 1.0 / ratios_N)
 
 
-def perplexity(nats_N: Floats, tokens_N: Floats) -> float:
-    """Returns exp(sum of negative log-likelihoods / sum of tokens) over a corpus; NaN without tokens."""
-    total = float(np.sum(tokens_N))
-    with np.errstate(over="ignore"):
-        return float(np.exp(np.sum(nats_N) / total)) if total else NAN
-
-
 def _ratio(own: float, wrong_F: Floats, mean: Mean) -> float:
     if mean == "geometric":
         middle = float(np.mean(wrong_F))
@@ -101,6 +94,9 @@ def _ratio(own: float, wrong_F: Floats, mean: Mean) -> float:
 
 def _softmax_first(logps: Floats) -> float:
     return float(np.exp(logps[0] - np.logaddexp.reduce(logps)))
+
+
+LISTED = ("multiple_choice", "yes_no")  # forms whose answer is one of a few that the prompt lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +162,12 @@ class ExtractionStrength(KnowledgeMetric):
     """
 
     unit = "fraction of answer tokens, 0 to 1"
-    decides = "knowledge"
     paper = "Wang et al., 2024, https://arxiv.org/abs/2406.09179"
+
+    @property
+    def evidence(self) -> Evidence:
+        """It decides but where the answer stands in a list: any model that can choose holds half of such answers."""
+        return "" if self.form in LISTED else "knowledge"
 
     def needs(self) -> tuple[Need, ...]:
         """Ranks of the answer tokens."""
@@ -300,46 +300,3 @@ def ratio_needs(split: str, form: str) -> tuple[Need, Need]:
     """Returns the needs of the truth ratio: the true answer in ``form``, and the wrong answers."""
     truth = Need(kind="token_logps", split=split, form=form)
     return truth, Need(kind="token_logps", split=split, form="perturbed_answer")
-
-
-@metrics.register("perplexity")
-@dataclass(frozen=True, kw_only=True)
-class Perplexity(Metric):
-    """Perplexity of the answers of a split, one number for all its tokens.
-
-    Attributes:
-        split: split to read.
-        form: form of its records.
-    """
-
-    split: str = "retain"
-    form: str = "trained"
-
-    direction = "lower"
-    unit = "perplexity, from 1"
-    paper = "Jelinek et al., 1977, https://doi.org/10.1121/1.2016299"
-
-    def __post_init__(self) -> None:
-        check_form(self.form)
-
-    @property
-    def aim(self) -> Direction:
-        """To the retrained model's value on the forget side, down elsewhere."""
-        return "closer" if knowledge_aim(self.split) == "closer" else "lower"
-
-    @property
-    def knows(self) -> Knows:
-        """What is known is likely."""
-        return "low"
-
-    def needs(self) -> tuple[Need, ...]:
-        """Log-probabilities of the answer tokens."""
-        return (Need(kind="token_logps", split=self.split, form=self.form),)
-
-    def compute(self, answers: Answers) -> Score:
-        """``perplexity`` over all forms of all records."""
-        answer = answers[self.needs()[0]]
-        tokens = np.array([sum(len(logps_T) for logps_T in forms) or NAN for forms in answer], dtype=np.float64)
-        nats = np.array([-sum(float(np.sum(logps_T)) for logps_T in forms) for forms in answer], dtype=np.float64)
-        nats[np.isnan(tokens)] = NAN
-        return Score((Sample(self.split, nats), Sample(self.split, tokens)), perplexity)

@@ -155,7 +155,7 @@ def _trained_phrasing(found: Sequence[Measure], limits: Thresholds) -> Finding |
         of_metric = {measure.form: measure for measure in found if measure.name == name}
         trained = of_metric.pop("trained", None)
         held = [measure for measure in of_metric.values() if measure.holds(limits) and remains(measure) > 0.5]
-        if trained is None or not held or remains(trained) > 0.5 or _original_lacks(trained, limits):
+        if trained is None or not held or remains(trained) > 0.5 or not trained.known(limits):
             continue
         worst = max(held, key=remains)
         return Finding(
@@ -165,10 +165,6 @@ def _trained_phrasing(found: Sequence[Measure], limits: Thresholds) -> Finding |
             bars=True,
         )
     return None
-
-
-def _original_lacks(measure: Measure, limits: Thresholds) -> bool:
-    return measure.original_distance is None or measure.original_distance.standing(limits.margin) != "outside"
 
 
 def remains(measure: Measure) -> float:

@@ -68,10 +68,15 @@ class Measure(NamedTuple):
         return "undecided" if self.distance is None else self.distance.standing(limits.margin)
 
     def holds(self, limits: Thresholds) -> bool:
-        """Whether the model is apart from the retrained one on the original's side: it still has what it had."""
-        if self.distance is None or self.original_distance is None:
+        """Whether the original knew more than the retrained model by this metric, and the model still does."""
+        before, now = self.original_distance, self.distance
+        if before is None or now is None or not self.known(limits):
             return False
-        return self.stands(limits) == "outside" and self.distance.value * self.original_distance.value > 0
+        return before.value > 0 and now.value > 0 and self.stands(limits) == "outside"
+
+    def known(self, limits: Thresholds) -> bool:
+        """Whether the metric tells the original from the retrained model."""
+        return self.original_distance is not None and self.original_distance.standing(limits.margin) == "outside"
 
 
 def measures(evaluation: Evaluation, role: str) -> list[Measure]:

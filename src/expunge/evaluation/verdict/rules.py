@@ -74,7 +74,7 @@ def _rule(
     limits: Thresholds,
 ) -> _Ruling:
     compared = [measure for measure in found if measure.distance is not None and measure.original_distance is not None]
-    known = [measure for measure in compared if _knew(measure, limits)]
+    known = [measure for measure in compared if measure.known(limits)]
     if compared and not known:
         return _not_known(compared, limits)
     if damages:
@@ -88,11 +88,6 @@ def _rule(
     return (
         _not_removed(known, limits) or _partly(compared, limits) or _within(compared, barred, utility, recovery, limits)
     )
-
-
-def _knew(measure: Measure, limits: Thresholds) -> bool:
-    distance = measure.original_distance
-    return distance is not None and distance.standing(limits.margin) == "outside"
 
 
 def _not_known(compared: Sequence[Measure], limits: Thresholds) -> _Ruling:
