@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from expunge.evaluation.eight_methods import NO_ATTACK, NO_RECORDS, eight_rows
 from expunge.evaluation.passes import Pass, placed
 from expunge.evaluation.replies import Asking
 from expunge.evaluation.runner import evaluate
@@ -117,3 +118,23 @@ def test_full_takes_one_forward_for_each_text_and_one_gradient_for_each_record(t
     again = [make_subject("unlearned", Source(model), weights="again")]
     evaluate(again, splits, silent, make_store(tmp_path), batch_size=batch_size, resamples=2)
     assert len(forwards) == passes + 24
+
+
+def test_eight_methods_has_eight_rows_and_says_which_are_absent():
+    splits = ("forget", "retain", "holdout", "world_facts", "neighbours_1", "neighbours_far")
+    rows = eight_rows(splits)
+    assert len(rows) == 8
+    absent = {row.name: row.absent for row in rows if row.absent}
+    attacks = ("jailbreak prompts", "in-context relearning", "relearning by fine-tuning", "latent knowledge")
+    assert absent == dict.fromkeys(attacks, NO_ATTACK)
+    assert all(bool(row.metrics) != bool(row.absent) for row in rows)
+    suite = suites.get("eight_methods")(splits)
+    assert {metric for row in rows for metric in row.metrics} <= set(suite)
+    assert len(suite) == len(set(suite))
+    assert names(suite, "neighbours_1") == {"exact_memorisation", "locality_gap"}
+
+
+def test_a_row_without_records_says_so():
+    rows = {row.name: row for row in eight_rows(("forget",))}
+    assert rows["side effects in similar domains"].absent == NO_RECORDS
+    assert not rows["trivial prompting baseline"].absent

@@ -146,7 +146,7 @@ def _privacy() -> tuple[Metric, ...]:
         *(MiaLowercase(), MiaNeighbourhood(), MiaGradNorm(), MiaRecall(), MiaDcPdd(), PrivLeak()),
         *(MiaReference(), MiaUpdate(), MiaSpv(), Rmia(), Lira()),
         RetainMembership(),
-        Exposure(split="canaries_forget"),
+        Exposure(),
         EpsilonLowerBound(),
     )
 

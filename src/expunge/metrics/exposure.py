@@ -15,6 +15,8 @@ from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, Score, me
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
 
+CANARIES = "canaries_forget"  # split of random records that were trained on and are to be forgotten
+
 
 def exposure(own_nats: float, decoy_nats: Floats) -> float:
     """Returns bits, 0 to log2(1 + decoys); NaN without decoys.
@@ -42,7 +44,7 @@ class Exposure(Metric):
         split: split to read; its records need the form ``decoy``.
     """
 
-    split: str = "canaries_forget"
+    split: str = CANARIES
 
     direction = "closer"
     unit = "bits"

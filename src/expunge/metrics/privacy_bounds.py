@@ -18,6 +18,7 @@ import scipy.stats
 from expunge.errors import InputError
 from expunge.functional.privacy_bounds import one_run_epsilon, two_point_epsilon
 from expunge.metrics.base import Answer, Answers, Floats, Metric, Need, Sample, Score
+from expunge.metrics.exposure import CANARIES
 from expunge.metrics.membership import rounded
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -122,7 +123,7 @@ class EpsilonLowerBound(Metric):
         seed: of the pairs and halves.
     """
 
-    split: str = "canaries_forget"
+    split: str = CANARIES
     against: str = "canaries_out"
     bound: Bound = "one_run"
     delta: float = 0.0

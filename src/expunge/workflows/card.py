@@ -11,12 +11,14 @@ from expunge.config import to_plain
 from expunge.data.checks import own_digest
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
+from expunge.evaluation.eight_methods import eight_rows
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.evaluation.verdict.rules import judge
+from expunge.metrics.exposure import CANARIES
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
 from expunge.reports.record import from_plain, write_record
@@ -73,11 +75,12 @@ def make_card(
     run.events.append("audit", retrained=places, splits=sorted(splits), suite=reading.suite, policy=policy)
     has_reference = bool(columns.retrained)
     read = add_forms(run, splits, reading.forms, has_reference=has_reference, stop_requested=stop_requested)
-    evaluation = _evaluate(run, subjects, read, tuple(splits), reading, stop_requested)
+    evaluation = _evaluate(run, subjects, read, reading, stop_requested)
     changed = columns.changes()
     verdict = judge(evaluation, reading.policy.thresholds, role=columns.judged, facts=columns.facts(changed))
     report = form_report(evaluation, read["forget"], reading.forms, columns.judged)
-    audited = Audited(evaluation, verdict, reading.policy, time.perf_counter() - began, report, changed)
+    rows = _rows(reading.suite, read)
+    audited = Audited(evaluation, verdict, reading.policy, time.perf_counter() - began, report, rows, changed)
     data = _data_facts(run, summary, read)
     record = RunReport(build_record(run, audited, data, subjects, original=columns.original))
     write_record(run.record, from_plain(record))
@@ -106,7 +109,6 @@ def _evaluate(
     run: RunFolder,
     subjects: Sequence[Subject],
     read: Mapping[str, Sequence[Record]],
-    splits: Sequence[str],
     reading: Reading,
     stop_requested: Callable[[], bool],
 ) -> Evaluation:
@@ -114,8 +116,25 @@ def _evaluate(
     key = DataKey.load_or_create(run.root)
     digests = {split: data["hmac"] for split, data in data_summary(read, key).items()}
     store = Store(run.scores, digests, reading.max_length, code_digest())
-    metrics = suites.get(reading.suite)(splits)
+    metrics = suites.get(reading.suite)(asked_splits(read))
     return evaluate(subjects, read, metrics, store, log=lambda role: _next_model(run, role, stop_requested))
+
+
+def asked_splits(splits: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
+    """Splits that the request is about: canaries tell of forgetting only where they were to be forgotten."""
+    forgotten = {own_digest(record) for record in splits["forget"]}
+    others = any(own_digest(record) not in forgotten for record in splits.get(CANARIES, ()))
+    return tuple(split for split in splits if split != CANARIES or not others)
+
+
+def _rows(suite: str, splits: Mapping[str, Sequence[Record]]) -> list[dict[str, Any]]:
+    """What a suite is read by, row by row, where it has rows."""
+    if suite != "eight_methods":
+        return []
+    rows = eight_rows(asked_splits(splits))
+    return [
+        {"name": row.name, "labels": [metric.label for metric in row.metrics], "absent": row.absent} for row in rows
+    ]
 
 
 def _data_facts(

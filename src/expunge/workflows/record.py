@@ -43,6 +43,7 @@ class Audited(NamedTuple):
     policy: VerdictPolicy
     seconds: float
     forms: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
     changes: Changes | None = None
 
 
@@ -89,6 +90,7 @@ def build_record(
         "gaps": [to_plain(gap) for gap in audited.evaluation.gaps if gap.reference == REFERENCE],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
         "forms": dict(audited.forms),
+        "rows": [dict(row) for row in audited.rows],
         "distributions": to_distributions(audited.evaluation.samples),
         "verdict": _verdict_facts(audited.verdict, audited.policy.thresholds),
         "thresholds": to_plain(audited.policy.thresholds),
