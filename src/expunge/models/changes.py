@@ -15,7 +15,8 @@ from expunge.models.folder import check_folder
 
 EMBEDDINGS, OUTPUT = "embeddings", "output"
 _LAYER = re.compile(r"\.(\d+)\.")  # the first number in a name is that of its block
-_EMBEDS = re.compile(r"(embed|wte|wpe|word_embeddings)")
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.")  # the layer that makes logits, where it has weights of its own
+_EMBEDS = re.compile(r"(embed|wte|wpe)")
 
 
 class PartChange(NamedTuple):
@@ -74,7 +75,7 @@ def changes(original: Path, candidate: Path) -> Changes | None:
                 return None
             part = _part(name)
             sums[part] = sums.get(part, _Sum(0, 0, 0.0, 0.0)).plus(left, right)
-    tied = bool(before.config.get("tie_word_embeddings", True)) and not any("lm_head" in name for name in old.places)
+    tied = not any(_HEAD.search(name) for name in old.places)
     return Changes(tuple(sums[part].change(part) for part in sorted(sums, key=_order)), tied)
 
 
@@ -119,7 +120,7 @@ def _part(name: str) -> str:
     block = _LAYER.search(name)
     if block is not None:
         return block.group(1)
-    return EMBEDDINGS if _EMBEDS.search(name) else OUTPUT
+    return EMBEDDINGS if _EMBEDS.search(name) and not _HEAD.search(name) else OUTPUT
 
 
 def _order(part: str) -> tuple[int, int]:
