@@ -21,6 +21,7 @@ Name = Literal[
     "tuned on the evaluation split",
 ]
 UNTUNED = ("exact_memorisation", "probability")  # by which a split shows that it was tuned on
+HALF = 0.5  # of the way from the retrained model to the original: more is held, less is gone
 KEPT = "retain"  # tuning on it is what unlearning does; it is no secret
 
 
@@ -62,7 +63,7 @@ def findings(
         _last_layer(facts),
         _gibberish(harm, limits),
         _over_unlearning(found, limits),
-        _trained_phrasing(found, limits),
+        None if harm.gibberish else _trained_phrasing(found, limits),
         _tuned(evaluation, facts.spoken, limits),
     )
     return tuple(finding for finding in seen if finding is not None)
@@ -71,7 +72,8 @@ def findings(
 def standing_out(found: Sequence[Measure], limits: Thresholds) -> list[Measure]:
     """Returns the membership attacks that find forget records on the other side.
 
-    Below one half by more than the margin, beyond chance (Holm), and further than the original and the retrained model.
+    Below one half by more than the margin and beyond chance (Holm), further than the original, and apart from the
+    retrained model, where there is one.
     """
     attacks = [measure for measure in found if measure.membership]
     adjusted = holm([_p_below(measure.own) for measure in attacks])
@@ -86,7 +88,8 @@ def _p_below(own: ScoreRecord) -> float:
 
 
 def _is_further(one: Measure, limits: Thresholds) -> bool:
-    further = one.retrained is None or one.own.value < one.retrained.value - limits.margin
+    distance = one.distance
+    further = distance is None or (distance.value < -limits.margin and distance.p_alone < SIGNIFICANT)
     return one.own.value < min(0.5, one.original.value) - limits.margin and further
 
 
@@ -154,8 +157,8 @@ def _trained_phrasing(found: Sequence[Measure], limits: Thresholds) -> Finding |
     for name in dict.fromkeys(measure.name for measure in found if not measure.membership):
         of_metric = {measure.form: measure for measure in found if measure.name == name}
         trained = of_metric.pop("trained", None)
-        held = [measure for measure in of_metric.values() if measure.holds(limits) and remains(measure) > 0.5]
-        if trained is None or not held or remains(trained) > 0.5 or not trained.known(limits):
+        held = [measure for measure in of_metric.values() if measure.holds(limits) and remains(measure) > HALF]
+        if trained is None or not held or remains(trained) > HALF or not trained.known(limits):
             continue
         worst = max(held, key=remains)
         return Finding(

@@ -28,6 +28,7 @@ class Distance(NamedTuple):
         low: lower bound, 95 %, of the distance from the band's lower end; None without an interval.
         high: upper bound of the distance from its upper end.
         p: of no distance from the nearer end, after Holm; 0 where there is no interval to read it off.
+        p_alone: the same of this one metric.
         detectable: smallest difference that these records would show; infinite where that is not known.
     """
 
@@ -35,6 +36,7 @@ class Distance(NamedTuple):
     low: float | None
     high: float | None
     p: float
+    p_alone: float
     detectable: float
 
     def standing(self, margin: float) -> Standing:
@@ -123,9 +125,9 @@ def band_distance(gaps: Sequence[Gap]) -> Distance | None:
     value = max(to_highest.value, 0.0) + min(to_lowest.value, 0.0)
     low, high = nearest.low, nearest.high
     if low is None or high is None or to_lowest.low is None or to_highest.high is None:
-        return Distance(value, None, None, 0.0, math.inf)
+        return Distance(value, None, None, 0.0, 0.0, math.inf)
     p = p_of_interval(value, low, high) if value else 1.0
-    return Distance(value, to_lowest.low, to_highest.high, p, DETECTABLE * (high - low) / 2)
+    return Distance(value, to_lowest.low, to_highest.high, p, p, DETECTABLE * (high - low) / 2)
 
 
 def _adjusted(found: Sequence[Measure]) -> list[Measure]:
