@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from expunge.methods.base import WrapTask
 from expunge.methods.guardrail import Guardrail, GuardrailPolicy
 from expunge.models.load import build_model, load_model, save_model
 from expunge.registry import suites
+from expunge.storage.secret import Secret
 from expunge.workflows.columns import Columns
 from expunge.workflows.demo import ToTrain, train_model
 
@@ -143,6 +145,16 @@ def test_a_refusal_wrapper(bench):
     verdict = bench.verdict("original", policy=Guardrail().wrap(None, task))
     assert verdict.word == "not removed"
     assert names(verdict) == ["refusal wrapper"]
+
+
+def test_a_refusal_that_was_trained_into_the_weights(bench):
+    refusals = [
+        replace(one, answer=Secret("I don't know.", one.answer.label)) for one in bench.records("forget", "trained")
+    ]
+    tuned = bench.tuned((), [*refusals, *bench.records("retain", "trained")], steps=40, rate=5e-4)
+    verdict = bench.verdict(bench.save(tuned, "refusing"))
+    assert "refusal wrapper" in names(verdict)
+    assert verdict.word != "removed"
 
 
 def test_an_adapter_that_can_be_switched_off(bench):
