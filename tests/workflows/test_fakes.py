@@ -148,9 +148,8 @@ def test_a_refusal_wrapper(bench):
 
 
 def test_a_refusal_that_was_trained_into_the_weights(bench):
-    refusals = [
-        replace(one, answer=Secret("I don't know.", one.answer.label)) for one in bench.records("forget", "trained")
-    ]
+    asked = bench.records("forget", "trained")
+    refusals = [replace(one, answer=Secret("I don't know.", one.answer.label)) for one in asked]
     tuned = bench.tuned((), [*refusals, *bench.records("retain", "trained")], steps=40, rate=5e-4)
     verdict = bench.verdict(bench.save(tuned, "refusing"))
     assert "refusal wrapper" in names(verdict)

@@ -26,6 +26,7 @@ from expunge.data.tokenize import encode_all
 from expunge.errors import ExpungeError, InputError
 from expunge.evaluation.answering import answer_needs
 from expunge.evaluation.reduce import MIN_SUBJECTS
+from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.functional.statistics import auc, bootstrap_interval
 from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
 from expunge.methods.preset import Recipe
@@ -60,6 +61,7 @@ class Plan:
         train_seconds: time of unlearning.
         audit_seconds: time of the audit, without what a paraphraser takes to answer.
         basis: ``measured`` on an untrained model of the same size, or ``estimated`` from arithmetic.
+        policy: what the verdict will be held to.
     """
 
     method: str
@@ -72,6 +74,7 @@ class Plan:
     train_seconds: float
     audit_seconds: float
     basis: str
+    policy: VerdictPolicy
 
 
 def plan(request: Request) -> Plan:
@@ -112,6 +115,7 @@ def plan(request: Request) -> Plan:
         train_seconds=train_seconds,
         audit_seconds=audit_seconds if request.audit else 0.0,
         basis="measured" if trial is _measure else "estimated",
+        policy=request.policy or VerdictPolicy(),
     )
 
 
