@@ -184,7 +184,7 @@ def _time_steps(
 
 
 def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded: LoadedModel) -> float:
-    """Seconds of reading one model, times the number of models."""
+    """Seconds of reading one model, times the number of models; the guardrail before the original only speaks."""
     needs = dict.fromkeys(
         need
         for metric in suites.get(request.suite)(tuple(splits))
@@ -192,7 +192,8 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         if splits.get(need.split) and need.reads_model
     )
     models = 2 + len(request.retrained)
-    total = 0.0
+    how: dict[str, Any] = {"max_length": request.max_length, "batch_size": 16}
+    total, spoken = 0.0, 0.0
     for split, rows in splits.items():
         few = list(rows)[:TRIAL_RECORDS]
         if split == "forget":
@@ -201,10 +202,17 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
             names = choice.added(rows, has_reference=bool(request.retrained))
             few = with_forms(few, names, decoy_kinds=choice.decoy_kinds)
         mine = [_shortened(need, few, loaded.tokenizer, request.max_length) for need in needs if need.split == split]
-        began = time.perf_counter()
-        answer_needs(loaded, {split: few}, mine, max_length=request.max_length, batch_size=16)
-        total += (time.perf_counter() - began) * len(rows) / len(few)
-    return total * models + _time_intervals(request, splits, models)
+        silent = [_alone(need) for need in mine if not need.generates]
+        share = len(rows) / len(few)
+        total += share * _timed(lambda: answer_needs(loaded, {split: few}, silent, **how))  # noqa: B023 - called here
+        loud = [need for need in mine if need.generates]
+        spoken += share * _timed(lambda: answer_needs(loaded, {split: few}, loud, **how))  # noqa: B023
+    return total * models + spoken * (models + 1) + _time_intervals(request, splits, models)
+
+
+def _alone(need: Need) -> Need:
+    """What takes a model about as long as reading beside another one."""
+    return Need(kind="moments", split=need.split, form=need.form) if need.paired else need
 
 
 def _as_if_reworded(record: Record) -> Record:
