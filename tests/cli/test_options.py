@@ -11,7 +11,7 @@ import pytest
 
 from expunge.api import Request
 from expunge.cli import main
-from expunge.cli.options import named_files, settings
+from expunge.cli.options import choice, named_files, settings
 from expunge.cli.unlearn import plan, unlearn
 from expunge.config import Choice
 from expunge.errors import InputError
@@ -139,3 +139,10 @@ def test_settings_that_contradict_end_the_lines_of_a_job(asked: list[Any], capfd
     assert lines[-1]["exit_code"] == 2
     assert "so does the setting parameters" in lines[-1]["summary"]["error"]
     assert asked == []
+
+
+def test_a_value_of_a_setting_may_be_a_list() -> None:
+    assert choice("lume:tasks=Task1,Task2,documents=3") == Choice("lume", {"tasks": "Task1,Task2", "documents": 3})
+    assert choice("lume") == Choice("lume", {})
+    with pytest.raises(InputError, match="key=value"):
+        choice("lume:Task1,documents=3")

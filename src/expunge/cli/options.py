@@ -135,10 +135,15 @@ def choice(text: str | None) -> Choice | None:
 
 
 def _choice(text: str) -> Choice:
-    """Reads ``NAME`` or ``NAME:key=value,key=value``."""
+    """Reads ``NAME`` or ``NAME:key=value,key=value``; a part without ``=`` belongs to the value before its comma."""
     name, _, rest = text.partition(":")
-    given: Mapping[str, Any] = parse_overrides(rest.split(",")) if rest else {}
-    return Choice(name, given)
+    pairs: list[str] = []
+    for part in rest.split(",") if rest else ():
+        if pairs and "=" not in part:
+            pairs[-1] += f",{part}"
+        else:
+            pairs.append(part)
+    return Choice(name, parse_overrides(pairs))
 
 
 def policy(path: Path | None) -> VerdictPolicy | None:
