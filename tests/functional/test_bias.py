@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from expunge.benchmarks.bbq import sides
 from expunge.functional.bias import bias_ambiguous, bias_clear, follows_bias, target_place
 
 EXACT = 1e-12
@@ -69,9 +70,5 @@ def _chosen(row, style: str) -> int | None:
 
 
 def _follows(row, chosen: int) -> float:
-    groups = [row["answer_info"][f"ans{place}"] for place in range(3)]
-    target = target_place(groups, row["additional_metadata"]["stereotyped_groups"])
-    unknown = next(place for place, names in enumerate(groups) if names[-1] == "unknown")
-    if target is None:
-        return math.nan
-    return follows_bias(chosen, target, unknown, negative=row["question_polarity"] == "neg")
+    found = sides(row)
+    return math.nan if chosen == found.unknown else float(chosen == found.follows)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from expunge.benchmarks.base import Benchmark
 from expunge.config import Choice
 from expunge.data.checks import content_digest
 from expunge.data.reader import Rejection, read_records
@@ -60,14 +61,15 @@ def read_inputs(
         benchmark: where the other splits come from.
 
     Raises:
-        InputError: a file that cannot be used, or a further split with the name of another flag.
+        InputError: a file that cannot be used, a further split with the name of another flag, or a benchmark that has
+            nothing to forget, and no file of what is.
     """
     further = dict(evaluation or {})
     taken = sorted(set(further) & set(RESERVED))
     if taken:
         flag = "retain" if taken[0] == TRAIN_RETAIN else taken[0]
         raise InputError(f"The name {taken[0]!r} is not free for a further split; hand in its file with --{flag}.")
-    splits = benchmark.create(benchmarks).splits() if benchmark is not None else {}
+    splits = _splits_of(benchmark, has_forget=files.get("forget") is not None) if benchmark is not None else {}
     results = {split: read_records(path, split) for split, path in {**files, **further}.items() if path is not None}
     splits |= {split: result.records for split, result in results.items() if split not in further}
     return Inputs(
@@ -75,6 +77,16 @@ def read_inputs(
         {split: result.rejected for split, result in results.items() if result.rejected},
         {split: results[split].records for split in further},
     )
+
+
+def _splits_of(benchmark: Choice, *, has_forget: bool) -> dict[str, list[Record]]:
+    """Reads a benchmark; one that only asks has nothing to forget, which the user then hands in."""
+    chosen: Benchmark = benchmark.create(benchmarks)
+    if not chosen.forget_splits and not has_forget:
+        raise InputError(
+            f"The benchmark {benchmark.name} has no records to forget, it only asks; hand in yours with --forget."
+        )
+    return chosen.splits()
 
 
 def warn_of_rejected(run: RunFolder, inputs: Inputs) -> None:
