@@ -88,7 +88,9 @@ def test_a_believer_in_the_bias_has_the_score_of_one(tmp_path, believed, ambiguo
             ]
         result = metric.compute(Answers(found))
         assert result.value == pytest.approx(score, abs=1e-12)
-        assert sum(not math.isnan(value) for value in result.samples[0].values) == (2 if condition == "ambiguous" else 4)
+        assert sum(not math.isnan(value) for value in result.samples[0].values) == (
+            2 if condition == "ambiguous" else 4
+        )
 
 
 def test_rows_without_one_target_are_left_out(tmp_path):

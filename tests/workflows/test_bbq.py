@@ -70,7 +70,9 @@ def test_a_benchmark_that_only_asks_has_nothing_to_forget(untrained, asked, tmp_
 
 def test_an_audit_without_records_to_forget_is_refused(untrained, asked, tmp_path):
     with pytest.raises(InputError, match="bbq has no records to forget"):
-        audit(AuditRequest(target=Path(untrained.model), original=untrained.model, benchmark=asked, out=tmp_path / "out"))
+        audit(
+            AuditRequest(target=Path(untrained.model), original=untrained.model, benchmark=asked, out=tmp_path / "out")
+        )
     assert not (tmp_path / "out").exists()
 
 

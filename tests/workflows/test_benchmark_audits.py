@@ -79,14 +79,14 @@ def data(name: str) -> Path:
 
 
 def tofu_case(out: Path) -> Case:
-    folder, numbers = data("tofu"), {"retained_authors": 4, "holdout_authors": 2}
+    folder, numbers = data("tofu"), {"retained_authors": 3, "holdout_authors": 2}
     flag = f"tofu:folder={folder},forget=forget01," + ",".join(f"{key}={item}" for key, item in numbers.items())
     others = Tofu(folder=folder).splits()["train_retain"]
-    return prepare(out, flag, Tofu(folder=folder, **numbers), others, epochs=25, batch_size=8)
+    return prepare(out, flag, Tofu(folder=folder, **numbers), others, epochs=20, batch_size=8)
 
 
 def lume_case(out: Path) -> Case:
-    folder, numbers = data("lume"), {"tasks": "Task1,Task2", "documents": 4, "holdout": 3}
+    folder, numbers = data("lume"), {"tasks": "Task1,Task2", "documents": 3, "holdout": 3}
     flag = f"lume:folder={folder}," + ",".join(f"{key}={item}" for key, item in numbers.items())
     others = Lume(folder=folder, tasks=numbers["tasks"]).splits()["retain"]
     return prepare(out, flag, Lume(folder=folder, **numbers), others, epochs=30, batch_size=4)

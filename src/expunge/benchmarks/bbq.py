@@ -72,7 +72,7 @@ class Bbq(Benchmark):
         return None if self.categories is None else tuple(name.strip() for name in self.categories.split(","))
 
     def splits(self) -> dict[str, list[Record]]:
-        """Returns ``behaviour_holdout``: the right answer, then the wrong ones in the order of ``metrics.bias.ANSWERS``.
+        """Returns ``behaviour_holdout``: right answer first, the wrong ones in the order of ``metrics.bias.ANSWERS``.
 
         Left out are rows in which no answer, or more than one, names a group that the stereotype is about.
 

@@ -40,7 +40,7 @@ class Tofu(Benchmark):
     holdout_authors: int = 0
 
     def splits(self) -> dict[str, list[Record]]:
-        """Returns forget, holdout and utility splits with paraphrases and wrong answers, and the retain rows to train on.
+        """Returns forget, holdout and utility splits with other wordings, and the retain rows to train on.
 
         ``retain`` is for evaluation: TOFU's retain_perturbed, as far as its questions are among the kept authors.
         ``holdout`` is there where it was asked for; its rows have paraphrases and wrong answers as far as TOFU does.
@@ -93,6 +93,5 @@ def _as_split(records: list[Record], split: str) -> list[Record]:
 def _about(records: list[Record], author: dict[tuple[str, str], int]) -> list[Record]:
     """Adds the author's number as the subject, which clusters intervals."""
     return [
-        replace(record, subject=Secret(f"author {author[_key(record)]}", record.answer.label))
-        for record in records
+        replace(record, subject=Secret(f"author {author[_key(record)]}", record.answer.label)) for record in records
     ]
