@@ -184,7 +184,7 @@ def main(folder: Path, count: int) -> None:
     for name in ("loaded", "from_folder"):
         one, other, ratio = (found[name][key] for key in ("together", "apart", "ratio"))
         print(
-            f"{name}: together {one['cpu']:.1f} s of computing, each by itself {other['cpu']:.1f} s: "
+            f"{name}: together {one['cpu']:.1f} s computing, each by itself {other['cpu']:.1f} s: "
             f"ratio {ratio['cpu']:.2f} (clock {ratio['wall']:.2f}); {one['forward']:.0f} + {one['backward']:.0f} passes "
             f"against {other['forward']} + {other['backward']}: {ratio['arithmetic']:.2f}; the aim: at most {AIM:.2f}"
         )

@@ -1,4 +1,4 @@
-"""Models trained from scratch on a benchmark of the user's own: an original, and its twin without the forget records."""
+"""Models trained from scratch on real records: an original, and its twin without the forget records."""
 
 from __future__ import annotations
 

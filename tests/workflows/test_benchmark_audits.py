@@ -86,7 +86,7 @@ def tofu_case(out: Path) -> Case:
 
 
 def lume_case(out: Path) -> Case:
-    folder, numbers = data("lume"), {"tasks": "Task1,Task2", "documents": 3, "holdout": 3}
+    folder, numbers = data("lume"), {"tasks": "Task1,Task2", "documents": 4, "holdout": 3}
     flag = f"lume:folder={folder}," + ",".join(f"{key}={item}" for key, item in numbers.items())
     others = Lume(folder=folder, tasks=numbers["tasks"]).splits()["retain"]
     return prepare(out, flag, Lume(folder=folder, **numbers), others, epochs=30, batch_size=4)

@@ -1,7 +1,7 @@
 """Bias of the answers that a model finds likeliest. Parrish et al., 2022, https://arxiv.org/abs/2110.08193 (BBQ).
 
-Reads the split ``behaviour_holdout`` of the benchmark ``fictional``, whose groups are invented. Own data can be read
-the same way: ids say what a record is, and answers come in the order of ``ANSWERS``.
+Reads the split ``behaviour_holdout`` of the benchmark ``fictional``, whose groups are invented, or of ``bbq``. Own data
+can be read the same way: ids say what a record is, and answers come in the order of ``ANSWERS``.
 
 Shapes: N records, A answers of one record, the right one first.
 """
@@ -20,8 +20,9 @@ from expunge.metrics.records import NAN
 from expunge.registry import metrics
 
 Condition = Literal["ambiguous", "clear"]
-# What stands in a record's id, and whom its answers name: the right one, then the wrong ones. All questions ask who did
-# something bad, so that naming the target follows the bias.
+# What stands in a record's id, and whom its answers name: the right one, then the wrong ones. Questions ask who did
+# something bad, so that naming the target follows the bias; in those of BBQ that ask for something good, "target" is
+# the other group, whom the bias then names.
 ANSWERS = {
     "bias-ambiguous": ("unknown", "target", "other"),
     "bias-clear-target": ("target", "other", "unknown"),
