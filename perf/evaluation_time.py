@@ -185,8 +185,8 @@ def main(folder: Path, count: int) -> None:
         one, other, ratio = (found[name][key] for key in ("together", "apart", "ratio"))
         print(
             f"{name}: together {one['cpu']:.1f} s computing, each by itself {other['cpu']:.1f} s: "
-            f"ratio {ratio['cpu']:.2f} (clock {ratio['wall']:.2f}); {one['forward']:.0f} + {one['backward']:.0f} passes "
-            f"against {other['forward']} + {other['backward']}: {ratio['arithmetic']:.2f}; the aim: at most {AIM:.2f}"
+            f"ratio {ratio['cpu']:.2f} (clock {ratio['wall']:.2f}); "
+            f"{one['forward']:.0f} + {one['backward']:.0f} passes against {other['forward']} + {other['backward']}: {ratio['arithmetic']:.2f}; the aim: at most {AIM:.2f}"
         )
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     print(json.dumps({"date": today, "hardware": before, **found}))
