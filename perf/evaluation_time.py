@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,15 +54,15 @@ class Cost(NamedTuple):
 
     wall: float = 0.0
     cpu: float = 0.0
-    forward: int = 0
-    backward: int = 0
+    forward: float = 0
+    backward: float = 0
 
     def plus(self, other: Cost) -> Cost:
         """Sum of both."""
         return Cost(*(mine + its for mine, its in zip(self, other, strict=True)))
 
     @property
-    def arithmetic(self) -> int:
+    def arithmetic(self) -> float:
         """Passes, counted in forward passes."""
         return self.forward + BACKWARD * self.backward
 
@@ -110,7 +111,7 @@ class Bench:
     def cost(self, metrics: Sequence[Metric], load: Callable[[str], LoadedModel]) -> Cost:
         """One evaluation with nothing stored."""
         subjects = [
-            Subject(role=role, identity={"weights": role}, load=lambda role=role: load(role), scored=role == ROLES[0])
+            Subject(role=role, identity={"weights": role}, load=partial(load, role), scored=role == ROLES[0])
             for role in ROLES
         ]
         self.tally.forward = self.tally.backward = 0
@@ -186,7 +187,8 @@ def main(folder: Path, count: int) -> None:
         print(
             f"{name}: together {one['cpu']:.1f} s computing, each by itself {other['cpu']:.1f} s: "
             f"ratio {ratio['cpu']:.2f} (clock {ratio['wall']:.2f}); "
-            f"{one['forward']:.0f} + {one['backward']:.0f} passes against {other['forward']} + {other['backward']}: {ratio['arithmetic']:.2f}; the aim: at most {AIM:.2f}"
+            f"passes {one['forward']:.0f} + {one['backward']:.0f} against {other['forward']} + {other['backward']}: "
+            f"{ratio['arithmetic']:.2f}; the aim is at most {AIM:.2f}"
         )
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     print(json.dumps({"date": today, "hardware": before, **found}))
