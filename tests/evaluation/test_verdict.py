@@ -162,6 +162,13 @@ def test_a_model_that_says_nothing_to_retain_prompts_is_damaged():
     assert judge(evaluation(empty=0.05), worst_recovery=HARMLESS).word == "removed"
 
 
+@pytest.mark.parametrize(("known", "word"), [(0.11, "damaged"), (0.09, "removed")])
+def test_what_the_original_hardly_knew_is_no_utility(known, word):
+    """Half of nothing much: token accuracy of 0.09 is what any model has by chance."""
+    case = evaluation({**ORIGINAL, "near": known}, {**RETRAINED, "near": known}, near=known / 2)
+    assert judge(case, worst_recovery=HARMLESS).word == word
+
+
 def test_two_persons_are_no_utility():
     few = evaluation({**ORIGINAL, "near": 0.8}, {**RETRAINED, "near": 0.8}, near=0.4)
     scores = tuple(replace(score, n=2, low=None, high=None) if score.label == "near" else score for score in few.scores)

@@ -11,6 +11,7 @@ from expunge.evaluation.reduce import MIN_SUBJECTS
 UTILITY = ("exact_memorisation", "rouge", "probability")
 UNSEEN = ("forget", "holdout")
 PART_OF_RETAIN = "neighbours_"
+LEAST_KNOWN = 0.1  # of the original; below, a share of what it knows is a share of chance
 
 
 class Kept(NamedTuple):
@@ -46,7 +47,7 @@ def worst_kept(found: Iterable[Kept]) -> Kept | None:
     """Returns the split on which least was kept, by the best metric that was measured on any; None without one.
 
     Splits are compared within one metric only. Parts of ``retain`` with fewer subjects than an interval needs do not
-    count: two persons are no utility.
+    count: two persons are no utility. Nor does what the original hardly knew.
     """
     counted = [one for one in found if _counts(one)]
     for metric in UTILITY:
@@ -58,5 +59,7 @@ def worst_kept(found: Iterable[Kept]) -> Kept | None:
 
 def _counts(one: Kept) -> bool:
     if not one.split or one.split in UNSEEN or one.form != "trained" or one.share != one.share:
+        return False
+    if one.original is None or one.original < LEAST_KNOWN:
         return False
     return not one.split.startswith(PART_OF_RETAIN) or one.subjects >= MIN_SUBJECTS
