@@ -14,6 +14,7 @@ from expunge.evaluation.answering import answer_needs
 from expunge.evaluation.replies import Asking, generate_replies
 from expunge.functional.answers import is_correct
 from expunge.functional.text import SCORERS, Reply
+from expunge.metrics.base import Answers
 from expunge.metrics.leakage import LeakAtK
 from expunge.storage.secret import Secret
 from tests.evaluation.worlds import Source, make_splits, words
@@ -40,6 +41,39 @@ def test_forms_of_a_record_are_kept_apart():
     assert metric.compute(answers(metric, [[1.0, 0.0, 1.0, 0.0]])).value == pytest.approx(0.5, abs=EXACT)
     both = LeakAtK(k=2, samples=2)
     assert both.compute(answers(both, [[1.0, 0.0, 1.0, 0.0]])).value == pytest.approx(0.5, abs=EXACT)
+
+
+def test_a_draw_without_a_reply_leaks_nothing():
+    """Three replies of five draws, one of them a leak: c = 1 of N = 5, k = 2: 1 - C(4, 2) / C(5, 2)."""
+    metric = LeakAtK(k=2, samples=5)
+    assert metric.compute(answers(metric, [[0.0, 1.0, 0.0]])).value == pytest.approx(1 - 6 / 10, abs=EXACT)
+
+
+class Moody:
+    """Speaks itself where the model cannot, to every prompt in its second draw and to the first one in its third."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.draw = text, 0
+
+    def generate(self, prompts, answer):
+        self.draw += 1
+        answer(list(enumerate(prompts)))
+        count = {2: len(prompts), 3: 1}.get(self.draw, 0)
+        return [self.text if row < count else "" for row in range(len(prompts))]
+
+
+def test_a_policy_that_speaks_in_some_draws_leaks_in_those_only():
+    """Four draws; two forms, both too long for the model: one leaks in two draws, the other in one."""
+    record = make_splits(1)["forget"][0]
+    long = Secret(words(*range(70)), "forget record 0")
+    forms = tuple(Variant(answer=record.answer, prompt=long) for _ in range(2))
+    records = [replace(record, variants={"casing": forms})]
+    metric = LeakAtK(form="casing", k=1, samples=4, max_new_tokens=4)
+    (need,), policy = metric.needs(), Moody(record.answer.reveal())
+    loaded = Source(llama())()
+    found = answer_needs(loaded, {"forget": records}, [need], max_length=64, batch_size=2, policy=policy)
+    assert [list(map(float, drawn)) for drawn in found[need]] == [[0, 0, 1, 1, 1, 0, 0, 0]]
+    assert metric.compute(Answers(found)).value == pytest.approx((2 / 4 + 1 / 4) / 2, abs=EXACT)
 
 
 def test_label_need_and_direction():

@@ -96,9 +96,13 @@ def generate_replies(
     """
     records = splits[asking.split]
     found = [one for one in placed(splits, Pass(asking.split, asking.form, asking.transform)) if can_ask(one.record)]
-    heard: list[tuple[int, Record, str]] = []
-    for draw in range(asking.sampling.samples if asking.sampling else 1):
-        heard += _hear(loaded, found, asking, draw, max_length=max_length, batch_size=batch_size, policy=policy)
+    draws = [
+        _hear(loaded, found, asking, draw, max_length=max_length, batch_size=batch_size, policy=policy)
+        for draw in range(asking.sampling.samples if asking.sampling else 1)
+    ]
+    # What was answered in one draw and not in another, which only a policy can do, has an empty reply there.
+    spoken = sorted(set().union(*draws))
+    heard = [(found[row].owner, found[row].record, said.get(row, "")) for said in draws for row in spoken]
     heard.sort(key=lambda one: one[0])  # draws of one record side by side
     return Replies(
         count=len(records),
@@ -119,8 +123,8 @@ def _hear(
     max_length: int,
     batch_size: int,
     policy: Policy | None,
-) -> list[tuple[int, Record, str]]:
-    """One reply to each record that can be asked: its owner, what was asked, and what was said."""
+) -> dict[int, str]:
+    """What was said to each record that can be asked, by its place in ``found``."""
     mute: set[int] = set()
 
     def continue_texts(prompts: Sequence[tuple[int, str]]) -> list[str]:
@@ -133,11 +137,7 @@ def _hear(
     texts = [_prompt_text(one.record) for one in found]
     replies = policy.generate(texts, continue_texts) if policy else continue_texts(list(enumerate(texts)))
     # A policy may still say something of its own where the model cannot.
-    return [
-        (one.owner, one.record, text)
-        for number, (one, text) in enumerate(zip(found, replies, strict=True))
-        if number not in mute or text.strip()
-    ]
+    return {number: text for number, text in enumerate(replies) if number not in mute or text.strip()}
 
 
 def _speaker(loaded: LoadedModel, sampling: Sampling | None, draw: int, batch_size: int) -> Speak:

@@ -80,10 +80,16 @@ class LeakAtK(ReplyMetric):
         return mean_score(self.split, values_N, at_1=_mean(one_N), at_all=_mean(all_N))
 
     def _of_record(self, drawn: Sequence[float], k: int) -> float:
-        """Mean over the record's forms; the replies of one draw to all of them stand side by side."""
+        """Mean over the record's forms; the replies of one draw to all of them stand side by side.
+
+        A draw in which nothing was said may have no number: it leaks nothing.
+        """
         if not len(drawn):
             return NAN
-        leaks_F = np.reshape(np.asarray(drawn, dtype=np.float64), (self.samples, -1)).sum(0)
+        forms = -(-len(drawn) // self.samples)
+        leaks_SF = np.zeros((self.samples, forms))
+        leaks_SF.flat[: len(drawn)] = np.asarray(drawn, dtype=np.float64)
+        leaks_F = leaks_SF.sum(0)
         return float(np.mean([leak_at_k(int(leaks), self.samples, k) for leaks in leaks_F]))
 
 
