@@ -13,7 +13,10 @@ from expunge.errors import InputError
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.suites import quick
+from expunge.evaluation.surroundings import surroundings
 from expunge.metrics.base import Need
+from expunge.metrics.leakage import LeakAtK
+from expunge.metrics.memorisation import Probability
 from tests.evaluation.worlds import IDENTITY, Source, make_splits, make_store, make_subject
 from tests.support.tiny import llama
 
@@ -97,6 +100,33 @@ def test_what_is_read_in_place_of_a_record_counts(tmp_path):
     assert same(store.get(IDENTITY, changed), ANSWER)
     with pytest.raises(InputError, match="nobody records have no digest"):
         store.get(IDENTITY, replace(NEED, transform=AfterOthers(split="nobody")))
+
+
+DRAWN = Need(
+    kind="generation_score", split="forget", params=(("max_new_tokens", 8), ("samples", 2), ("scorer", "length"))
+)
+
+
+@pytest.mark.parametrize("name", sorted(surroundings(16)))
+def test_batches_device_and_libraries_count_for_what_is_drawn_alone(tmp_path, name):
+    store = replace(make_store(tmp_path), surroundings=surroundings(16))
+    other = replace(store, surroundings={**surroundings(16), name: "other"})
+    for need in (DRAWN, replace(DRAWN, kind="reply_nats", params=(("judge", "original"), ("top_p", 0.9)))):
+        store.put(IDENTITY, need, [[1.0, 2.0]], IDENTITY)
+        assert other.get(IDENTITY, need, IDENTITY) is None
+        assert same(store.get(IDENTITY, need, IDENTITY), [[1.0, 2.0]])
+    for need in (NEED, JUDGED, replace(DRAWN, params=(("max_new_tokens", 8), ("scorer", "length")))):
+        store.put(IDENTITY, need, [[1.0, 2.0]], IDENTITY)
+        assert same(other.get(IDENTITY, need, IDENTITY), [[1.0, 2.0]])
+
+
+def test_an_evaluation_in_other_batches_draws_anew_and_reads_the_rest_back(tmp_path):
+    splits, drawn, read = make_splits(4), LeakAtK(k=1, samples=2, max_new_tokens=3), Probability()
+    source = Source(llama())
+    subject = make_subject("original", source)
+    for metrics, size, loads in (((drawn, read), 2, 1), ((drawn, read), 2, 1), ((read,), 3, 1), ((drawn,), 3, 2)):
+        evaluate([subject], splits, metrics, make_store(tmp_path), batch_size=size, resamples=2)
+        assert source.loads == loads
 
 
 def test_other_code_computes_anew(tmp_path):

@@ -13,6 +13,7 @@ from expunge.evaluation.replies import Replies
 from expunge.evaluation.result import Evaluation, Gap, Omitted, ScoreRecord, Traits
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
+from expunge.evaluation.surroundings import surroundings
 from expunge.evaluation.unasked import unasked, with_unasked
 from expunge.metrics.base import Answer, Answers, Metric, Need, Score, is_of
 from expunge.models.load import LoadedModel
@@ -52,6 +53,7 @@ def evaluate(
         DivergedError: a model whose log-probabilities are not numbers.
     """
     planned = plan(subjects, splits, metrics)
+    store = replace(store, surroundings=surroundings(batch_size))
     answers = _read_all(subjects, planned.needs, splits, store, batch_size, log)
     scores: dict[Metric, dict[str, Score]] = {metric: {} for metric in metrics}
     for role, chosen in planned.metrics.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class Store:
         digests: HMAC of the records of each split.
         max_length: longest record, tokens.
         code: digest of the source that computes the numbers; other code computes them anew.
+        surroundings: what sampled replies hang on beside all that; see ``expunge.evaluation.surroundings``.
     """
 
     folder: Path
     digests: Mapping[str, str]
     max_length: int
     code: str = ""
+    surroundings: Mapping[str, Any] = field(default_factory=dict)
 
     def key(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Everything that decides the numbers of one need.
@@ -47,6 +49,8 @@ class Store:
         """
         if need.second is not None and second is None:
             raise InputError(f"These numbers depend on the {need.second} model too; hand it in.")
+        # Only where numbers hang on it: greedy replies and log-probabilities are found whatever the batches were.
+        drawn = {"drawn": dict(sorted(self.surroundings.items()))} if need.drawn else {}
         return {
             "version": 3,
             "code": self.code,
@@ -60,6 +64,7 @@ class Store:
             "other_records": self._digest(need.beside) if need.beside else "",
             "max_length": self.max_length,
             "second": dict(sorted(second.items())) if need.second is not None and second is not None else {},
+            **drawn,
         }
 
     def get(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> Answer | None:

@@ -83,6 +83,9 @@ class Sampling:
             )
 
 
+_DRAWN = {item.name for item in dataclasses.fields(Sampling)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Need:
     """One kind of number for every record of a split, in one form.
@@ -153,6 +156,11 @@ class Need:
     def generates(self) -> bool:
         """Whether the model is asked to speak; a text-level policy answers too."""
         return self.kind in ("generation_score", "reply_nats")
+
+    @property
+    def drawn(self) -> bool:
+        """Whether replies are sampled: other batches, devices or libraries make other draws."""
+        return self.generates and not {name for name, _ in self.params}.isdisjoint(_DRAWN)
 
     @property
     def judged(self) -> bool:
