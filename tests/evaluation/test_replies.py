@@ -12,7 +12,7 @@ import torch
 from expunge.data.record import Variant
 from expunge.data.tokenize import prompt_ids
 from expunge.errors import DivergedError
-from expunge.evaluation import replies
+from expunge.evaluation import replies, speaking
 from expunge.evaluation.replies import Asking, generate_replies, judge_replies, score_replies
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.suites import quick
@@ -52,13 +52,13 @@ ROLES = ("original", "retrained", "unlearned")
 @pytest.fixture
 def counted(monkeypatch):
     """Calls of greedy decoding."""
-    calls, real = [], replies.greedy
+    calls, real = [], speaking.greedy
 
     def decode(model, tokenizer, prompts, **settings):
         calls.append(settings["max_new_tokens"])
         return real(model, tokenizer, prompts, **settings)
 
-    monkeypatch.setattr(replies, "greedy", decode)
+    monkeypatch.setattr(speaking, "greedy", decode)
     return calls
 
 

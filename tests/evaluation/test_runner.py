@@ -13,7 +13,7 @@ from expunge.data.batch import collate
 from expunge.data.record import Record
 from expunge.data.tokenize import encode, pad_id, prompt_ids
 from expunge.errors import DivergedError, InputError
-from expunge.evaluation import replies
+from expunge.evaluation import speaking
 from expunge.evaluation.answering import answer_needs, text_answer
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.suites import quick
@@ -104,7 +104,7 @@ def test_the_place_of_a_label_is_the_same_for_all_records_of_a_split():
 
 
 def test_suite_quick_takes_one_forward_for_each_model_split_form_and_batch(tmp_path, monkeypatch):
-    """Greedy decoding runs the model too; it is counted apart, once for each split."""
+    """Greedy decoding runs the model too; it is counted apart, once for each split and batch."""
     splits, batch_size = make_splits(12), 5
     decoded = []
 
@@ -112,7 +112,7 @@ def test_suite_quick_takes_one_forward_for_each_model_split_form_and_batch(tmp_p
         decoded.append(len(prompts))
         return [[5]] * len(prompts)
 
-    monkeypatch.setattr(replies, "greedy", decode)
+    monkeypatch.setattr(speaking, "greedy", decode)
     models = {role: llama(seed=seed) for seed, role in enumerate(("original", "retrained", "unlearned"))}
     forwards = dict.fromkeys(models, 0)
 
@@ -131,7 +131,7 @@ def test_suite_quick_takes_one_forward_for_each_model_split_form_and_batch(tmp_p
     own = forget + once + once  # and retain and holdout
     judged = 3 * 2 * once  # the original reads the replies of all three to forget and retain prompts
     assert forwards == {"original": own + judged, "retrained": own, "unlearned": own}
-    assert decoded == [12, 12] * 3
+    assert decoded == [5, 5, 2] * 2 * 3  # two splits of three models, in batches
     assert len(found.scores) + len(found.omitted) == 3 * len(quick(tuple(splits)))
     here = {"trained", "paraphrased_question", "paraphrased_answer", "perturbed_answer"}
     absent = {metric.label for metric in quick(tuple(splits)) if any(need.form not in here for need in metric.needs())}
@@ -330,7 +330,7 @@ def test_generation_is_scored_on_the_decoded_continuation(monkeypatch):
         prompts.extend(asked)
         return [[*truth[:2], 60, 2]]
 
-    monkeypatch.setattr(replies, "greedy", decode)
+    monkeypatch.setattr(speaking, "greedy", decode)
     assert scored(llama(), record) == pytest.approx(2 / 5)
     assert prompts == [prompt_ids(record, tokenizer, max_length=64)]
 

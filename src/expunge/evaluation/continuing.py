@@ -11,14 +11,16 @@ continuation is handed on without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from expunge.data.batch import IGNORE, Example
 from expunge.evaluation.forward import read_examples
+from expunge.evaluation.journal import UNKEPT, Pages
 from expunge.functional.extraction import ngram_overlap
 from expunge.functional.rouge import rouge_l
 from expunge.metrics.base import Numbers
@@ -26,6 +28,7 @@ from expunge.models.generate import greedy
 from expunge.models.load import LoadedModel
 
 Ids = tuple[int, ...]
+Judge = Callable[[int, Sequence[int]], float]  # (number of the start, token ids after it): a number of them
 
 
 class Start(NamedTuple):
@@ -36,7 +39,7 @@ class Start(NamedTuple):
 
 
 def extraction_likelihoods(
-    loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int, n: int, stride: int
+    loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int, n: int, stride: int, pages: Pages = UNKEPT
 ) -> list[float]:
     """Returns EL_n of each whole text; NaN where it has no more than n tokens.
 
@@ -49,18 +52,24 @@ def extraction_likelihoods(
         batch_size: prefixes in one batch.
         n: tokens of an n-gram.
         stride: distance of the places that a text is continued from; 1 for all of them, as in the paper.
+        pages: of the need.
     """
     texts = [whole_text(example, loaded.tokenizer.eos_token_id) for example in examples]
     places = [range(1, len(text) - n + 1, stride) for text in texts]
-    starts = [Start(text[:place], len(text) - place) for text, its in zip(texts, places, strict=True) for place in its]
-    said = iter(continue_ids(loaded, starts, batch_size))
-    overlaps = [
-        [ngram_overlap(next(said), text[place:], n) for place in its] for text, its in zip(texts, places, strict=True)
-    ]
-    return [float(np.mean(found)) if found else math.nan for found in overlaps]
+    cuts = [(text, place) for text, its in zip(texts, places, strict=True) for place in its]
+    starts = [Start(text[:place], len(text) - place) for text, place in cuts]
+
+    def overlap(row: int, said: Sequence[int]) -> float:
+        text, place = cuts[row]
+        return ngram_overlap(said, text[place:], n)
+
+    overlaps = iter(judge_continuations(loaded, starts, batch_size, overlap, pages))
+    return [float(np.mean([next(overlaps) for _ in its])) if its else math.nan for its in places]
 
 
-def memorisation_accuracies(loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int) -> list[float]:
+def memorisation_accuracies(
+    loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int, pages: Pages = UNKEPT
+) -> list[float]:
     """Returns MA of each whole text: the share of its tokens, but the first, that are the model's first choice.
 
     NaN where there is no second token.
@@ -69,7 +78,7 @@ def memorisation_accuracies(loaded: LoadedModel, examples: Sequence[Example], *,
     rows = [row for row, text in enumerate(texts) if len(text) > 1]
     ranks = Numbers("ranks")
     read = [replace(examples[row], input_ids=texts[row], labels=texts[row]) for row in rows]
-    found = read_examples(loaded, read, [ranks], batch_size=batch_size, where="whole texts")[ranks]
+    found = read_examples(loaded, read, [ranks], batch_size=batch_size, where="whole texts", pages=pages)[ranks]
     values = [math.nan] * len(texts)
     for row, ranks_T in zip(rows, found, strict=True):
         values[row] = float(np.mean(ranks_T == 0))
@@ -77,7 +86,13 @@ def memorisation_accuracies(loaded: LoadedModel, examples: Sequence[Example], *,
 
 
 def verbatim_rouges(
-    loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int, prefix: int, max_new_tokens: int
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    *,
+    batch_size: int,
+    prefix: int,
+    max_new_tokens: int,
+    pages: Pages = UNKEPT,
 ) -> list[float]:
     """Returns ROUGE-L F1 (words, no stems) of each greedy continuation against as many tokens of the true one.
 
@@ -89,15 +104,21 @@ def verbatim_rouges(
         batch_size: prefixes in one batch.
         prefix: scored tokens that are given, after all that stands before them.
         max_new_tokens: longest continuation; no longer than the true one.
+        pages: of the need.
     """
     eos = loaded.tokenizer.eos_token_id
     parts = [_split(example, prefix, max_new_tokens, eos) for example in examples]
     rows = [row for row, (before, rest) in enumerate(parts) if before and rest]
     starts = [Start(parts[row][0], len(parts[row][1])) for row in rows]
+
+    def rouge(place: int, new: Sequence[int]) -> float:
+        rest = parts[rows[place]][1]
+        said, truth = (loaded.tokenizer.decode(list(ids), skip_special_tokens=True) for ids in (new, rest))
+        return rouge_l(said, truth).f1
+
     values = [math.nan] * len(examples)
-    for row, new in zip(rows, continue_ids(loaded, starts, batch_size), strict=True):
-        said, truth = (loaded.tokenizer.decode(ids, skip_special_tokens=True) for ids in (new, list(parts[row][1])))
-        values[row] = rouge_l(said, truth).f1
+    for row, value in zip(rows, judge_continuations(loaded, starts, batch_size, rouge, pages), strict=True):
+        values[row] = value
     return values
 
 
@@ -117,20 +138,30 @@ def whole_text(example: Example, eos: int | None) -> Ids:
     return example.input_ids[:end]
 
 
-def continue_ids(loaded: LoadedModel, starts: Sequence[Start], batch_size: int) -> list[list[int]]:
-    """Returns the greedy continuation of each prefix, at most as long as wanted; shorter where the model ended it."""
-    found: list[list[int]] = [[] for _ in starts]
+def judge_continuations(
+    loaded: LoadedModel, starts: Sequence[Start], batch_size: int, judge: Judge, pages: Pages = UNKEPT
+) -> list[float]:
+    """Returns a number of the greedy continuation of each prefix; what was said is gone with its batch.
+
+    A continuation is at most as long as wanted, and shorter where the model ended it.
+    """
+    values = [math.nan] * len(starts)
     for rows in _batches(loaded, starts, batch_size):
-        new = greedy(
-            loaded.model,
-            loaded.tokenizer,
-            [starts[row].prefix for row in rows],
-            max_new_tokens=max(starts[row].wanted for row in rows),
-            batch_size=batch_size,
-        )
-        for row, ids in zip(rows, new, strict=True):
-            found[row] = ids[: starts[row].wanted]
-    return found
+        (found,) = pages.once(rows, partial(_judged, loaded, starts, rows, judge))
+        for row, value in zip(rows, found, strict=True):
+            values[row] = float(value)
+    return values
+
+
+def _judged(loaded: LoadedModel, starts: Sequence[Start], rows: Sequence[int], judge: Judge) -> list[list[float]]:
+    new = greedy(
+        loaded.model,
+        loaded.tokenizer,
+        [starts[row].prefix for row in rows],
+        max_new_tokens=max(starts[row].wanted for row in rows),
+        batch_size=len(rows),
+    )
+    return [[judge(row, ids[: starts[row].wanted]) for row, ids in zip(rows, new, strict=True)]]
 
 
 def _batches(loaded: LoadedModel, starts: Sequence[Start], batch_size: int) -> Iterator[list[int]]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.data.batch import Batch, Example, collate
+from expunge.data.batch import Example, collate
 from expunge.data.batching import length_buckets
 from expunge.data.tokenize import pad_id
 from expunge.errors import DivergedError
+from expunge.evaluation.journal import UNKEPT, Pages
 from expunge.functional.logprobs import moments, packed_logps, ranks, sampled_logps
 from expunge.metrics.base import Numbers
 from expunge.models.load import LoadedModel
@@ -25,7 +27,13 @@ IMPOSSIBLE = -1e4
 
 
 def read_examples(
-    loaded: LoadedModel, examples: Sequence[Example], kinds: Sequence[Numbers], *, batch_size: int, where: str
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    kinds: Sequence[Numbers],
+    *,
+    batch_size: int,
+    where: str,
+    pages: Pages = UNKEPT,
 ) -> dict[Numbers, list[Array]]:
     """Returns for each kind the numbers of each example's scored tokens, in the order of the examples.
 
@@ -35,17 +43,17 @@ def read_examples(
         kinds: of ``expunge.metrics.base.FORWARD``, with their settings.
         batch_size: sequences in one forward pass.
         where: what is read, for the message.
+        pages: of one need for each kind; a batch that they know is not read again.
 
     Raises:
         DivergedError: numbers that are none. A record without a number would be left out of every mean, and what broke
             would not count.
     """
+    kinds = list(dict.fromkeys(kinds))
     rows: dict[Numbers, list[Any]] = {kind: [None] * len(examples) for kind in kinds}
     for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
-        batch = collate([examples[row] for row in bucket], pad_id(loaded.tokenizer)).to(loaded.model.device)
-        with evaluating(loaded.model):
-            reduced = _reduce(loaded.model, batch, [examples[row] for row in bucket], kinds)
-        for kind, arrays in reduced.items():
+        reduced = pages.once(bucket, partial(_read_batch, loaded, [examples[row] for row in bucket], kinds))
+        for kind, arrays in zip(kinds, reduced, strict=True):
             for row, array in zip(bucket, arrays, strict=True):
                 rows[kind][row] = array
     for arrays in rows.values():
@@ -63,18 +71,15 @@ def _check_numbers(arrays: Sequence[Array], where: str) -> None:
 
 
 @torch.inference_mode()
-def _reduce(
-    model: Any, batch: Batch, examples: Sequence[Example], kinds: Sequence[Numbers]
-) -> dict[Numbers, list[Array]]:
+def _read_batch(loaded: LoadedModel, examples: Sequence[Example], kinds: Sequence[Numbers]) -> list[list[Array]]:
     """Logits of one batch to a few numbers for each scored token, at once."""
-    reading = read(model, batch)
-    logits_NV, labels_N = reading.logits, reading.labels
+    batch = collate(examples, pad_id(loaded.tokenizer)).to(loaded.model.device)
+    with evaluating(loaded.model):
+        reading = read(loaded.model, batch)
+        logits_NV, labels_N = reading.logits, reading.labels
     counts = [example.scored for example in examples]
-    reduced: dict[Numbers, list[Array]] = {}
-    for numbers in dict.fromkeys(kinds):
-        array = _numbers(numbers, logits_NV, labels_N).double().cpu().numpy()
-        reduced[numbers] = np.split(array, np.cumsum(counts)[:-1])
-    return reduced
+    arrays = (_numbers(kind, logits_NV, labels_N).double().cpu().numpy() for kind in kinds)
+    return [np.split(array, np.cumsum(counts)[:-1]) for array in arrays]
 
 
 def _numbers(numbers: Numbers, logits_NV: Tensor, labels_N: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,17 +17,16 @@ from expunge.data.tokenize import answer_text, encode
 from expunge.data.transforms import Transform
 from expunge.errors import InputError
 from expunge.evaluation.forward import read_examples
+from expunge.evaluation.journal import UNKEPT, Pages
 from expunge.evaluation.passes import Pass, Placed, placed
+from expunge.evaluation.speaking import Speaker, turns
 from expunge.evaluation.subjects import Policy
 from expunge.functional.text import SCORERS, Reply
 from expunge.metrics.base import Answer, Need, Numbers, Sampling
 from expunge.models.classifier import label_probabilities, load_classifier
-from expunge.models.generate import greedy, sampled
 from expunge.models.load import LoadedModel
 from expunge.storage.secret import Secret
 
-Speak = Callable[..., list[list[int]]]  # (prompts, max_new_tokens): new token ids of each prompt
-_DRAWS = 1_000_003  # seeds of two draws differ, whatever the seed of the metric
 DRAWN = tuple(item.name for item in fields(Sampling))
 # Forms that ask for the value itself; reverse, multiple choice and others are answered by something else.
 ASKS_FOR_VALUE = ("trained", "paraphrased_question", "casing", "truncation", "cloze")
@@ -50,6 +48,11 @@ class Asking(NamedTuple):
         drawn = {name: params[name] for name in DRAWN if name in params}
         sampling = Sampling(**drawn) if drawn else None
         return cls(need.split, need.form, int(params["max_new_tokens"]), sampling, need.transform)
+
+    @property
+    def draws(self) -> int:
+        """Replies to each prompt."""
+        return self.sampling.samples if self.sampling else 1
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -94,22 +97,33 @@ def generate_replies(
     A record has no reply, and no number rather than 0, where nothing can be asked: it is plain text, its prompt is
     empty, its prompt is longer than ``max_length``, or the model has no position left for a token after it.
     """
-    records = splits[asking.split]
-    found = [one for one in placed(splits, Pass(asking.split, asking.form, asking.transform)) if can_ask(one.record)]
+    found = asked_records(splits, asking)
     draws = [
         _hear(loaded, found, asking, draw, max_length=max_length, batch_size=batch_size, policy=policy)
-        for draw in range(asking.sampling.samples if asking.sampling else 1)
+        for draw in range(asking.draws)
     ]
     # What was answered in one draw and not in another, which only a policy can do, has an empty reply there.
     spoken = sorted(set().union(*draws))
-    heard = [(found[row].owner, found[row].record, said.get(row, "")) for said in draws for row in spoken]
-    heard.sort(key=lambda one: one[0])  # draws of one record side by side
+    heard = [(found[row], said.get(row, "")) for said in draws for row in spoken]
+    heard.sort(key=lambda one: one[0].owner)  # draws of one record side by side
+    return replies_of(splits, asking, heard)
+
+
+def asked_records(splits: Mapping[str, Sequence[Record]], asking: Asking) -> list[Placed]:
+    """Returns what is asked, in the order of the split; some of it may leave the model no position for an answer."""
+    return [one for one in placed(splits, Pass(asking.split, asking.form, asking.transform)) if can_ask(one.record)]
+
+
+def replies_of(splits: Mapping[str, Sequence[Record]], asking: Asking, heard: Sequence[tuple[Placed, str]]) -> Replies:
+    """Returns what was said to what was asked."""
+    records = splits[asking.split]
+    has_value = asking.form in ASKS_FOR_VALUE
     return Replies(
         count=len(records),
-        owners=tuple(owner for owner, _, _ in heard),
-        asked=tuple(one for _, one, _ in heard),
-        texts=tuple(one.answer.relabel(text) for _, one, text in heard),
-        values=tuple(_values(records[owner]) if asking.form in ASKS_FOR_VALUE else () for owner, _, _ in heard),
+        owners=tuple(one.owner for one, _ in heard),
+        asked=tuple(one.record for one, _ in heard),
+        texts=tuple(one.record.answer.relabel(text) for one, text in heard),
+        values=tuple(_values(records[one.owner]) if has_value else () for one, _ in heard),
         max_new_tokens=asking.max_new_tokens,
     )
 
@@ -129,8 +143,7 @@ def _hear(
 
     def continue_texts(prompts: Sequence[tuple[int, str]]) -> list[str]:
         asked = [_with_prompt(found[number].record, text) for number, text in prompts]
-        speak = _speaker(loaded, asking.sampling, draw, batch_size)
-        said = _continue(loaded, asked, asking.max_new_tokens, speak, max_length=max_length)
+        said = _continue(loaded, asked, asking, draw, max_length=max_length, batch_size=batch_size)
         mute.update(number for (number, _), text in zip(prompts, said, strict=True) if text is None)
         return [text or "" for text in said]
 
@@ -140,34 +153,34 @@ def _hear(
     return {number: text for number, text in enumerate(replies) if number not in mute or text.strip()}
 
 
-def _speaker(loaded: LoadedModel, sampling: Sampling | None, draw: int, batch_size: int) -> Speak:
-    if sampling is None:
-        return partial(greedy, loaded.model, loaded.tokenizer, batch_size=batch_size)
-    return partial(
-        sampled,
-        loaded.model,
-        loaded.tokenizer,
-        seed=sampling.draw_seed * _DRAWS + draw,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        batch_size=batch_size,
-    )
+Scorer = Callable[[Replies], Sequence[Any]]  # one number, or a few, for each reply
 
 
-def score_replies(replies: Replies, need: Need) -> Answer:
-    """Returns the numbers of one scorer; settings of the need beside the length are the scorer's."""
+def scorer(need: Need) -> Scorer:
+    """Returns what makes the numbers of a need; settings of the need beside the length are the scorer's."""
     settings = {name: value for name, value in need.params if name not in ("scorer", "max_new_tokens", *DRAWN)}
     if need.folder:
-        texts = [text.reveal() for text in replies.texts]
-        return replies.by_record(label_probabilities(load_classifier(need.folder), texts, settings["label"]))
-    said = [
+        classifier = load_classifier(need.folder)
+        return lambda heard: label_probabilities(classifier, [text.reveal() for text in heard.texts], settings["label"])
+    score = SCORERS[dict(need.params)["scorer"]]
+    return lambda heard: score(_as_said(heard), **settings)
+
+
+def _as_said(replies: Replies) -> list[Reply]:
+    return [
         Reply(text=text.reveal(), truth=answer_text(record), prompt=_prompt_text(record), values=values)
         for text, record, values in zip(replies.texts, replies.asked, replies.values, strict=True)
     ]
-    return replies.by_record(SCORERS[dict(need.params)["scorer"]](said, **settings))
 
 
-def judge_replies(judge: LoadedModel, replies: Replies, *, max_length: int, batch_size: int) -> Answer:
+def score_replies(replies: Replies, need: Need) -> Answer:
+    """Returns the numbers of one scorer for all replies at once."""
+    return replies.by_record(scorer(need)(replies))
+
+
+def judge_replies(
+    judge: LoadedModel, replies: Replies, *, max_length: int, batch_size: int, pages: Pages = UNKEPT
+) -> Answer:
     """Returns for each reply its negative log-likelihood (nats) and its tokens under another model, after its prompt.
 
     The end of a reply does not count: one that was cut off has none. An empty reply has no tokens.
@@ -184,7 +197,7 @@ def judge_replies(judge: LoadedModel, replies: Replies, *, max_length: int, batc
     read = [example for example in examples if example is not None]
     numbers = [np.zeros(2) for _ in examples]
     logps = Numbers("token_logps")
-    found = read_examples(judge, read, [logps], batch_size=batch_size, where="replies")[logps]
+    found = read_examples(judge, read, [logps], batch_size=batch_size, where="replies", pages=pages)[logps]
     for row, logps_T in zip(rows, found, strict=True):
         numbers[row] = np.array([-float(np.sum(logps_T)), float(len(logps_T))])
     return replies.by_record(numbers)
@@ -214,22 +227,21 @@ def can_ask(record: Record) -> bool:
 
 
 def _continue(
-    loaded: LoadedModel, records: Sequence[Record], max_new_tokens: int, speak: Speak, *, max_length: int
+    loaded: LoadedModel, records: Sequence[Record], asking: Asking, draw: int, *, max_length: int, batch_size: int
 ) -> list[str | None]:
-    """Continuations; one stops earlier where the model has no positions left, whatever its company.
-
-    None where a prompt is empty, longer than ``max_length``, or leaves no position.
-    """
-    prompts = [_whole_prompt(record, loaded.tokenizer, max_length) if can_ask(record) else [] for record in records]
-    limits = [loaded.limit(len(prompt) + max_new_tokens) - len(prompt) if prompt else 0 for prompt in prompts]
+    """Continuations; None where a prompt is empty, longer than ``max_length``, or leaves no position."""
+    prompts = whole_prompts(loaded, records, max_length)
+    speaker = Speaker(loaded, asking.sampling, draw)
     texts: list[str | None] = [None] * len(prompts)
-    for limit in sorted({limit for limit in limits if limit > 0}):
-        rows = [row for row, own in enumerate(limits) if own == limit]
-        asked = [prompts[row] for row in rows]
-        new = speak(asked, max_new_tokens=limit)
-        for row, tokens in zip(rows, new, strict=True):
-            texts[row] = str(loaded.tokenizer.decode(tokens, skip_special_tokens=True))
+    for turn in turns(loaded, prompts, asking.max_new_tokens, batch_size):
+        for row, text in zip(turn.rows, speaker.say(turn, prompts), strict=True):
+            texts[row] = text
     return texts
+
+
+def whole_prompts(loaded: LoadedModel, records: Sequence[Record], max_length: int) -> list[list[int]]:
+    """Returns token ids of the prompts; none where there is nothing to ask, or the prompt would be cut."""
+    return [_whole_prompt(record, loaded.tokenizer, max_length) if can_ask(record) else [] for record in records]
 
 
 def _whole_prompt(record: Record, tokenizer: Any, max_length: int) -> list[int]:

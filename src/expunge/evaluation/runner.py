@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from expunge.data.record import Record
 from expunge.evaluation.answering import beside_needs, judge_needs, read_model, text_answer
+from expunge.evaluation.journal import StoredJournal, clear
 from expunge.evaluation.needs import JUDGE, plan
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
 from expunge.evaluation.replies import Replies
@@ -35,6 +36,10 @@ def evaluate(
 ) -> Evaluation:
     """Scores every metric on every subject.
 
+    Killed at any time and called again with the same arguments it goes on where it was, with the same numbers: what was
+    read is appended to the store's folder batch by batch, and is gone from there at the end. What a model said to be
+    judged by another one is generated again, since no text is written.
+
     Args:
         subjects: models, in the order of the report's columns; each role once.
         splits: records by split.
@@ -55,6 +60,7 @@ def evaluate(
     planned = plan(subjects, splits, metrics)
     store = replace(store, surroundings=surroundings(batch_size))
     answers = _read_all(subjects, planned.needs, splits, store, batch_size, log)
+    clear(store.folder)
     scores: dict[Metric, dict[str, Score]] = {metric: {} for metric in metrics}
     for role, chosen in planned.metrics.items():
         for metric in chosen:
@@ -180,23 +186,29 @@ class _Reading:
             return None
         loaded = self.subject.load()
         length, policy = self.store.max_length, self.subject.policy
-        read = read_model(loaded, self.splits, missing, max_length=length, batch_size=self.batch_size, policy=policy)
-        self._keep(read.answers)
+        size, journal = self.batch_size, self.journal
+        read = read_model(
+            loaded, self.splits, missing, max_length=length, batch_size=size, policy=policy, journal=journal
+        )
+        self.found.update(read.answers)
         self.waiting = read.replies
         return loaded
 
     def judged_by(self, loaded: LoadedModel) -> None:
         """Has the judge read what this model said."""
-        self._keep(judge_needs(loaded, self.waiting, max_length=self.store.max_length, batch_size=self.batch_size))
+        length, size = self.store.max_length, self.batch_size
+        self.found |= judge_needs(loaded, self.waiting, max_length=length, batch_size=size, journal=self.journal)
         self.waiting = {}
 
     def read_pairs(self) -> None:
         """Reads beside each other model that a need names; both are in memory."""
-        loaded, length = self.subject.load(), self.store.max_length
+        loaded, length, size = self.subject.load(), self.store.max_length, self.batch_size
         for role in dict.fromkeys(str(need.second) for need in self.pairs):
             mine = [need for need in self.pairs if need.second == role]
             other = self.others[role].load()
-            self._keep(beside_needs(loaded, other, self.splits, mine, max_length=length, batch_size=self.batch_size))
+            self.found |= beside_needs(
+                loaded, other, self.splits, mine, max_length=length, batch_size=size, journal=self.journal
+            )
 
     def _known(self, need: Need) -> bool:
         if not need.reads_model:  # cheaper to count again than to read back; the same for all models
@@ -208,10 +220,10 @@ class _Reading:
             self.found[need] = stored
         return need in self.found
 
-    def _keep(self, answers: Mapping[Need, Answer]) -> None:
-        for need, answer in answers.items():
-            self.store.put(self.subject.identity, need, answer, self._second(need))
-            self.found[need] = answer
+    @property
+    def journal(self) -> StoredJournal:
+        """Takes what is read of this model, batch by batch and pass by pass."""
+        return StoredJournal(self.store, self.subject.identity, self._second, self.batch_size)
 
     def _second(self, need: Need) -> Mapping[str, str] | None:
         second = self.others.get(need.second or "")

@@ -70,7 +70,7 @@ class Store:
     def get(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> Answer | None:
         """Returns a stored answer; None if there is none, or one that is damaged."""
         key = self.key(identity, need, second)
-        path = self._path(key)
+        path = self._place(key)
         if not path.is_file():
             return None
         try:
@@ -89,14 +89,18 @@ class Store:
         """Stores an answer."""
         key = self.key(identity, need, second)
         plain = [[np.asarray(form, dtype=np.float64).tolist() for form in record] for record in answer]
-        atomic.write_json(self._path(key), {"key": key, "digest": _digest(plain), "answer": plain})
+        atomic.write_json(self._place(key), {"key": key, "digest": _digest(plain), "answer": plain})
+
+    def path(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> Path:
+        """Where an answer is stored, or would be; errors as ``key``."""
+        return self._place(self.key(identity, need, second))
 
     def _digest(self, split: str) -> str:
         if split not in self.digests:
             raise InputError(f"The {split} records have no digest; bind them to the run before they are scored.")
         return self.digests[split]
 
-    def _path(self, key: Mapping[str, Any]) -> Path:
+    def _place(self, key: Mapping[str, Any]) -> Path:
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{name}.json"
 

@@ -42,7 +42,7 @@ def sampled(
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    seed: int,
+    seed: int | Draws,
     temperature: float = 0.8,
     top_p: float = 0.95,
     top_k: int = 0,
@@ -55,7 +55,7 @@ def sampled(
         tokenizer: as for ``greedy``.
         prompts: token ids, special tokens included; at least one each.
         max_new_tokens: limit of new tokens.
-        seed: the same seed and prompts give the same tokens.
+        seed: the same seed and prompts give the same tokens; or a stream of draws, which goes on where it is.
         temperature: divides the logits.
         top_p: share of the probability that is drawn from.
         top_k: number of most likely tokens that are drawn from; 0 for all.
@@ -69,7 +69,7 @@ def sampled(
     """
     sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     inner: Any = base_model(model)
-    with seeded(inner.device, seed):
+    with seed.going_on() if isinstance(seed, Draws) else seeded(inner.device, seed):
         return _continuations(model, tokenizer, prompts, sampling, max_new_tokens, batch_size)
 
 
@@ -132,6 +132,44 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
         for one in devices:
             torch.cuda.default_generators[one.index or 0].manual_seed(seed)
         yield
+
+
+class Draws:
+    """Random numbers that go on from one batch to the next, apart from the global ones.
+
+    Batches that are sampled one after the other from one stream are those of one call of ``sampled`` with its seed.
+
+    Args:
+        device: that the model is on.
+        seed: of the first batch.
+    """
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self._device = device
+        with seeded(device, seed):
+            self._state = self._generator.get_state()
+
+    @property
+    def _generator(self) -> torch.Generator:
+        on_gpu = self._device.type == "cuda"
+        return torch.cuda.default_generators[self._device.index or 0] if on_gpu else torch.default_generator
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Draws from the stream inside the block; the global random state is left as it was."""
+        with seeded(self._device, 0):
+            self._generator.set_state(self._state)
+            yield
+            self._state = self._generator.get_state()
+
+    @property
+    def state(self) -> bytes:
+        """Where the stream is; put back, it goes on from there."""
+        return bytes(self._state.tolist())
+
+    @state.setter
+    def state(self, state: bytes) -> None:
+        self._state = torch.tensor(list(state), dtype=torch.uint8)
 
 
 @contextmanager
