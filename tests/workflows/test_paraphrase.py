@@ -9,7 +9,8 @@ import pytest
 from expunge.errors import InputError, InterruptedRunError
 from expunge.models.load import load_model, save_model
 from expunge.models.rewriting import SPARE, request, rewrite
-from expunge.workflows.paraphrase import TRIES, add_paraphrases, rewriter, wait
+from expunge.workflows.paraphrase import TRIES, add_paraphrases, rewriter
+from expunge.workflows.signals import wait
 from tests.data.forms.records import plain, qa, talk
 from tests.data.test_tokenize import CHATML, byte_level
 from tests.metrics.test_decoy import random_model
@@ -183,5 +184,5 @@ def test_a_stop_ends_the_wait_for_a_busy_service(stub: Stub):
 
 def test_waiting_takes_its_time():
     began = time.monotonic()
-    wait(0.25, lambda: False)
+    wait(0.25, lambda: False, "Stopped.")
     assert 0.25 <= time.monotonic() - began < 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -11,12 +11,21 @@ from expunge.cli import options
 from expunge.cli.job import Progress, run_job
 from expunge.cli.verdict import summary_of
 
+if TYPE_CHECKING:
+    from expunge.evaluation.subjects import Access
+
 
 def audit(
-    target: Annotated[Path, typer.Argument(help="A run folder, or a model folder whoever unlearned it.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a model folder whoever unlearned it, or with --access prompts the OpenAI-compatible "
+            "address of a model: https://host/v1#name. Its key goes into EXPUNGE_ENDPOINT_KEY."
+        ),
+    ],
     forget: options.Forget = None,
     benchmark: options.Benchmark = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where the report goes; needed for a model folder.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the report goes; not for a run folder.")] = None,
     original: Annotated[str | None, typer.Option("--original", help="The model before; a run folder knows it.")] = None,
     retrained: options.Retrained = None,
     reference: options.Reference = None,
@@ -27,6 +36,10 @@ def audit(
     forms: options.Forms = "auto",
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
+    access: Annotated[
+        str,
+        typer.Option("--access", help="What may be read of the target: weights, or prompts for its replies alone."),
+    ] = "weights",
     max_length: options.MaxLength = 512,
     policy: options.Policy = None,
     as_json: options.Json = False,
@@ -39,6 +52,7 @@ def audit(
 
         request = AuditRequest(
             target=target,
+            access=cast("Access", access),  # checked there
             forget=forget,
             benchmark=options.choice(benchmark),
             out=out,
@@ -57,4 +71,5 @@ def audit(
         )
         return summary_of(run(request, (progress.listen,)))
 
-    run_job("audit", work, as_json=as_json, target=target)
+    # An address that was mistyped may hold a key.
+    run_job("audit", work, as_json=as_json, target=target if "://" not in target else "an address")

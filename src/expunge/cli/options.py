@@ -66,7 +66,10 @@ Paraphraser = Annotated[
     ),
 ]
 AllowRemote = Annotated[
-    bool, typer.Option("--allow-remote", help="Let --paraphraser send the forget records to an address.")
+    bool,
+    typer.Option(
+        "--allow-remote", help="Let records leave this machine: to --paraphraser, or to the address that is audited."
+    ),
 ]
 MaxLength = Annotated[int, typer.Option("--max-length", help="Longest record, tokens.", min=2)]
 AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]

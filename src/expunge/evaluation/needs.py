@@ -78,6 +78,8 @@ def unfit(
     """Returns why a metric cannot be computed for a model, or None."""
     if subject.policy is not None and any(need.reads_logits for need in metric.needs()):
         return "log-probabilities are not visible through a policy; see the bare weights"
+    if subject.access == "prompts" and (reason := _hidden(metric)) is not None:
+        return reason
     for need in metric.needs():
         if need.second is not None and need.second not in {other.role for other in subjects}:
             return f"no {need.second} model was handed in that could read the same"
@@ -96,6 +98,14 @@ def unfit(
         return f"{count} {families} models besides this one were handed in, and it takes {metric.least_others}"
     wanted = [need for need in metric.needs() if not need.optional]
     return next((reason for need in wanted if (reason := _absent(need, splits)) is not None), None)
+
+
+def _hidden(metric: Metric) -> str | None:
+    """Why a metric cannot be computed of a model that only answers prompts."""
+    unsaid = [need for need in metric.needs() if need.reads_model and not need.generates]
+    if any(need.reads_logits for need in unsaid):
+        return "log-probabilities are not visible through prompts"
+    return "tokens are not visible through prompts" if unsaid else None
 
 
 def _absent(need: Need, splits: Mapping[str, Sequence[Record]]) -> str | None:

@@ -12,6 +12,7 @@ from expunge.evaluation.needs import JUDGE, plan
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
 from expunge.evaluation.replies import Replies
 from expunge.evaluation.result import Evaluation, Gap, Omitted, ScoreRecord, Traits
+from expunge.evaluation.served import ask_service
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.surroundings import surroundings
@@ -141,7 +142,7 @@ def _read_all(
         loaded = readings[JUDGE].ask(needs[JUDGE])
         for reading in readings.values():
             if reading.waiting:
-                loaded = loaded or by_role[JUDGE].load()
+                loaded = loaded or by_role[JUDGE].loaded()
                 reading.judged_by(loaded)
         del loaded
     for role, reading in readings.items():
@@ -184,7 +185,12 @@ class _Reading:
         missing = [need for need in unknown if not need.paired]
         if not missing:
             return None
-        loaded = self.subject.load()
+        if self.subject.service is not None:
+            for read in ask_service(self.subject.service, self.splits, missing):
+                self.found |= self.journal.keep(read.answers)
+                self.waiting.update(read.replies)
+            return None
+        loaded = self.subject.loaded()
         length, policy = self.store.max_length, self.subject.policy
         size, journal = self.batch_size, self.journal
         read = read_model(
@@ -202,10 +208,10 @@ class _Reading:
 
     def read_pairs(self) -> None:
         """Reads beside each other model that a need names; both are in memory."""
-        loaded, length, size = self.subject.load(), self.store.max_length, self.batch_size
+        loaded, length, size = self.subject.loaded(), self.store.max_length, self.batch_size
         for role in dict.fromkeys(str(need.second) for need in self.pairs):
             mine = [need for need in self.pairs if need.second == role]
-            other = self.others[role].load()
+            other = self.others[role].loaded()
             self.found |= beside_needs(
                 loaded, other, self.splits, mine, max_length=length, batch_size=size, journal=self.journal
             )

@@ -33,6 +33,11 @@ def turns(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens:
     return found
 
 
+def draw_seed(sampling: Sampling | None, draw: int) -> int:
+    """Returns the seed of one of several draws."""
+    return (sampling.draw_seed if sampling else 0) * _DRAWS + draw
+
+
 class Speaker:
     """A model that continues prompts turn by turn, greedily or in one of several draws.
 
@@ -64,7 +69,6 @@ class Speaker:
 
     def stream(self, turn: Turn) -> Draws:
         """Returns what a turn is drawn from."""
-        seed = (self._sampling.draw_seed if self._sampling else 0) * _DRAWS + self._draw
         if turn.limit not in self._streams:
-            self._streams[turn.limit] = Draws(self._loaded.model.device, seed)
+            self._streams[turn.limit] = Draws(self._loaded.model.device, draw_seed(self._sampling, self._draw))
         return self._streams[turn.limit]

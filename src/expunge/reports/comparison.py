@@ -148,7 +148,8 @@ def _same_records(a: Mapping[str, Any], b: Mapping[str, Any], *, same_key: bool)
 def _fingerprinted(first: Run, other: Run) -> bool:
     """Whether both runs read the same original on the same kind of machine."""
     devices = {run.record.environment.get("device") for run in (first, other)}
-    return first.record.model["digest"] == other.record.model["digest"] and len(devices) == 1
+    digests = {run.record.model["digest"] for run in (first, other)}
+    return len(digests) == len(devices) == 1 and digests != {None}
 
 
 def _changed_scores(first: Run, other: Run) -> list[str]:

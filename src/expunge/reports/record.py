@@ -22,7 +22,9 @@ class RunRecord:
         schema_version: of this format; see docs/architecture.md.
         expunge: version of the package.
         finished: ISO 8601 time, UTC.
-        model: name, digest, dtype and parameters of the original.
+        model: name, digest, dtype and parameters of the original, or of the model that is judged where there is none;
+            None what could not be read. ``endpoint`` names the address where that is what is judged.
+        access: what was read of the model that is judged: ``weights``, or ``prompts`` where only replies were.
         method: name, what it promises, its settings and paper.
         axes: axes with their settings.
         training: numbers of the loop.
@@ -76,6 +78,7 @@ class RunRecord:
     rows: list[dict[str, Any]] = field(default_factory=list)
     policy: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, Any] | None = None
+    access: str = "weights"
 
 
 def from_plain(plain: Mapping[str, Any]) -> RunRecord:

@@ -12,6 +12,7 @@ from expunge.config import Choice, build, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.evaluation.subjects import Access
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.registry import suites
 from expunge.storage.events import read_events
@@ -22,6 +23,8 @@ from expunge.workflows.finished import Finished
 from expunge.workflows.forms import FormChoice
 from expunge.workflows.identity import place_of
 from expunge.workflows.inputs import Inputs, bind_data, model_is_saved, read_inputs, warn_of_rejected
+from expunge.workflows.prompted import check_access, parse_audited
+from expunge.workflows.remote import is_address
 from expunge.workflows.signals import stop_on_signal
 from expunge.workflows.states import logged_states
 
@@ -31,9 +34,10 @@ class AuditRequest:
     """What to compare.
 
     Attributes:
-        target: a run folder of ``expunge unlearn``, or a model folder whoever unlearned it.
-        out: where scores, record and report go; for a model folder only, since a run keeps its own.
-        original: the model before; taken from the run where there is one.
+        target: a run folder of ``expunge unlearn``, a model folder whoever unlearned it, or, as text, the address of a
+            model such as ``https://host/v1#name``.
+        out: where scores, record and report go; not for a run, since it keeps its own.
+        original: the model before; taken from the run where there is one. Through prompts alone it may be missing.
         retrained: models that never saw the records.
         reference: other models that never saw the records, such as the base model, for attacks that compare with one.
         forget: file of the records to forget.
@@ -45,11 +49,12 @@ class AuditRequest:
         forms: further forms of the forget records by rule: ``auto``, ``none``, or names with commas.
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
         allow_remote: whether records may be sent to an address.
+        access: what may be read of the target: its weights, or only what it says to prompts.
         max_length: longest record, tokens.
         policy: what the result is held to; None for the run's own, or the defaults.
     """
 
-    target: Path
+    target: Path | str
     forget: Path | None = None
     benchmark: Choice | None = None
     out: Path | None = None
@@ -63,6 +68,7 @@ class AuditRequest:
     forms: str = "auto"
     paraphraser: str | None = None
     allow_remote: bool = False
+    access: Access = "weights"
     max_length: int = 512
     policy: VerdictPolicy | None = None
 
@@ -70,6 +76,11 @@ class AuditRequest:
     def form_choice(self) -> FormChoice:
         """What to add to the forget records."""
         return FormChoice(names=self.forms, paraphraser=self.paraphraser, allow_remote=self.allow_remote)
+
+    @property
+    def folder(self) -> Path:
+        """The target as a folder."""
+        return Path(self.target)
 
 
 class _Target(NamedTuple):
@@ -81,20 +92,21 @@ class _Target(NamedTuple):
 
 
 def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
-    """Audits a run folder or any model folder.
+    """Audits a run folder, any model folder, or a model behind an address.
 
     Raises:
         InputError: something is missing, or the records are not those the run was made with.
     """
     harden_umask()
     suites.get(request.suite)
+    check_access(request.access, is_address=is_address(request.target))
     request.form_choice.check()
-    is_run = RunFolder.is_run(request.target)
+    is_run = not is_address(request.target) and RunFolder.is_run(request.folder)
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
-    benchmark = request.benchmark or (_benchmark_of(request.target) if is_run else None)
+    benchmark = request.benchmark or (_benchmark_of(request.folder) if is_run else None)
     inputs = read_inputs(files, request.evaluation, benchmark)
     check_splits(inputs.audited.get("forget", []), [])
-    run, columns, is_new = _of_run(request, listeners) if is_run else _of_folder(request, inputs, listeners)
+    run, columns, is_new = _of_run(request, listeners) if is_run else _of_model(request, inputs, listeners)
     reading = Reading(
         suite=request.suite,
         forms=request.form_choice,
@@ -114,10 +126,15 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
 def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
     if request.out is not None:
         raise InputError("The report of a run lies in its own folder; leave out --out, or audit its model folder.")
-    run = RunFolder.open(request.target, tuple(listeners))
+    if request.access == "prompts":
+        raise InputError(
+            "The report of a run rests on its weights; to see what prompts alone would show, audit its model folder: "
+            f"expunge audit {request.folder / 'model'} --access prompts --out DIR."
+        )
+    run = RunFolder.open(request.folder, tuple(listeners))
     settings = run.config
     if settings.get("verb") == "bench":
-        raise InputError(f"{request.target} is a bench; audit one of its runs, in {request.target / 'runs'}.")
+        raise InputError(f"{request.target} is a bench; audit one of its runs, in {request.folder / 'runs'}.")
     if settings.get("verb") == "unlearn" and not model_is_saved(run):
         raise InputError(f"{request.target} has no finished model (the run is {run.state}); finish it first.")
     original, policy = request.original or settings["model"], stored_policy(run)
@@ -132,25 +149,33 @@ def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
     return _Target(run, columns, is_new=False)
 
 
-def _of_folder(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -> _Target:
+def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -> _Target:
+    """A model folder or address, and the folder of the audit's own."""
     if request.out is None:
-        raise InputError("Auditing a model folder needs a place for the report: pass --out DIR.")
-    if request.original is None:
+        raise InputError("Auditing a model needs a place for the report: pass --out DIR.")
+    if request.original is None and request.access == "weights":
         raise InputError("Auditing a model folder needs the model before unlearning: pass --original MODEL.")
+    endpoint = None
+    if is_address(request.target):
+        endpoint = parse_audited(str(request.target), allow_remote=request.allow_remote)
     columns = Columns(
         original=request.original,
-        candidate=str(request.target),
+        candidate=str(request.target) if endpoint is None else None,
         retrained=request.retrained,
         reference=request.reference,
+        endpoint=endpoint,
+        access=request.access,
     )
     columns.check()
     settings = {
         "verb": "audit",
-        "model": place_of(request.original),
-        "target": str(request.target.resolve()),
+        "model": None if request.original is None else place_of(request.original),
+        "target": str(request.folder.resolve()) if endpoint is None else endpoint.name,
         "max_length": request.max_length,
         "benchmark": to_plain(request.benchmark),
         "records": {split: len(records) for split, records in inputs.audited.items()},
+        **({"access": request.access} if request.access != "weights" else {}),
+        **({"endpoint": endpoint.digest} if endpoint is not None else {}),
     }
     return _Target(RunFolder.create(request.out, settings, tuple(listeners)), columns, is_new=True)
 

@@ -19,6 +19,7 @@ from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.evaluation.verdict.rules import judge
 from expunge.metrics.exposure import CANARIES
+from expunge.models.load import Description
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
 from expunge.reports.record import from_plain, write_record
@@ -26,10 +27,11 @@ from expunge.reports.render import write_report
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.workflows.columns import Columns, baseline_policy, check_digests
+from expunge.workflows.columns import Columns, baseline_policy, check_digests, noting
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
 from expunge.workflows.identity import code_digest, place_of
 from expunge.workflows.inputs import data_summary
+from expunge.workflows.prompted import endpoint_subject
 from expunge.workflows.record import Audited, build_record
 
 
@@ -62,13 +64,17 @@ def make_card(
 
     Raises:
         VerificationError: the original or the unlearned model is not the one that the run read or made.
-        InterruptedRunError: stopped on request, between two models or two questions to a paraphraser; what was read
-            of models is kept.
+        InterruptedRunError: stopped on request, between two models or two questions to a model at an address; what was
+            read of models is kept.
     """
     run.events.append("phase", name=f"audit with suite {reading.suite}")
     began = time.perf_counter()
     summary = data_of(run, splits)
-    subjects = columns.subjects(baseline_policy(splits, run))
+    notes: dict[str, Description] = {}
+    subjects = [noting(subject, notes) for subject in columns.subjects()]
+    if columns.endpoint is not None:
+        subjects.append(endpoint_subject(columns.endpoint, run, stop_requested))
+    subjects += columns.baseline(baseline_policy(splits, run))
     check_digests(run, subjects)
     places = [place_of(place) for place in columns.retrained]
     policy = to_plain(reading.policy)
@@ -82,7 +88,7 @@ def make_card(
     rows = _rows(reading.suite, read)
     audited = Audited(evaluation, verdict, reading.policy, time.perf_counter() - began, report, rows, changed)
     data = _data_facts(run, summary, read)
-    record = RunReport(build_record(run, audited, data, subjects, original=columns.original))
+    record = RunReport(build_record(run, audited, data, subjects, columns, notes))
     write_record(run.record, from_plain(record))
     write_report(run.root, from_plain(record))
     run.events.append("verdict", word=verdict.word, reasons=list(verdict.reasons), seconds=audited.seconds)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from expunge.data.record import Record
-from expunge.errors import VerificationError
-from expunge.evaluation.subjects import Subject
+from expunge.errors import InputError, VerificationError
+from expunge.evaluation.subjects import Access, Subject
 from expunge.evaluation.verdict.findings import Facts
 from expunge.methods.base import WrapTask
 from expunge.methods.guardrail import Guardrail, GuardrailPolicy
 from expunge.models.adapter import check_adapter, is_adapter, load_with_adapter
 from expunge.models.changes import Changes, changes
-from expunge.models.load import load_model, local_folder
+from expunge.models.load import Description, LoadedModel, describe, load_model, local_folder
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey, folder_digest
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.identity import hash_plain, model_digest
 from expunge.workflows.inputs import TRAIN_RETAIN, check_models
+from expunge.workflows.remote import Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,24 +30,29 @@ class Columns:
     """Models by what they are to each other.
 
     Attributes:
-        original: the model before unlearning.
+        original: the model before unlearning; None only where the candidate is read through prompts.
         candidate: the model that is judged, or an adapter for the original; where there is a policy, the model behind
-            it.
+            it. None for an endpoint.
         retrained: models that never saw the forget records.
         reference: other models that never saw them; they have no column.
         policy: what stands between a user and the candidate.
+        endpoint: address of the model that is judged, in place of a candidate.
+        access: what may be read of the model that is judged.
     """
 
-    original: str
-    candidate: str
+    original: str | None
+    candidate: str | None
     retrained: Sequence[str] = ()
     reference: Sequence[str] = ()
     policy: GuardrailPolicy | None = None
+    endpoint: Endpoint | None = None
+    access: Access = "weights"
 
     @property
     def judged(self) -> str:
         """Role that the verdict is about: the weights under a policy or an adapter; who has them bypasses those."""
-        return "unlearned" if self.policy is None and not self.adapter else "original"
+        bare = self.policy is None and not self.adapter
+        return "unlearned" if bare or self.access == "prompts" else "original"
 
     @property
     def spoken(self) -> str:
@@ -56,45 +62,53 @@ class Columns:
     @property
     def adapter(self) -> bool:
         """Whether the candidate is an adapter beside the original's weights."""
-        return is_adapter(Path(self.candidate))
+        return self.candidate is not None and is_adapter(Path(self.candidate))
 
     def check(self) -> None:
         """Refuses folders that cannot be loaded, by their layout alone."""
         if self.adapter:
-            check_adapter(Path(self.candidate))
+            if self.original is None:
+                raise InputError("An adapter is read on the model it was trained on: pass --original MODEL.")
+            check_adapter(Path(str(self.candidate)))
         check_models(self.original, *self.retrained, *self.reference, None if self.adapter else self.candidate)
 
     def changes(self) -> Changes | None:
-        """What unlearning did to the weights; None where it made no weights, or others than the original's."""
+        """What unlearning did to the weights; None where it made none, others than the original's, or none are seen."""
+        if self.original is None or self.candidate is None or self.access == "prompts":
+            return None
         if self.policy is not None or self.adapter:
             return None
         return changes(local_folder(self.original), local_folder(self.candidate))
 
     def facts(self, changed: Changes | None) -> Facts:
         """What is known of the judged model besides its numbers."""
-        return Facts(self.spoken, adapter=self.adapter, shallow=changed is not None and changed.shallow)
+        shallow = changed is not None and changed.shallow
+        return Facts(self.spoken, adapter=self.adapter, shallow=shallow, prompted=self.access == "prompts")
 
-    def subjects(self, baseline: GuardrailPolicy | None = None) -> list[Subject]:
-        """Returns all models in the order of the report.
-
-        Args:
-            baseline: the trivial baseline, a filter before the original, which every other result has to beat.
-        """
-        found = [_subject("original", self.original)]
+    def subjects(self) -> list[Subject]:
+        """Returns all models in the order of the report, without that of an endpoint."""
+        found = [] if self.original is None else [_subject("original", self.original)]
         for family, sources in (("retrained", self.retrained), ("reference", self.reference)):
             for number, source in enumerate(sources, start=1):
                 role = family if number == 1 else f"{family}_{number}"
                 found.append(_subject(role, source, scored=family == "retrained"))
+        if self.candidate is not None:
+            found.append(self._judged_subject(self.candidate))
+        return found
+
+    def baseline(self, policy: GuardrailPolicy) -> list[Subject]:
+        """Returns the trivial baseline, a filter before the original; none where a policy is judged, which is one."""
+        if self.policy is not None or self.original is None:
+            return []
+        return [_subject("guardrail", self.original, policy)]
+
+    def _judged_subject(self, candidate: str) -> Subject:
         if self.policy is not None:
             # The bare weights under a policy are the original's column.
-            found.append(_subject("policy", self.candidate, self.policy))
-        elif self.adapter:
-            found.append(_with_adapter(self.original, self.candidate))
-        else:
-            found.append(_subject("unlearned", self.candidate))
-        if baseline is not None and self.policy is None:
-            found.append(_subject("guardrail", self.original, baseline))
-        return found
+            return _subject("policy", candidate, self.policy)
+        if self.adapter:
+            return replace(_with_adapter(str(self.original), candidate), access=self.access)
+        return replace(_subject("unlearned", candidate), access=self.access)
 
 
 def baseline_policy(splits: Mapping[str, Sequence[Record]], run: RunFolder) -> GuardrailPolicy:
@@ -119,6 +133,19 @@ def check_digests(run: RunFolder, subjects: Sequence[Subject]) -> None:
                 f"The {subject.role} model is not the one that {run.root} was made with: its files have changed. "
                 "Restore it, or audit the folder by itself with --original and --out."
             )
+
+
+def noting(subject: Subject, notes: dict[str, Description]) -> Subject:
+    """Returns the subject; when it is loaded, what a record says of the model is noted under its role."""
+    if subject.load is None:
+        return subject
+
+    def load() -> LoadedModel:
+        loaded = subject.loaded()
+        notes[subject.role] = describe(loaded.model)
+        return loaded
+
+    return replace(subject, load=load)
 
 
 def stored_policy(run: RunFolder) -> GuardrailPolicy | None:

@@ -19,8 +19,8 @@ from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder
 from expunge.workflows.identity import model_digest
 from expunge.workflows.inputs import check_models
-from expunge.workflows.paraphrase import add_paraphrases, is_remote, rewriter
-from expunge.workflows.remote import Endpoint
+from expunge.workflows.paraphrase import add_paraphrases, rewriter
+from expunge.workflows.remote import Endpoint, is_address
 
 AUTO, NONE = "auto", "none"
 KEPT = "wordings stay in memory; a run that is interrupted asks for all again"
@@ -55,13 +55,8 @@ class FormChoice:
         for name in self._asked():
             if name not in NAMES:
                 raise InputError(f"--forms has no rule for {name!r}.{suggest(name, (*NAMES, AUTO, NONE))}")
-        if self.paraphraser is not None and is_remote(self.paraphraser):
-            endpoint = Endpoint.parse(self.paraphraser)
-            if not self.allow_remote and not endpoint.is_local:
-                raise InputError(
-                    "A paraphraser at an address gets the text of the forget records. Pass --allow-remote if they "
-                    "may leave this machine, or give --paraphraser a model folder."
-                )
+        if self.paraphraser is not None and is_address(self.paraphraser):
+            Endpoint.parse(self.paraphraser).check_leave(allow_remote=self.allow_remote)
         elif self.paraphraser is not None and (fetch or not _is_elsewhere(self.paraphraser)):
             check_models(self.paraphraser)
 
@@ -90,9 +85,8 @@ class FormChoice:
         """What a record says of the paraphraser: digest of a model folder, or host and model."""
         if self.paraphraser is None:
             return None
-        if is_remote(self.paraphraser):
-            endpoint = Endpoint.parse(self.paraphraser)
-            return f"{endpoint.host}#{endpoint.model}"
+        if is_address(self.paraphraser):
+            return Endpoint.parse(self.paraphraser).name
         return model_digest(self.paraphraser)
 
     def _asked(self) -> tuple[str, ...]:
@@ -204,10 +198,10 @@ def _missing(form: str, choice: FormChoice, records: int) -> str:
 def _paraphrased(
     run: RunFolder, forget: list[Record], paraphraser: str, stop_requested: Callable[[], bool]
 ) -> list[Record]:
-    if is_remote(paraphraser) and not (endpoint := Endpoint.parse(paraphraser)).is_local:
-        plain = " unencrypted" if endpoint.base.startswith("http:") else ""
+    if is_address(paraphraser) and not (endpoint := Endpoint.parse(paraphraser)).is_local:
         said = (
-            f"The text of {len(forget)} forget records is now sent{plain} to {endpoint.host}, as --allow-remote says."
+            f"The text of {len(forget)} forget records is now sent{endpoint.plainly} to {endpoint.host}, as "
+            "--allow-remote says."
         )
         run.events.append("warning", text=said)
     run.events.append("phase", name=f"ask the paraphraser ({KEPT})")

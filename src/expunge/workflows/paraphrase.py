@@ -6,7 +6,6 @@ interrupted and goes on asks for all of them again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,20 +14,19 @@ from typing import Literal, NamedTuple
 from expunge.data.forms.value import common_words, question_of, value_of
 from expunge.data.forms.words import scan
 from expunge.data.record import Record
-from expunge.errors import InterruptedRunError
 from expunge.models.load import load_model
 from expunge.models.rewriting import request, rewrite
 from expunge.storage.secret import Secret
-from expunge.workflows.remote import Endpoint
+from expunge.workflows.remote import Endpoint, is_address
+from expunge.workflows.signals import Asked, stop_if_asked, wait
 
 Rewrite = Callable[[str, int], str]  # a text and the number of the attempt, from 0, to another wording
-Asked = Callable[[], bool]  # whether a stop was asked for
 Side = Literal["paraphrased_question", "paraphrased_answer"]
 TRIES = 3
 LONGEST = 4  # times the original's length that a wording may have
 QUESTION_MARKS = ("?", "؟", "？")  # noqa: RUF001 - the marks of several scripts
 TEMPERATURE = 0.8  # of a remote model after its first attempt
-POLL = 0.1  # seconds between two looks at whether a stop was asked for
+STOPPED = "Stopped while the paraphraser was asked; the same command goes on, and asks for all wordings again."
 
 
 class MissingWording(NamedTuple):
@@ -41,11 +39,6 @@ class MissingWording(NamedTuple):
     hides: str | None
 
 
-def is_remote(paraphraser: str) -> bool:
-    """Whether a paraphraser is an address instead of a folder or Hub id."""
-    return "://" in paraphraser
-
-
 def rewriter(paraphraser: str, stop_requested: Asked = lambda: False) -> Rewrite:
     """Returns what asks a local model (loaded at once) or an address.
 
@@ -56,9 +49,9 @@ def rewriter(paraphraser: str, stop_requested: Asked = lambda: False) -> Rewrite
     Raises:
         InputError: no such model, or not an address.
     """
-    if is_remote(paraphraser):
+    if is_address(paraphraser):
         endpoint = Endpoint.parse(paraphraser)
-        pause = partial(wait, stop_requested=stop_requested)
+        pause = partial(wait, stop_requested=stop_requested, text=STOPPED)
         return lambda text, attempt: endpoint.chat(
             request(text), temperature=TEMPERATURE if attempt else 0.0, seed=attempt, pause=pause
         )
@@ -86,7 +79,7 @@ def add_paraphrases(records: Sequence[Record], ask: Rewrite, stop_requested: Ask
     for attempt in range(TRIES):
         left = []
         for missing in waiting:
-            _stop_if_asked(stop_requested)
+            stop_if_asked(stop_requested, STOPPED)
             wording = accepted(missing, ask(missing.text.reveal(), attempt))
             if wording is None:
                 left.append(missing)
@@ -94,26 +87,6 @@ def add_paraphrases(records: Sequence[Record], ask: Rewrite, stop_requested: Ask
                 found[missing.row] = _filled(found[missing.row], missing.side, missing.text.relabel(wording))
         waiting = left
     return found
-
-
-def wait(seconds: float, stop_requested: Asked) -> None:
-    """Sleeps, but not past a request to stop.
-
-    Raises:
-        InterruptedRunError: stopped on request.
-    """
-    end = time.monotonic() + seconds
-    _stop_if_asked(stop_requested)
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(POLL, left))
-        _stop_if_asked(stop_requested)
-
-
-def _stop_if_asked(stop_requested: Asked) -> None:
-    if stop_requested():
-        raise InterruptedRunError(
-            "Stopped while the paraphraser was asked; the same command goes on, and asks for all wordings again."
-        )
 
 
 def _filled(record: Record, side: Side, wording: Secret) -> Record:

@@ -21,11 +21,13 @@ from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
 from expunge.evaluation.verdict.rules import Verdict
 from expunge.methods.preset import resolve
 from expunge.models.changes import Changes
-from expunge.models.load import describe, load_model
+from expunge.models.load import Description, describe, load_model
 from expunge.reports.empirical import to_distributions
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
+from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest, tokenizer_digest
+from expunge.workflows.prompted import LIMIT
 
 LIMITS = (
     "Every number is a lower bound of what the model still knows: another prompt, attack or sample may show more.",
@@ -48,23 +50,33 @@ class Audited(NamedTuple):
 
 
 def build_record(
-    run: RunFolder, audited: Audited, data: Mapping[str, Any], subjects: Sequence[Subject], *, original: str
+    run: RunFolder,
+    audited: Audited,
+    data: Mapping[str, Any],
+    subjects: Sequence[Subject],
+    columns: Columns,
+    notes: Mapping[str, Description],
 ) -> dict[str, Any]:
-    """Returns ``record.json`` as plain data: what was done, with what, and every number found."""
+    """Returns ``record.json`` as plain data: what was done, with what, and every number found.
+
+    Args:
+        run: where it was done.
+        audited: what was found.
+        data: what is said of each split.
+        subjects: the models.
+        columns: where they came from.
+        notes: what the models are like, by role, as far as they were loaded.
+    """
     settings = run.config
     log = read_events(run.events_path)
     saved = next((event.data for event in reversed(log) if event.kind == "saved"), {})
-    described = describe(load_model(original).model)
+    digests = {subject.role: subject.identity["weights"] for subject in subjects if "weights" in subject.identity}
     return {
         "schema_version": 1,
         "expunge": expunge.__version__,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "name": Path(original).name,
-            "digest": subjects[0].identity["weights"],
-            "dtype": described.dtype,
-            "parameters": described.parameters,
-        },
+        "model": _model_facts(columns, digests, notes),
+        "access": columns.access,
         "method": _method_facts(settings),
         "axes": settings.get("axes", {}),
         "training": settings.get("training", {}),
@@ -82,8 +94,8 @@ def build_record(
         "result": {"digest": saved["digest"], "folder": "model"} if saved.get("digest") else None,
         "digests": {
             "code": code_digest(),
-            "tokenizer": tokenizer_digest(original),
-            **{subject.role: subject.identity["weights"] for subject in subjects},
+            **({} if columns.original is None else {"tokenizer": tokenizer_digest(columns.original)}),
+            **digests,
         },
         "columns": audited.evaluation.roles,
         "scores": [to_plain(score) for score in audited.evaluation.scores],
@@ -96,7 +108,7 @@ def build_record(
         "thresholds": to_plain(audited.policy.thresholds),
         "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
         "changes": None if audited.changes is None else _change_facts(audited.changes),
-        "limits": list(LIMITS),
+        "limits": [*LIMITS, LIMIT] if columns.access == "prompts" else list(LIMITS),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -124,6 +136,18 @@ def _measure_facts(measure: Measure, limits: Thresholds) -> dict[str, Any]:
 
 def _change_facts(changed: Changes) -> dict[str, Any]:
     return {"share": changed.share, "parts": [part._asdict() for part in changed.parts]}
+
+
+def _model_facts(columns: Columns, digests: Mapping[str, str], notes: Mapping[str, Description]) -> dict[str, Any]:
+    """The original; where there is none, the model that is judged, of which a service shows no more than a name."""
+    named = {} if columns.endpoint is None else {"endpoint": columns.endpoint.name}
+    role = "unlearned" if columns.original is None else "original"
+    source = columns.original or columns.candidate
+    if source is None:
+        return {"name": named.get("endpoint"), "digest": None, "dtype": None, "parameters": None, **named}
+    described = notes[role] if role in notes else describe(load_model(source).model)
+    facts = {"digest": digests[role], "dtype": described.dtype, "parameters": described.parameters}
+    return {"name": Path(source).name, **facts, **named}
 
 
 def _method_facts(settings: Mapping[str, Any]) -> dict[str, Any]:

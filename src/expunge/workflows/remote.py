@@ -12,20 +12,44 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from expunge.errors import InputError, ResourceError
+from expunge.storage.digests import text_digest
 
-KEY_VARIABLE = "EXPUNGE_PARAPHRASER_KEY"  # environment variable with the key of the service, if it wants one
+KEY_VARIABLE = "EXPUNGE_PARAPHRASER_KEY"  # environment variable with the key of the paraphraser, if it wants one
 DEFAULT_MODEL = "default"
 MOST_BYTES = 1_000_000  # of a reply
 BUSY = (429, 503)  # too many requests; unavailable for now
 TRIES = 6  # of one request to a busy service
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two tries; twice as long after each, or what Retry-After says
+
+
+class Use(NamedTuple):
+    """What a service is asked for, in the words of its messages.
+
+    Attributes:
+        noun: what it is called.
+        flag: argument of the command line that takes its address.
+        takes: what that argument takes beside an address.
+        gets: which texts it gets.
+        key_variable: environment variable with its key, if it wants one.
+    """
+
+    noun: str
+    flag: str
+    takes: str
+    gets: str
+    key_variable: str
+
+
+PARAPHRASER = Use(
+    "paraphraser", "--paraphraser", "a model folder, a Hub id,", "the text of the forget records", KEY_VARIABLE
+)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -51,14 +75,16 @@ class Endpoint:
         base: address without a trailing slash, such as ``https://host/v1``.
         model: name that is sent along.
         timeout: seconds to wait for a reply.
+        use: what it is asked for.
     """
 
     base: str
     model: str = DEFAULT_MODEL
     timeout: float = 60.0
+    use: Use = PARAPHRASER
 
     @classmethod
-    def parse(cls, address: str) -> Endpoint:
+    def parse(cls, address: str, use: Use = PARAPHRASER) -> Endpoint:
         """Reads ``https://host/v1`` or ``https://host/v1#model``.
 
         Raises:
@@ -68,11 +94,16 @@ class Endpoint:
         if parts is None or parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.query:
             # Not repeated: an address that was mistyped may hold a key.
             raise InputError(
-                "--paraphraser takes a model folder, a Hub id, or an address such as https://host/v1 or "
-                f"https://host:8000/v1#model, without user or query; a key goes into {KEY_VARIABLE}."
+                f"{use.flag} takes {use.takes} or an address such as https://host/v1 or "
+                f"https://host:8000/v1#model, without user or query; a key goes into {use.key_variable}."
             )
         base = parts._replace(fragment="").geturl().rstrip("/")
-        return cls(base, parts.fragment or DEFAULT_MODEL)
+        return cls(base, parts.fragment or DEFAULT_MODEL, use=use)
+
+    @property
+    def name(self) -> str:
+        """What a record calls it: host and model."""
+        return f"{self.host}#{self.model}"
 
     @property
     def host(self) -> str:
@@ -89,6 +120,28 @@ class Endpoint:
         except ValueError:
             return False
 
+    @property
+    def digest(self) -> str:
+        """Tells two addresses apart; a path may hold what is not for the eyes of others."""
+        return text_digest(f"{self.base}#{self.model}")
+
+    @property
+    def plainly(self) -> str:
+        """Says where what is sent goes unencrypted; empty otherwise."""
+        return " unencrypted" if self.base.startswith("http:") else ""
+
+    def check_leave(self, *, allow_remote: bool) -> None:
+        """Refuses to send records to another machine without leave.
+
+        Raises:
+            InputError: the address is not on this machine, and nobody said that records may go there.
+        """
+        if not allow_remote and not self.is_local:
+            raise InputError(
+                f"A {self.use.noun} at an address gets {self.use.gets}. Pass --allow-remote if they may leave this "
+                f"machine, or give {self.use.flag} a model folder."
+            )
+
     def chat(self, text: str, *, temperature: float, seed: int, pause: Callable[[float], None] = time.sleep) -> str:
         """Sends one user message and returns the reply; a service that is busy is asked again after a while.
 
@@ -102,12 +155,25 @@ class Endpoint:
             InputError: the address refuses the request, or answers something else than a chat completion.
             ResourceError: nothing answers there.
         """
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": text}],
-            "temperature": temperature,
-            "seed": seed,
-        }
+        return self.complete(
+            [{"role": "user", "content": text}], {"temperature": temperature, "seed": seed}, pause=pause
+        )
+
+    def complete(
+        self,
+        turns: Sequence[Mapping[str, str]],
+        settings: Mapping[str, Any],
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> str:
+        """Sends a conversation and returns the reply to it; as ``chat`` otherwise.
+
+        Args:
+            turns: ``role`` and ``content`` of each message.
+            settings: further fields of the request, such as ``temperature`` and ``max_tokens``.
+            pause: as for ``chat``.
+        """
+        body = {"model": self.model, "messages": [dict(turn) for turn in turns], **settings}
         return self._read(self._post(json.dumps(body).encode(), pause))
 
     def _post(self, body: bytes, pause: Callable[[float], None]) -> bytes:
@@ -120,14 +186,14 @@ class Endpoint:
         if answer.status == http.HTTPStatus.OK:
             return answer.raw
         raise InputError(
-            f"The paraphraser at {self.host} answers {answer.status} to POST /chat/completions; check the address, "
-            f"the model's name after # and the key in {KEY_VARIABLE}."
+            f"The {self.use.noun} at {self.host} answers {answer.status} to POST /chat/completions; check the address, "
+            f"the model's name after # and the key in {self.use.key_variable}."
         )
 
     def _send(self, body: bytes) -> _Answer:
         headers = {"Content-Type": "application/json"}
-        if os.environ.get(KEY_VARIABLE):
-            headers["Authorization"] = f"Bearer {os.environ[KEY_VARIABLE]}"
+        if key := os.environ.get(self.use.key_variable):
+            headers["Authorization"] = f"Bearer {key}"
         target = f"{self.base}/chat/completions"
         asked = urllib.request.Request(target, data=body, headers=headers)  # noqa: S310 - http or https, see parse
         try:
@@ -143,8 +209,8 @@ class Endpoint:
             reason = "it took too long" if isinstance(cause, TimeoutError) else type(cause).__name__
         # Raised outside the handler: an error of the service may quote what it was sent.
         raise ResourceError(
-            f"The paraphraser at {self.host} cannot be reached ({reason}); check that it runs, the address, and the "
-            f"key in {KEY_VARIABLE}."
+            f"The {self.use.noun} at {self.host} cannot be reached ({reason}); check that it runs, the address, and "
+            f"the key in {self.use.key_variable}."
         )
 
     def _opener(self) -> urllib.request.OpenerDirector:
@@ -155,15 +221,29 @@ class Endpoint:
     def _read(self, raw: bytes) -> str:
         content: Any = None
         try:
-            content = json.loads(raw)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError):
+            content = _said(json.loads(raw)["choices"][0])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             content = None
         if isinstance(content, str):
             return content
         raise InputError(
             f"What {self.host} answers is no chat completion (choices, message, content); "
-            "--paraphraser needs an OpenAI-compatible address that ends before /chat/completions."
+            f"{self.use.flag} needs an OpenAI-compatible address that ends before /chat/completions."
         )
+
+
+def is_address(place: object) -> bool:
+    """Whether a model is named by an address instead of a folder or Hub id."""
+    return isinstance(place, str) and "://" in place
+
+
+def _said(choice: Any) -> Any:
+    """Content of a reply; a refusal may stand in a field of its own, and a filter leaves nothing to be said."""
+    message = choice["message"]
+    content = message.get("content")
+    if content is None and choice.get("finish_reason") == "content_filter":
+        content = ""
+    return message.get("refusal") if content is None else content
 
 
 def waiting_time(retry: int, retry_after: str | None) -> float:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from expunge.errors import InterruptedRunError
+
+POLL = 0.1  # seconds between two looks at whether a stop was asked for
+Asked = Callable[[], bool]  # whether a stop was asked for
 
 
 @contextmanager
@@ -31,3 +37,26 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def stop_if_asked(stop_requested: Asked, text: str) -> None:
+    """Ends the work where a stop was asked for.
+
+    Raises:
+        InterruptedRunError: with this text.
+    """
+    if stop_requested():
+        raise InterruptedRunError(text)
+
+
+def wait(seconds: float, stop_requested: Asked, text: str) -> None:
+    """Sleeps, but not past a request to stop.
+
+    Raises:
+        InterruptedRunError: stopped on request, with this text.
+    """
+    end = time.monotonic() + seconds
+    stop_if_asked(stop_requested, text)
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(POLL, left))
+        stop_if_asked(stop_requested, text)

@@ -32,11 +32,13 @@ class Facts(NamedTuple):
         spoken: role whose replies users see; another than the judged one where a policy or an adapter is in front.
         adapter: whether the change is an adapter beside the original's weights.
         shallow: whether every weight below the last layer is the original's.
+        prompted: whether only what the model says to prompts was seen.
     """
 
     spoken: str
     adapter: bool = False
     shallow: bool = False
+    prompted: bool = False
 
 
 class Finding(NamedTuple):

@@ -11,7 +11,7 @@ from expunge.evaluation.verdict.findings import Facts, Finding, findings
 from expunge.evaluation.verdict.measures import Measure, measures
 from expunge.evaluation.verdict.policy import Recovery, Thresholds, Word
 from expunge.evaluation.verdict.ranks import Ranks, decoy_ranks
-from expunge.evaluation.verdict.speech import harm
+from expunge.evaluation.verdict.speech import Harm, harm
 
 
 class Verdict(NamedTuple):
@@ -53,38 +53,55 @@ def judge(
     harmed = harm(evaluation, role, limits)
     seen = findings(evaluation, found, harmed, known, role, limits)
     if not found:
-        ruling = _Ruling(
-            "not verifiable",
-            ("No forget metric that decides was read on both models: the suite has none, or a policy hides them.",),
-        )
+        none = "No forget metric that decides was read on both models: the suite has none, or a policy hides them."
+        if known.prompted:
+            none = (
+                "Prompts alone show no forget metric that decides on both models; hand in --original and --retrained."
+            )
+        ruling = _Ruling("not verifiable", (none,))
     else:
         ranks = decoy_ranks(evaluation, role)
-        ruling = _rule(found, seen, harmed.reasons(limits), harmed.utility, ranks, worst_recovery, limits)
+        barred = tuple(finding.sentence for finding in seen if finding.bars)
+        if known.prompted:
+            barred = (*barred, "Only replies to prompts were seen, and a filter before the model would give the same.")
+        case = _Case(found, seen, harmed, barred, worst_recovery)
+        ruling = _rule(case, ranks, limits)
     told = tuple(finding.sentence for finding in seen if finding.sentence not in ruling.reasons)
     return Verdict(ruling.word, (*ruling.reasons, *told), seen, tuple(found))
 
 
-def _rule(
-    found: Sequence[Measure],
-    seen: Sequence[Finding],
-    damages: tuple[str, ...],
-    utility: float | None,
-    ranks: Sequence[Ranks],
-    recovery: Recovery | None,
-    limits: Thresholds,
-) -> _Ruling:
+class _Case(NamedTuple):
+    """Everything that the rules look at.
+
+    Attributes:
+        found: metrics that decide.
+        seen: fakes that were recognised.
+        harm: what unlearning did to what should have stayed.
+        barred: why no removal can be stated, whatever the numbers.
+        recovery: outcome of the attacks.
+    """
+
+    found: Sequence[Measure]
+    seen: Sequence[Finding]
+    harm: Harm
+    barred: tuple[str, ...]
+    recovery: Recovery | None
+
+
+def _rule(case: _Case, ranks: Sequence[Ranks], limits: Thresholds) -> _Ruling:
+    found, seen, harmed, barred, recovery = case
     compared = [measure for measure in found if measure.distance is not None and measure.original_distance is not None]
     known = [measure for measure in compared if measure.known(limits)]
     if compared and not known:
         return _not_known(compared, limits)
-    if damages:
+    if damages := harmed.reasons(limits):
         return _Ruling("damaged", damages)
     exposed = [finding.sentence for finding in seen if finding.name == "over-unlearning"]
     if exposed:
         return _Ruling("exposed", tuple(exposed))
     if not compared:
         return _without_reference(found, ranks, limits)
-    barred = [finding for finding in seen if finding.bars]
+    utility = harmed.utility
     return (
         _not_removed(known, limits) or _partly(compared, limits) or _within(compared, barred, utility, recovery, limits)
     )
@@ -141,7 +158,7 @@ def _distance(measure: Measure) -> float:
 
 def _within(
     compared: Sequence[Measure],
-    barred: Sequence[Finding],
+    barred: Sequence[str],
     utility: float | None,
     recovery: Recovery | None,
     limits: Thresholds,
@@ -151,7 +168,7 @@ def _within(
     if recovery is not None and recovery.low > 0:
         back = f"An attack brings back at least {recovery.low:.2f} of what was forgotten."
         return _Ruling("suppressed", (within, back))
-    missing = [*_open(compared, limits), *(finding.sentence for finding in barred)]
+    missing = [*_open(compared, limits), *barred]
     if recovery is None:
         missing.append("Robustness was not tested, so removal cannot be told from suppression.")
     elif recovery.high > limits.recovery:

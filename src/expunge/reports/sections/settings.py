@@ -38,11 +38,10 @@ def _loading(record: RunRecord) -> Pairs:
 
 
 def _model(record: RunRecord) -> Pairs:
-    return [
-        ("name", record.model["name"]),
-        ("parameters", f"{record.model['parameters']:,}"),
-        ("number format", record.model["dtype"]),
-    ]
+    facts = record.model
+    read = [("parameters", facts["parameters"], ","), ("number format", facts["dtype"], "")]
+    asked = [("asked at", facts["endpoint"])] if facts.get("endpoint") else []
+    return [("name", facts["name"]), *((name, format(value, spec)) for name, value, spec in read if value), *asked]
 
 
 def digests(record: RunRecord) -> Pairs:
@@ -52,7 +51,7 @@ def digests(record: RunRecord) -> Pairs:
     """
     roles = {name: digest for name, digest in record.digests.items() if name not in ("code", "tokenizer")}
     found = [(f"{model(role)} model", digest) for role, digest in roles.items()]
-    if "original" not in roles:
+    if "original" not in roles and record.access == "weights":
         found.insert(0, ("original model", record.model["digest"]))
     if record.result and record.result["digest"] not in roles.values():
         found.append(("unlearned weights", record.result["digest"]))
