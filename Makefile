@@ -43,10 +43,15 @@ demo: $(VENV)/.runtime ## teach a small model invented persons, make it forget s
 test: $(VENV)/.dev ## the fast tests
 	$(PYTEST) -m "not slow" -n $(WORKERS)
 
+# Tests of an extra run where it is installed, and EXPUNGE_EXTRAS says that here none may be left out.
+$(VENV)/.extras: $(VENV)/.dev
+	$(PIP) install --quiet -e ".[lm-eval]" -c constraints.txt
+	@touch $@
+
 # pytest leaves with 5 where it finds no test; that is no failure here, and is said in words.
-slow: $(VENV)/.dev ## the tests that take minutes
+slow: $(VENV)/.extras ## the tests that take minutes, those of the extras too
 	@found=0; $(PYTEST) -m slow --collect-only -qq > /dev/null || found=$$?; \
-	if [ $$found -eq 5 ]; then echo "There are no slow tests."; else $(PYTEST) -m slow --timeout 1800; fi
+	if [ $$found -eq 5 ]; then echo "There are no slow tests."; else EXPUNGE_EXTRAS=1 $(PYTEST) -m slow --timeout 1800; fi
 
 format: $(VENV)/.dev ## rewrite the files in the house style
 	$(BIN)/ruff format .
@@ -71,6 +76,7 @@ wheel: $(VENV)/.dev ## build the wheel and try it
 	cd $(WHEEL) && bin/python -c 'import expunge, sys; sys.exit(not expunge.__file__.startswith(sys.prefix) and expunge.__file__)'
 	cd $(WHEEL) && bin/expunge --version
 	cd $(WHEEL) && bin/expunge list methods --json > /dev/null
+	cd $(WHEEL) && bin/python -c 'from expunge.benchmarks.lm_eval import task_files; assert len(task_files()) > 30'
 	cd $(WHEEL) && bin/python -m expunge doctor > /dev/null
 
 check: lint types test wheel ## all of the above but the slow tests; what must pass before a change is handed in

@@ -42,6 +42,8 @@ def audit(
     ] = "weights",
     max_length: options.MaxLength = 512,
     policy: options.Policy = None,
+    lm_eval: options.LmEval = None,
+    lm_eval_tasks: options.LmEvalTasks = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure what a model still knows of the records, and write a report."""
@@ -68,6 +70,8 @@ def audit(
             allow_remote=allow_remote,
             max_length=max_length,
             policy=options.policy(policy),
+            lm_eval=lm_eval,
+            lm_eval_tasks=tuple(lm_eval_tasks or ()),
         )
         return summary_of(run(request, (progress.listen,)))
 

@@ -72,6 +72,14 @@ AllowRemote = Annotated[
     ),
 ]
 MaxLength = Annotated[int, typer.Option("--max-length", help="Longest record, tokens.", min=2)]
+LmEval = Annotated[
+    str | None,
+    typer.Option("--lm-eval", help="Tasks of lm_eval to run on every model, with commas; needs expunge[lm-eval]."),
+]
+LmEvalTasks = Annotated[
+    list[Path] | None,
+    typer.Option("--lm-eval-tasks", help="Folder of further task files for --lm-eval; may be given several times."),
+]
 AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]
 KeepHelpers = Annotated[
     bool,

@@ -69,19 +69,8 @@ class Store:
 
     def get(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> Answer | None:
         """Returns a stored answer; None if there is none, or one that is damaged."""
-        key = self.key(identity, need, second)
-        path = self._place(key)
-        if not path.is_file():
-            return None
-        try:
-            stored = atomic.read_json(path)
-        except InputError:
-            return None
-        if not isinstance(stored, dict) or stored.get("key") != key or "answer" not in stored:
-            return None
-        if stored.get("digest") != _digest(stored["answer"]):
-            return None
-        return [[_array(form, need) for form in record] for record in stored["answer"]]
+        answer = read_answer(self.folder, self.key(identity, need, second))
+        return None if answer is None else [[_array(form, need) for form in record] for record in answer]
 
     def put(
         self, identity: Mapping[str, str], need: Need, answer: Answer, second: Mapping[str, str] | None = None
@@ -89,20 +78,40 @@ class Store:
         """Stores an answer."""
         key = self.key(identity, need, second)
         plain = [[np.asarray(form, dtype=np.float64).tolist() for form in record] for record in answer]
-        atomic.write_json(self._place(key), {"key": key, "digest": _digest(plain), "answer": plain})
+        write_answer(self.folder, key, plain)
 
     def path(self, identity: Mapping[str, str], need: Need, second: Mapping[str, str] | None = None) -> Path:
         """Where an answer is stored, or would be; errors as ``key``."""
-        return self._place(self.key(identity, need, second))
+        return _path(self.folder, self.key(identity, need, second))
 
     def _digest(self, split: str) -> str:
         if split not in self.digests:
             raise InputError(f"The {split} records have no digest; bind them to the run before they are scored.")
         return self.digests[split]
 
-    def _place(self, key: Mapping[str, Any]) -> Path:
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{name}.json"
+
+def read_answer(folder: Path, key: Mapping[str, Any]) -> Any:
+    """Returns what is stored under everything that decides it; None if there is nothing, or something damaged."""
+    path = _path(folder, key)
+    if not path.is_file():
+        return None
+    try:
+        stored = atomic.read_json(path)
+    except InputError:
+        return None
+    if not isinstance(stored, dict) or stored.get("key") != key or "answer" not in stored:
+        return None
+    return stored["answer"] if stored.get("digest") == _digest(stored["answer"]) else None
+
+
+def write_answer(folder: Path, key: Mapping[str, Any], answer: Any) -> None:
+    """Stores numbers as plain data."""
+    atomic.write_json(_path(folder, key), {"key": key, "digest": _digest(answer), "answer": answer})
+
+
+def _path(folder: Path, key: Mapping[str, Any]) -> Path:
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return folder / f"{name}.json"
 
 
 def _array(numbers: Any, need: Need) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from expunge.workflows.card import Reading, data_of, make_card
 from expunge.workflows.columns import Columns, is_gone, stored_policy
 from expunge.workflows.finished import Finished
 from expunge.workflows.forms import FormChoice
+from expunge.workflows.harness_tasks import TaskChoice, Tasks, load_tasks
 from expunge.workflows.identity import place_of
 from expunge.workflows.inputs import Inputs, bind_data, model_is_saved, read_inputs, warn_of_rejected
 from expunge.workflows.prompted import check_access, parse_audited
@@ -52,6 +53,8 @@ class AuditRequest:
         access: what may be read of the target: its weights, or only what it says to prompts.
         max_length: longest record, tokens.
         policy: what the result is held to; None for the run's own, or the defaults.
+        lm_eval: tasks of lm_eval, with commas.
+        lm_eval_tasks: folders of further task files for it.
     """
 
     target: Path | str
@@ -71,6 +74,8 @@ class AuditRequest:
     access: Access = "weights"
     max_length: int = 512
     policy: VerdictPolicy | None = None
+    lm_eval: str | None = None
+    lm_eval_tasks: tuple[Path, ...] = ()
 
     @property
     def form_choice(self) -> FormChoice:
@@ -104,14 +109,17 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     is_run = not is_address(request.target) and RunFolder.is_run(request.folder)
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
     benchmark = request.benchmark or (_benchmark_of(request.folder) if is_run else None)
+    TaskChoice.parse(request.lm_eval, request.lm_eval_tasks).check()
     inputs = read_inputs(files, request.evaluation, benchmark)
     check_splits(inputs.audited.get("forget", []), [])
+    tasks = _tasks_of(request, benchmark)
     run, columns, is_new = _of_run(request, listeners) if is_run else _of_model(request, inputs, listeners)
     reading = Reading(
         suite=request.suite,
         forms=request.form_choice,
         max_length=int(run.config.get("max_length", request.max_length)),
         policy=request.policy or _policy_of(run),
+        tasks=tasks,
     )
     with run.locked(), stop_on_signal() as stop_requested, contextlib.ExitStack() as states:
         warn_of_rejected(run, inputs)
@@ -121,6 +129,14 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         data_of(run, inputs.audited)  # refused before the state says anything else
         states.enter_context(logged_states(run) if run.config["verb"] == "audit" else contextlib.nullcontext())
         return Finished(run, make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested))
+
+
+def _tasks_of(request: AuditRequest, benchmark: Choice | None) -> Tasks | None:
+    """Tasks of lm_eval with their documents, before a folder is made or a model read; None if none were asked for."""
+    choice = TaskChoice.parse(request.lm_eval, request.lm_eval_tasks, benchmark)
+    is_run = not is_address(request.target) and RunFolder.is_run(request.folder)
+    original = request.original or (RunFolder.open(request.folder).config.get("model") if is_run else None)
+    return load_tasks(choice, original) if choice.names and original is not None else None
 
 
 def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:

@@ -29,6 +29,8 @@ from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns, baseline_policy, check_digests, noting
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
+from expunge.workflows.harness import run_tasks, with_tasks
+from expunge.workflows.harness_tasks import Tasks
 from expunge.workflows.identity import code_digest, place_of
 from expunge.workflows.inputs import data_summary
 from expunge.workflows.prompted import endpoint_subject
@@ -44,12 +46,14 @@ class Reading:
         forms: further forms of the forget records.
         max_length: longest record, tokens.
         policy: what the result is held to.
+        tasks: tasks of lm_eval, loaded before any model.
     """
 
     suite: str
     forms: FormChoice
     max_length: int
     policy: VerdictPolicy
+    tasks: Tasks | None = None
 
 
 def make_card(
@@ -85,8 +89,11 @@ def make_card(
     changed = columns.changes()
     verdict = judge(evaluation, reading.policy.thresholds, role=columns.judged, facts=columns.facts(changed))
     report = form_report(evaluation, read["forget"], reading.forms, columns.judged)
-    rows = _rows(reading.suite, read)
-    audited = Audited(evaluation, verdict, reading.policy, time.perf_counter() - began, report, rows, changed)
+    if reading.tasks is not None:
+        evaluation = with_tasks(evaluation, run_tasks(reading.tasks, run, subjects, stop_requested))
+    version = reading.tasks.version if reading.tasks is not None else None
+    rows, seconds = _rows(reading.suite, read), time.perf_counter() - began
+    audited = Audited(evaluation, verdict, reading.policy, seconds, report, rows, changed, version)
     data = _data_facts(run, summary, read)
     record = RunReport(build_record(run, audited, data, subjects, columns, notes))
     write_record(run.record, from_plain(record))

@@ -47,6 +47,7 @@ class Audited(NamedTuple):
     forms: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     changes: Changes | None = None
+    lm_eval: str | None = None  # version, where its tasks were run
 
 
 def build_record(
@@ -113,6 +114,7 @@ def build_record(
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
+            **({} if audited.lm_eval is None else {"lm_eval": audited.lm_eval}),
             "device": "cuda" if torch.cuda.is_available() else "cpu",
             "threads": torch.get_num_threads(),
         },

@@ -12,10 +12,11 @@ from expunge.reports.words import Label, counted, model, words
 GROUPS: dict[str, Callable[[str], bool]] = {
     "Membership inference": is_membership,
     "Forget quality": lambda label: label.startswith("forget_quality"),
+    "Tasks of lm_eval": lambda label: label.startswith("lm_eval("),
     "Forget set": lambda label: Label.parse(label).split == "forget",
     "Utility": lambda label: True,
 }
-ORDER = ("Forget set", "Forget quality", "Membership inference", "Utility")
+ORDER = ("Forget set", "Forget quality", "Membership inference", "Utility", "Tasks of lm_eval")
 
 
 class Row(NamedTuple):

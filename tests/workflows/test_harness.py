@@ -1,0 +1,253 @@
+"""Tasks of lm_eval, without lm_eval: what is refused, what is stored, and how its numbers become scores."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from expunge.api import AuditRequest, audit
+from expunge.cli import main
+from expunge.errors import InputError, InterruptedRunError, MissingExtraError
+from expunge.evaluation.result import Evaluation
+from expunge.evaluation.subjects import Subject
+from expunge.methods.guardrail import Guardrail, GuardrailPolicy
+from expunge.reports.reading import Reading
+from expunge.reports.record import read_record
+from expunge.reports.sections.tables import groups
+from expunge.storage.digests import DataKey
+from expunge.storage.events import read_events
+from expunge.storage.run import RunFolder
+from expunge.workflows import harness
+from expunge.workflows.harness import Row, rows, run_tasks, to_score, with_tasks
+from expunge.workflows.harness_tasks import TaskChoice, Tasks, documents_digest, quietly
+from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the test that calls the command line
+
+
+class Task:
+    """One task of lm_eval, as far as it is looked at."""
+
+    task_name = "planets"
+
+    def __init__(self, *docs: object, **settings: object) -> None:
+        self.eval_docs = docs
+        self.settings = settings
+
+    def dump_config(self) -> dict[str, object]:
+        return {"task": "planets", "metadata": {"config_source": "elsewhere"}, **self.settings}
+
+    def get_config(self, key: str) -> object:
+        return self.settings.get(key)
+
+
+def loaded(*docs: object, **settings: object) -> dict[str, object]:
+    return {"tasks": {"planets": Task(*docs, **settings)}}
+
+
+def row(**changes: object) -> Row:
+    plain = {
+        "task": "planets",
+        "metric": "acc",
+        "filter": "none",
+        "value": 0.5,
+        "stderr": 0.1,
+        "n": 20,
+        "shots": 0,
+        "higher": True,
+    }
+    return Row(**{**plain, **changes})
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """Models that lm_eval was handed; it answers at once."""
+    found: list[str] = []
+
+    def answer(name, task, model):
+        found.append(model.source)
+        return [row(task=name, value=0.25 * len(found))]
+
+    monkeypatch.setattr(harness, "evaluate_task", answer)
+    monkeypatch.setattr("expunge.workflows.harness_tasks.require", lambda: "0.0.0")
+    return found
+
+
+@pytest.fixture
+def tasks(monkeypatch) -> Tasks:
+    """Stands for whatever was asked for."""
+    found = Tasks(TaskChoice(names=("planets",)), {"planets": loaded({"q": "a"})}, None, "0.0.0")
+    monkeypatch.setattr("expunge.workflows.audit.load_tasks", lambda choice, source: found)
+    return found
+
+
+def request(world, out: Path, **changes) -> AuditRequest:
+    plain = {"target": Path(world.base), "original": world.model, "out": out, "forget": world.forget, "suite": "short"}
+    return AuditRequest(**{**plain, "lm_eval": "planets", **changes})
+
+
+@pytest.mark.parametrize("names", ["", "a,", "a,,b", "a,b,a"])
+def test_names_that_are_none_are_refused(names):
+    with pytest.raises(InputError, match="names of tasks with commas"):
+        TaskChoice.parse(names, ())
+
+
+def test_folders(tmp_path):
+    assert TaskChoice.parse(" a, b", (tmp_path,)).names == ("a", "b")
+    assert TaskChoice.parse(None, ()).names == ()
+    with pytest.raises(InputError, match="there is no such folder"):
+        TaskChoice.parse("a", (tmp_path / "missing",))
+    with pytest.raises(InputError, match="which of them to run"):
+        TaskChoice.parse(None, (tmp_path,))
+
+
+def test_without_the_extra_nothing_is_begun(untrained, tmp_path, monkeypatch, short_suite, capfd):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "expunge\[lm-eval\]"') as caught:
+        audit(request(untrained, tmp_path / "out"))
+    assert caught.value.exit_code == 2
+    arguments = ["--original", untrained.model, "--out", str(tmp_path / "out"), "--forget", str(untrained.forget)]
+    assert main(["audit", untrained.base, *arguments, "--lm-eval", "planets"]) == 2
+    assert 'pip install "expunge[lm-eval]"' in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_model_is_asked_once(untrained, tmp_path, asked, tasks, short_suite):
+    run, record = audit(request(untrained, tmp_path / "out", retrained=(untrained.base,)))
+    found = [score for score in record["scores"] if score["label"].startswith("lm_eval")]
+    assert {score["label"] for score in found} == {"lm_eval(task=planets, metric=acc, filter=none)"}
+    # The retrained and the unlearned model are the same files here: one answer serves both.
+    assert [(score["role"], score["value"]) for score in found] == [
+        ("original", 0.25),
+        ("retrained", 0.5),
+        ("unlearned", 0.5),
+    ]
+    assert asked == [untrained.model, untrained.base]
+    assert record["environment"]["lm_eval"] == "0.0.0"
+    table = dict(groups(Reading(read_record(run.record))))["Tasks of lm_eval"]
+    assert [value.value for value in table[0].values] == [0.25, 0.5, 0.5]
+    _, again = audit(AuditRequest(target=run.root, forget=untrained.forget, suite="short", lm_eval="planets"))
+    assert [score for score in again["scores"] if score["label"].startswith("lm_eval")] == found
+    assert asked == [untrained.model, untrained.base]
+
+
+def test_the_verdict_does_not_hear_of_it(untrained, tmp_path, asked, tasks, short_suite):
+    _, with_it = audit(request(untrained, tmp_path / "with"))
+    _, without = audit(request(untrained, tmp_path / "without", lm_eval=None))
+    assert with_it["verdict"] == without["verdict"]
+    assert [one for one in with_it["scores"] if not one["label"].startswith("lm_eval")] == without["scores"]
+    assert "lm_eval" not in without["environment"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [loaded({"q": "b"}), loaded({"q": "a"}, {"q": "a"}), loaded({"q": "a"}, doc_to_text="x")],
+    ids=["document", "one more", "setting"],
+)
+def test_whatever_decides_the_numbers_is_part_of_the_key(tmp_path, asked, tasks, other):
+    run = RunFolder.create(tmp_path / "run", {"verb": "audit"})
+    again = tasks._replace(loaded={"planets": other})
+    subject = Subject(role="original", identity={"weights": "x"}, load=lambda: pytest.fail("not asked for"))
+    found = Subject(role="x", identity={"weights": "y"}, load=lambda: harness.LoadedModel(None, None, "second"))
+    run_tasks(tasks, run, [found])
+    run_tasks(tasks, run, [found])
+    assert asked == ["second"]
+    run_tasks(again, run, [found])
+    assert asked == ["second", "second"]
+    with pytest.raises(pytest.fail.Exception):
+        run_tasks(tasks, run, [subject])
+
+
+def test_where_a_task_file_lies_is_no_part_of_the_key(tmp_path):
+    key = DataKey.load_or_create(tmp_path)
+    digest = documents_digest(loaded({"q": "a"}), key)
+    assert digest == documents_digest(loaded({"q": "a"}, metadata={"config_source": "moved"}), key)
+    assert digest != documents_digest(loaded({"q": "c"}), key)
+
+
+def test_a_policy_is_left_out_with_the_reason(tmp_path, asked, tasks):
+    run = RunFolder.create(tmp_path / "run", {"verb": "audit"})
+    policy = GuardrailPolicy(Guardrail(), b"", frozenset(), frozenset())
+    subject = Subject(role="policy", identity={"weights": "x"}, load=lambda: pytest.fail("loaded"), policy=policy)
+    helper = Subject(role="reference", identity={"weights": "z"}, load=lambda: pytest.fail("loaded"), scored=False)
+    found = run_tasks(tasks, run, [subject, helper])
+    assert found.scores == ()
+    assert [(one.label, one.role) for one in found.omitted] == [("lm_eval(task=planets)", "policy")]
+    assert "bare weights" in found.omitted[0].reason
+    whole = with_tasks(Evaluation(scores=(), omitted=()), found)
+    assert whole.omitted == found.omitted
+
+
+def test_a_signal_stops_between_two_models(untrained, tmp_path, asked, tasks, short_suite):
+    def stop(event) -> None:
+        if "unlearned model" in str(event.data.get("name")) and "lm_eval" in str(event.data.get("name")):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    two = tasks._replace(loaded={"planets": loaded({"q": 1}), "moons": loaded({"q": 2})})
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("expunge.workflows.audit.load_tasks", lambda choice, source: two)
+        with pytest.raises(InterruptedRunError, match="before the unlearned model was asked"):
+            audit(request(untrained, out), (stop,))
+        before = len(asked)
+        audit(request(untrained, out))
+    assert len(asked) == 4
+    assert before == 3
+    assert RunFolder.open(out).state == "done"
+    phases = [event.data["name"] for event in read_events(RunFolder.open(out).events_path) if event.kind == "phase"]
+    assert "lm_eval's moons on the unlearned model" in phases
+
+
+def test_an_interval_by_hand():
+    score = to_score(row(value=0.5, stderr=0.1, n=20, shots=5), "unlearned")
+    assert (score.low, score.high) == pytest.approx((0.5 - 0.196, 0.5 + 0.196))
+    assert score.details == {"shots": 5.0, "stderr": 0.1}
+    assert (score.n, score.records, score.direction, score.role) == (20, 20, "higher", "unlearned")
+    few = to_score(row(n=9), "unlearned")
+    assert (few.low, few.high) == (None, None)
+    none = to_score(row(stderr=None, higher=False), "unlearned")
+    assert (none.low, none.direction, none.details) == (None, "lower", {"shots": 0.0})
+    assert to_score(row(higher=None), "unlearned").direction == "closer"
+
+
+def test_numbers_are_taken_out_of_a_result():
+    found = rows(
+        {
+            "results": {
+                "a": {"alias": "a", "sample_len": 3, "acc,none": 0.5, "acc_stderr,none": 0.25, "text,none": "x"},
+                "b": {"name": "b", "em,strict": 1, "em_stderr,strict": "N/A", "em,loose": 0.0, "ok,none": True},
+                "both": {"acc,none": 0.75, "acc_stderr,none": 0.1},
+                "silent": {"alias": "silent"},
+            },
+            "group_subtasks": {"both": ["a", "inner"], "inner": ["b"], "silent": []},
+            "n-samples": {"a": {"original": 4, "effective": 3}, "b": {"original": 2, "effective": 2}},
+            "n-shot": {"a": 5},
+            "higher_is_better": {"a": {"acc": True}, "b": {"em": False}, "both": {"acc": None}},
+        }
+    )
+    assert found == [
+        Row("a", "acc", "none", 0.5, 0.25, 3, 5, True),
+        Row("b", "em", "strict", 1.0, None, 2, 0, False),
+        Row("b", "em", "loose", 0.0, None, 2, 0, False),
+        Row("both", "acc", "none", 0.75, 0.1, 5, 0, None),
+    ]
+
+
+def test_what_it_prints_and_logs_is_dropped(capfd):
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+
+    def talk() -> None:
+        sys.stdout.write("a document")
+        sys.stderr.write("a document")
+        logger.error("a document")
+        assert os.environ["DISABLE_MULTIPROC"] == "1"
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"), quietly():
+        talk()
+    assert (logger.level, os.environ.get("DISABLE_MULTIPROC")) == (level, None)
+    assert capfd.readouterr() == ("", "")
