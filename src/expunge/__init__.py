@@ -15,6 +15,7 @@ __all__ = [
     "PrepareRequest",
     "Prepared",
     "Request",
+    "ShadowsRequest",
     "__version__",
     "audit",
     "bench",
@@ -23,6 +24,7 @@ __all__ = [
     "load",
     "plan",
     "prepare",
+    "shadows",
     "unlearn",
 ]
 

@@ -117,3 +117,15 @@ def test_records_that_the_retrained_models_saw_are_refused():
     with pytest.raises(InputError, match="gamma above 0"):
         Rmia(gamma=0)
     assert (Rmia.least_others, Lira.least_others) == (1, 2)
+
+
+def test_the_first_retrained_model_stands_outside_only_where_no_other_does():
+    """Else its column would be read with one model fewer than the one it is compared with."""
+    metric = Rmia()
+    own = (logs(0.8, 0.2), logs(0.3, 0.2, 0.1, 0.6))
+    first, second = (logs(0.2, 0.2), logs(0.3, 0.1, 0.1, 0.2)), (logs(0.4, 0.1), logs(0.2, 0.2, 0.1, 0.2))
+    alone = metric.compute(answers(metric, *own, retrained=first))
+    both = metric.compute(answers(metric, *own, retrained=first, retrained_2=second))
+    other = metric.compute(answers(metric, *own, reference=second))
+    assert (alone.details["models"], both.details["models"]) == (1, 1)
+    assert values(both) == values(other) != values(alone)

@@ -16,6 +16,7 @@ from expunge.cli.compare import compare
 from expunge.cli.demo import demo
 from expunge.cli.list import list_names
 from expunge.cli.prepare import prepare
+from expunge.cli.shadows import shadows
 from expunge.cli.show import show
 from expunge.cli.unlearn import plan, unlearn
 
@@ -38,6 +39,7 @@ app.command("audit")(audit)
 app.command("compare")(compare)
 app.command("plan")(plan)
 app.command("bench")(bench)
+app.command("shadows")(shadows)
 app.command("prepare")(prepare)
 app.command("list")(list_names)
 app.command("show")(show)

@@ -34,6 +34,16 @@ Reference = Annotated[
     list[str] | None,
     typer.Option("--reference", help="Another model that never saw the records, for attacks that compare with one."),
 ]
+ShadowUnlearned = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shadow-unlearned", help="A model with other seeds, trained with the records and unlearned alike, for U-LiRA."
+    ),
+]
+ShadowRetrained = Annotated[
+    list[str] | None,
+    typer.Option("--shadow-retrained", help="A model with other seeds that never saw the records, for U-LiRA."),
+]
 Base = Annotated[str | None, typer.Option("--base", help="The model before it saw the records, for exact methods.")]
 Method = Annotated[str, typer.Option("--method", help="See: expunge list methods.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value: a setting of the method or of its training.")]

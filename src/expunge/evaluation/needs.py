@@ -92,10 +92,12 @@ def unfit(
         if compared.policy is not None:
             return f"the {role} model is behind a policy"
     others = [one for one in subjects if any(is_of(one.role, family) for family in metric.may_compare_to)]
-    count = sum(other.role != subject.role for other in others)
-    if count < metric.least_others:
+    besides = [other.role for other in others if other.role != subject.role]
+    if len(besides) < metric.least_others:
         families = " or ".join(metric.may_compare_to)
-        return f"{count} {families} models besides this one were handed in, and it takes {metric.least_others}"
+        return f"{len(besides)} {families} models besides this one were handed in, and it takes {metric.least_others}"
+    if (reason := metric.lacks(besides)) is not None:
+        return reason
     wanted = [need for need in metric.needs() if not need.optional]
     return next((reason for need in wanted if (reason := _absent(need, splits)) is not None), None)
 

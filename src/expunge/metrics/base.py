@@ -220,9 +220,13 @@ class Answers:
         """Answer of another role, or None where it was not handed in."""
         return self.others.get(role, {}).get(need)
 
-    def family(self, role: str, need: Need) -> list[Answer]:
-        """Answers of all models of a role (``retrained``, ``retrained_2``, ...), without the model's own."""
-        found = (answers.get(need) for name, answers in self.others.items() if is_of(name, role))
+    def family(self, role: str, need: Need, *, further: bool = False) -> list[Answer]:
+        """Answers of all models of a role (``retrained``, ``retrained_2``, ...), without the model's own.
+
+        With ``further`` without the first one either, which is what others are compared with.
+        """
+        names = [name for name in self.others if is_of(name, role) and not (further and name == role)]
+        found = (self.others[name].get(need) for name in names)
         return [answer for answer in found if answer is not None and answer is not self.own.get(need)]
 
 
@@ -298,6 +302,10 @@ class Metric(ABC):
     def evidence(self) -> Evidence:
         """What the verdict takes its value of the forget set for: a share of what is known, an area, or nothing."""
         return ""
+
+    def lacks(self, others: Sequence[str]) -> str | None:
+        """Returns why the other models, by role, do not suffice beyond what the class attributes say; None if so."""
+        return None
 
     @abstractmethod
     def needs(self) -> tuple[Need, ...]:

@@ -65,9 +65,16 @@ class OutsideMetric(MembershipMetric):
             raise InputError(f"{self.split} records were seen by the retrained models; take a split that is forgotten.")
 
     def outside(self, split: str, answers: Answers) -> Floats:
-        """Returns (M, N): mean log-probability, nats per token, of each record under each model outside."""
+        """Returns (M, N): mean log-probability, nats per token, of each record under each model outside.
+
+        The first retrained model is one of them only where the others do not suffice: its own column cannot read it,
+        and an attack with one model more is another attack.
+        """
         need = Need(kind="token_logps", split=split)
-        return np.array([first_form(answer) for role in OUTSIDE for answer in answers.family(role, need)])
+        found = [one for role in OUTSIDE for one in answers.family(role, need, further=role == "retrained")]
+        if len(found) < self.least_others:
+            found = [one for role in OUTSIDE for one in answers.family(role, need)]
+        return np.array([first_form(answer) for answer in found])
 
     def further(self, answers: Answers) -> Mapping[str, float]:
         """How many models are outside."""

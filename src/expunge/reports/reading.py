@@ -139,5 +139,10 @@ def is_membership(label: str) -> bool:
     return label.startswith((MEMBERSHIP, "rmia(", "lira("))
 
 
+def is_attack(label: str) -> bool:
+    """Whether a metric is an attack on who was in, by an area under the ROC curve or by judgements."""
+    return is_membership(label) or label.startswith("ulira(")
+
+
 def _bounded(score: Mapping[str, Any] | None) -> bool:
     return score is not None and "0 to 1" in score["unit"]

@@ -39,6 +39,7 @@ NAMES = {
     "mia_spv": "SPV-MIA attack",
     "rmia": "RMIA attack",
     "lira": "LiRA attack",
+    "ulira": "U-LiRA attack",
     "privleak": "PrivLeak",
     "epsilon_lower_bound": "lower bound on epsilon",
     "rouge": "ROUGE-L recall",

@@ -106,6 +106,9 @@ def _content(name: Path) -> tuple[Holds, bool]:
     if len(name.parts) == 1:
         holds = _FILES.get(top, "text")
         return holds, holds in ("text", "key")
+    if top == "shadows":  # pairs of models, of which the retrained one never saw the forget set
+        holds = "weights" if name.suffix in _WEIGHTS else _FILES.get(name.name, "settings")
+        return holds, name.parts[2:3] != ("retrained",)
     if top in ("checkpoints", "helpers"):
         return ("weights" if name.suffix in _WEIGHTS else "settings"), True
     if top == "model":

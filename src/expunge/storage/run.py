@@ -8,6 +8,7 @@
         report.html   the report                     data.key      key of the HMACs of the user's data
         scores.csv    its numbers, every digit       scores.tex    and as a LaTeX table
         checkpoints/  helpers/                       models on the way and beside it: their weights hold the forget set
+        shadows/                                     of expunge shadows: models with other seeds; some hold it too
         keep-text/    generated text, only on request
 """
 

@@ -14,6 +14,7 @@ from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.evaluation.subjects import Access
 from expunge.evaluation.verdict.policy import VerdictPolicy
+from expunge.metrics.ulira import INSIDE, OUTSIDE
 from expunge.registry import suites
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
@@ -41,6 +42,9 @@ class AuditRequest:
         original: the model before; taken from the run where there is one. Through prompts alone it may be missing.
         retrained: models that never saw the records.
         reference: other models that never saw the records, such as the base model, for attacks that compare with one.
+        shadow_unlearned: models of the same recipe with other seeds, trained with the records and unlearned, for
+            U-LiRA; those of the last audit of a run where none are named.
+        shadow_retrained: the same, trained without the records.
         forget: file of the records to forget.
         benchmark: where all splits come from for which no file is given; a run made on one knows it.
         retain: file of records to keep.
@@ -64,6 +68,8 @@ class AuditRequest:
     original: str | None = None
     retrained: tuple[str, ...] = ()
     reference: tuple[str, ...] = ()
+    shadow_unlearned: tuple[str, ...] = ()
+    shadow_retrained: tuple[str, ...] = ()
     retain: Path | None = None
     holdout: Path | None = None
     evaluation: Mapping[str, Path] = field(default_factory=dict)
@@ -125,7 +131,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         warn_of_rejected(run, inputs)
         if is_new:
             bind_data(run, inputs.audited)
-        _warn_of_losses(run, inputs.audited, columns.retrained)
+        _warn_of_losses(run, inputs.audited, columns)
         data_of(run, inputs.audited)  # refused before the state says anything else
         states.enter_context(logged_states(run) if run.config["verb"] == "audit" else contextlib.nullcontext())
         return Finished(run, make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested))
@@ -157,8 +163,10 @@ def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
     columns = Columns(
         original=original,
         candidate=original if policy else str(settings.get("target") or run.model),
-        retrained=request.retrained or _retrained_before(run),
+        retrained=request.retrained or _before(run, "retrained"),
         reference=request.reference,
+        shadow_unlearned=request.shadow_unlearned or _before(run, INSIDE),
+        shadow_retrained=request.shadow_retrained or _before(run, OUTSIDE),
         policy=policy,
     )
     columns.check()
@@ -181,6 +189,8 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
         reference=request.reference,
         endpoint=endpoint,
         access=request.access,
+        shadow_unlearned=request.shadow_unlearned,
+        shadow_retrained=request.shadow_retrained,
     )
     columns.check()
     settings = {
@@ -196,29 +206,29 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
     return _Target(RunFolder.create(request.out, settings, tuple(listeners)), columns, is_new=True)
 
 
-def _last_audit(run: RunFolder) -> Mapping[str, Any]:
+def last_audit(run: RunFolder) -> Mapping[str, Any]:
     """Models and splits of the audit before; empty for the first one."""
     return next((event.data for event in reversed(read_events(run.events_path)) if event.kind == "audit"), {})
 
 
-def _retrained_before(run: RunFolder) -> tuple[str, ...]:
-    """The retrained models of the last audit: a new one without a word of them is not meant to lose the column."""
-    return tuple(place for place in _last_audit(run).get("retrained", ()) if not is_gone(place))
+def _before(run: RunFolder, role: str) -> tuple[str, ...]:
+    """Models of a role in the last audit: a new one without a word of them is not meant to lose what they showed."""
+    return tuple(place for place in last_audit(run).get(role, ()) if not is_gone(place))
 
 
-def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], retrained: Sequence[str]) -> None:
+def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], columns: Columns) -> None:
     """Logs what the report before rested on and this one will not."""
-    last = _last_audit(run)
+    last = last_audit(run)
     lost = sorted(set(last.get("splits", ())) - set(splits))
     if lost:
         run.events.append(
             "warning", text=f"The report before had {', '.join(lost)}; hand them in again to keep what rests on them."
         )
-    gone = sum(is_gone(place) for place in last.get("retrained", ()))
-    if gone and not retrained:
-        run.events.append(
-            "warning", text=f"{gone} retrained models of the report before are gone; hand in others with --retrained."
-        )
+    for role, flag in (("retrained", "--retrained"), (INSIDE, "--shadow-unlearned"), (OUTSIDE, "--shadow-retrained")):
+        gone = sum(is_gone(place) for place in last.get(role, ()))
+        if gone and not columns.families[role]:
+            text = f"{gone} {role} models of the report before are gone; hand in others with {flag}."
+            run.events.append("warning", text=text)
 
 
 def _policy_of(run: RunFolder) -> VerdictPolicy:

@@ -19,6 +19,7 @@ from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.evaluation.verdict.rules import judge
 from expunge.metrics.exposure import CANARIES
+from expunge.metrics.ulira import INSIDE, OUTSIDE, ULira
 from expunge.models.load import Description
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
@@ -27,7 +28,7 @@ from expunge.reports.render import write_report
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.workflows.columns import Columns, baseline_policy, check_digests, noting
+from expunge.workflows.columns import SHADOW, Columns, baseline_policy, check_digests, noting
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
 from expunge.workflows.harness import run_tasks, with_tasks
 from expunge.workflows.harness_tasks import Tasks
@@ -80,9 +81,10 @@ def make_card(
         subjects.append(endpoint_subject(columns.endpoint, run, stop_requested))
     subjects += columns.baseline(baseline_policy(splits, run))
     check_digests(run, subjects)
-    places = [place_of(place) for place in columns.retrained]
+    remembered = ("retrained", INSIDE, OUTSIDE)
+    places = {role: [place_of(place) for place in columns.families[role]] for role in remembered}
     policy = to_plain(reading.policy)
-    run.events.append("audit", retrained=places, splits=sorted(splits), suite=reading.suite, policy=policy)
+    run.events.append("audit", **places, splits=sorted(splits), suite=reading.suite, policy=policy)
     has_reference = bool(columns.retrained)
     read = add_forms(run, splits, reading.forms, has_reference=has_reference, stop_requested=stop_requested)
     evaluation = _evaluate(run, subjects, read, reading, stop_requested)
@@ -130,6 +132,9 @@ def _evaluate(
     digests = {split: data["hmac"] for split, data in data_summary(read, key).items()}
     store = Store(run.scores, digests, reading.max_length, code_digest())
     metrics = suites.get(reading.suite)(asked_splits(read))
+    if any(subject.role.startswith(SHADOW) for subject in subjects):
+        # Whoever hands in shadow models asks for what they show; the runner drops what a suite has already.
+        metrics = (*metrics, *(ULira(split=split) for split in ("forget", "holdout") if split in read))
     return evaluate(subjects, read, metrics, store, log=lambda role: _next_model(run, role, stop_requested))
 
 

@@ -13,6 +13,7 @@ from expunge.evaluation.subjects import Access, Subject
 from expunge.evaluation.verdict.findings import Facts
 from expunge.methods.base import WrapTask
 from expunge.methods.guardrail import Guardrail, GuardrailPolicy
+from expunge.metrics.ulira import INSIDE, OUTSIDE
 from expunge.models.adapter import check_adapter, is_adapter, load_with_adapter
 from expunge.models.changes import Changes, changes
 from expunge.models.load import Description, LoadedModel, describe, load_model, local_folder
@@ -23,6 +24,8 @@ from expunge.storage.run import RunFolder
 from expunge.workflows.identity import hash_plain, model_digest
 from expunge.workflows.inputs import TRAIN_RETAIN, check_models
 from expunge.workflows.remote import Endpoint
+
+SHADOW = "shadow_"  # how the roles of shadow models begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,8 @@ class Columns:
             it. None for an endpoint.
         retrained: models that never saw the forget records.
         reference: other models that never saw them; they have no column.
+        shadow_unlearned: models of the same recipe with other seeds, trained with the records and unlearned; no column.
+        shadow_retrained: the same, trained without them; no column.
         policy: what stands between a user and the candidate.
         endpoint: address of the model that is judged, in place of a candidate.
         access: what may be read of the model that is judged.
@@ -44,6 +49,8 @@ class Columns:
     candidate: str | None
     retrained: Sequence[str] = ()
     reference: Sequence[str] = ()
+    shadow_unlearned: Sequence[str] = ()
+    shadow_retrained: Sequence[str] = ()
     policy: GuardrailPolicy | None = None
     endpoint: Endpoint | None = None
     access: Access = "weights"
@@ -64,13 +71,24 @@ class Columns:
         """Whether the candidate is an adapter beside the original's weights."""
         return self.candidate is not None and is_adapter(Path(self.candidate))
 
+    @property
+    def families(self) -> dict[str, Sequence[str]]:
+        """Models by role, where several may have one."""
+        return {
+            "retrained": self.retrained,
+            "reference": self.reference,
+            INSIDE: self.shadow_unlearned,
+            OUTSIDE: self.shadow_retrained,
+        }
+
     def check(self) -> None:
         """Refuses folders that cannot be loaded, by their layout alone."""
         if self.adapter:
             if self.original is None:
                 raise InputError("An adapter is read on the model it was trained on: pass --original MODEL.")
             check_adapter(Path(str(self.candidate)))
-        check_models(self.original, *self.retrained, *self.reference, None if self.adapter else self.candidate)
+        others = [source for found in self.families.values() for source in found]
+        check_models(self.original, *others, None if self.adapter else self.candidate)
 
     def changes(self) -> Changes | None:
         """What unlearning did to the weights; None where it made none, others than the original's, or none are seen."""
@@ -86,14 +104,19 @@ class Columns:
         return Facts(self.spoken, adapter=self.adapter, shallow=shallow, prompted=self.access == "prompts")
 
     def subjects(self) -> list[Subject]:
-        """Returns all models in the order of the report, without that of an endpoint."""
+        """Returns all models in the order of the report, without that of an endpoint.
+
+        Raises:
+            InputError: a shadow model that is another of these models too: the attack would be fitted on its target.
+        """
         found = [] if self.original is None else [_subject("original", self.original)]
-        for family, sources in (("retrained", self.retrained), ("reference", self.reference)):
+        for family, sources in self.families.items():
             for number, source in enumerate(sources, start=1):
                 role = family if number == 1 else f"{family}_{number}"
                 found.append(_subject(role, source, scored=family == "retrained"))
         if self.candidate is not None:
             found.append(self._judged_subject(self.candidate))
+        _check_shadows(found)
         return found
 
     def baseline(self, policy: GuardrailPolicy) -> list[Subject]:
@@ -117,6 +140,16 @@ def baseline_policy(splits: Mapping[str, Sequence[Record]], run: RunFolder) -> G
     kept = [record for name in (TRAIN_RETAIN, "retain") for record in splits.get(name, ())]
     task = WrapTask(forget=tuple(splits["forget"]), retain=tuple(kept), secret=secret)
     return Guardrail().wrap(None, task)
+
+
+def _check_shadows(subjects: Sequence[Subject]) -> None:
+    for one in (subject for subject in subjects if subject.role.startswith(SHADOW)):
+        for other in subjects:
+            if other is not one and other.identity["weights"] == one.identity["weights"]:
+                raise InputError(
+                    f"The {one.role} model is the {other.role} model too. A shadow model has seeds of its own; hand in "
+                    "each once, and none that is audited."
+                )
 
 
 def check_digests(run: RunFolder, subjects: Sequence[Subject]) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from expunge.data.record import FORMS
 from expunge.reports.charts import Dot, Region, Row, Spot, dot_chart, dots_of, plane_chart, unit_axis
-from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Utility, Value, is_membership
+from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Utility, Value, is_attack
 from expunge.reports.sections.figure import Figure, figures
 from expunge.reports.sections.summary import complement
 from expunge.reports.svg import Axis, number, place_of
@@ -103,8 +103,8 @@ def dots(reading: Reading) -> list[Figure]:
     """Returns a dot chart for every twelve metrics, membership attacks apart."""
     labels = reading.forget_labels()
     groups = {
-        "What the models hold": [label for label in labels if not is_membership(label)],
-        "Membership attacks": [label for label in labels if is_membership(label)],
+        "What the models hold": [label for label in labels if not is_attack(label)],
+        "Membership attacks": [label for label in labels if is_attack(label)],
     }
     found = []
     for name, group in groups.items():
@@ -185,7 +185,7 @@ def _best(reading: Reading, form: str) -> str | None:
     label = reading.find(KNOWLEDGE, "forget", form)
     if label is not None:
         return label
-    others = [Label.parse(label).name for label in reading.forget_labels() if not is_membership(label)]
+    others = [Label.parse(label).name for label in reading.forget_labels() if not is_attack(label)]
     return reading.find([name for name in others if name != "truth_ratio"], "forget", form)
 
 

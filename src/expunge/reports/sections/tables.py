@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from expunge.reports.reading import Reading, Value, is_membership
+from expunge.reports.reading import Reading, Value, is_attack
 from expunge.reports.svg import number
 from expunge.reports.words import Label, counted, model, words
 
 GROUPS: dict[str, Callable[[str], bool]] = {
-    "Membership inference": is_membership,
+    "Membership inference": is_attack,
     "Forget quality": lambda label: label.startswith("forget_quality"),
     "Tasks of lm_eval": lambda label: label.startswith("lm_eval("),
     "Forget set": lambda label: Label.parse(label).split == "forget",

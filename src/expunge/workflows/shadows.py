@@ -1,0 +1,202 @@
+"""Shadow models of a run for U-LiRA: the same records and recipe with other seeds, trained here and audited with it.
+
+Each shadow is a pair with one start and one order of records: a model trained with the forget records and unlearned as
+the run was, and one trained without them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from expunge.config import Choice, to_plain
+from expunge.errors import DivergedError, InputError, InterruptedRunError
+from expunge.executors.local import Job, run_jobs
+from expunge.functional.shadow import MIN_MODELS
+from expunge.registry import suites
+from expunge.storage.run import RunFolder, harden_umask
+from expunge.workflows.audit import AuditRequest, audit, last_audit
+from expunge.workflows.demo import ToTrain, check_outcome, train_model
+from expunge.workflows.finished import Finished
+from expunge.workflows.repeat import Repeatable, read_run
+from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.states import logged_states
+from expunge.workflows.unlearn import Request, unlearn
+
+STOPPED = "The training of shadow models was stopped; what is finished is kept, and the same command goes on."
+_OTHER_START = 20_000  # added to the benchmark's seed: no run and no pool of models has these
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowsRequest:
+    """Which run to make shadow models of.
+
+    Attributes:
+        target: run folder of ``expunge unlearn`` on a benchmark that trains its own models.
+        out: folder of the shadow models; run again, it goes on, also with a larger ``count``.
+        count: pairs of models, at least two; from three on the attack is tried on the shadows themselves.
+        benchmark: the one whose files the run was made on, if it was made on files.
+        suite: metrics of the audit at the end, U-LiRA beside them; None for those of the run's last audit.
+        workers: processes at a time; None for one for each core.
+        keep_shadows: keep the models that were trained with the forget records; else they are deleted at the end.
+    """
+
+    target: Path
+    out: Path
+    count: int = 8
+    benchmark: Choice | None = None
+    suite: str | None = None
+    workers: int | None = None
+    keep_shadows: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be meant."""
+        if self.count < MIN_MODELS:
+            raise InputError(f"{self.count} shadow models show no spread; take at least {MIN_MODELS}.")
+
+
+class ToShadow(NamedTuple):
+    """A model to train and, unless it never saw the forget records, to unlearn."""
+
+    train: ToTrain
+    request: Request | None
+    keep: bool  # the model before unlearning
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do: a method that diverged does so again."""
+        if self.request is None:
+            return _is_trained(self.train)
+        return RunFolder.is_run(self.request.out) and RunFolder.open(self.request.out).state in ("done", "diverged")
+
+
+def shadows(request: ShadowsRequest, listeners: Sequence[Any] = ()) -> Finished:
+    """Trains the shadow models that are missing and audits the run with them; the run's record then has U-LiRA.
+
+    The models that were trained with the forget records hold them: they are deleted after the audit unless kept.
+
+    Raises:
+        InputError: a run whose models cannot be trained here; the message says how to hand in others.
+        DivergedError: fewer than two shadow models were unlearned.
+        InterruptedRunError: stopped on request; run again, it goes on.
+        ResourceError: a process died; run again, it goes on.
+    """
+    harden_umask()
+    source = read_run(request.target, request.benchmark)
+    suite = request.suite or str(last_audit(source.run).get("suite", "quick"))
+    suites.get(suite)
+    run = RunFolder.create(request.out, _config(source), tuple(listeners))
+    with run.locked(), stop_on_signal() as stop_requested, logged_states(run), _stopped(stop_requested):
+        wanted = [shadow for number in range(1, request.count + 1) for shadow in _pair(source, run, number, request)]
+        _make(run, source, wanted, request.workers, stop_requested)
+        finished = audit(_audit_request(request, source, suite, _usable(run, wanted)), listeners)
+        if not request.keep_shadows:
+            remove_shadows(run)
+    return finished
+
+
+def remove_shadows(run: RunFolder) -> None:
+    """Deletes the shadow models that were trained with the forget records; those that never saw them stay."""
+    for folder in (*run.root.glob("shadows/*/original"), *run.root.glob("shadows/*/unlearned")):
+        shutil.rmtree(folder)
+
+
+def make_shadow(wanted: ToShadow) -> None:
+    """Carries out one job; called in a process of the pool. What an earlier process finished is not done again."""
+    if not _is_trained(wanted.train):
+        train_model(wanted.train)
+    if wanted.request is not None:
+        unlearn(wanted.request)
+        if not wanted.keep:
+            shutil.rmtree(wanted.train.folder)
+
+
+def _is_trained(wanted: ToTrain) -> bool:
+    return (wanted.folder / "config.json").is_file()
+
+
+def _config(source: Repeatable) -> dict[str, Any]:
+    """Everything that decides the weights; more pairs may be asked for later."""
+    settings = source.run.config
+    shared = ("method", "settings", "axes", "training", "max_length", "retain")
+    return {
+        "verb": "shadows",
+        "run": str(source.run.root.resolve()),
+        "benchmark": to_plain(source.choice),
+        **{name: settings.get(name) for name in shared},
+    }
+
+
+def _pair(source: Repeatable, run: RunFolder, number: int, request: ShadowsRequest) -> list[ToShadow]:
+    """What takes longer comes first."""
+    place = run.root / "shadows" / str(number)
+    model_seed = source.benchmark.seed + _OTHER_START + number
+    original = ToTrain(source.benchmark, place / "original", False, model_seed=model_seed)
+    retrained = ToTrain(source.benchmark, place / "retrained", True, model_seed=model_seed)
+    again = source.request(str(original.folder), place / "unlearned", number)
+    return [ToShadow(original, again, request.keep_shadows), ToShadow(retrained, None, keep=True)]
+
+
+def _make(
+    run: RunFolder,
+    source: Repeatable,
+    wanted: Sequence[ToShadow],
+    workers: int | None,
+    stop_requested: Callable[[], bool],
+) -> None:
+    """Runs what is missing; a shadow whose unlearning diverged is left out, any other failure ends the work."""
+    missing = [one for one in wanted if not one.done]
+    jobs = [Job(f"shadow-{one.train.folder.parent.name}-{one.train.folder.name}", one) for one in missing]
+    if not jobs:
+        return
+    unlearned = sum(one.request is not None for one in missing)
+    cost = source.cost(len(jobs), unlearned, workers)
+    run.events.append("phase", name=f"train {len(jobs)} models and unlearn {unlearned} of them{cost}", total=len(jobs))
+    for number, outcome in enumerate(run_jobs(jobs, make_shadow, workers=workers), start=1):
+        run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
+        run.events.append("metric", step=number, terms={})
+        if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
+            raise InterruptedRunError(STOPPED)
+        if outcome.exit_code == DivergedError.exit_code:
+            run.events.append("warning", text=f"{outcome.job} is left out: {outcome.trouble}")
+        else:
+            check_outcome(outcome)
+
+
+def _usable(run: RunFolder, wanted: Sequence[ToShadow]) -> list[ToShadow]:
+    """All that were trained, and unlearned if they were to be."""
+    usable = [one for one in wanted if one.request is None or RunFolder.open(one.request.out).state == "done"]
+    count = sum(one.request is not None for one in usable)
+    if count < MIN_MODELS:
+        raise DivergedError(
+            f"{count} shadow models were unlearned, and the attack takes {MIN_MODELS}: the method diverged on the "
+            f"others in {run.root}. Take a larger --count, or a run whose method is steadier."
+        )
+    return usable
+
+
+def _audit_request(request: ShadowsRequest, source: Repeatable, suite: str, made: Sequence[ToShadow]) -> AuditRequest:
+    return AuditRequest(
+        target=request.target,
+        benchmark=source.choice,
+        suite=suite,
+        shadow_unlearned=tuple(str(one.request.out / "model") for one in made if one.request is not None),
+        shadow_retrained=tuple(str(one.train.folder) for one in made if one.request is None),
+    )
+
+
+@contextmanager
+def _stopped(stop_requested: Callable[[], bool]) -> Iterator[None]:
+    """Whatever fails after a stop was asked for, such as processes that got the same signal, failed because of it."""
+    try:
+        yield
+    except (InterruptedRunError, DivergedError):
+        raise
+    except Exception as error:
+        if stop_requested():
+            raise InterruptedRunError(STOPPED) from error
+        raise

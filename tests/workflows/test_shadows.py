@@ -1,0 +1,356 @@
+"""Shadow models: whose recipe is repeated, nothing is trained twice, and no weights that hold the forget set stay."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from expunge.api import AuditRequest, Request, ShadowsRequest, audit, shadows, unlearn
+from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
+from expunge.cli import main
+from expunge.config import Choice
+from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError, ResourceError
+from expunge.executors.local import Outcome
+from expunge.models.load import build_model, save_model
+from expunge.reports.record import read_record
+from expunge.storage.events import read_events
+from expunge.storage.run import RunFolder
+from expunge.workflows import shadows as module
+from expunge.workflows.demo import train_pair
+from expunge.workflows.repeat import read_run
+from expunge.workflows.unlearn import recipe_config, run_config
+from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
+from tests.workflows.test_audit import request, unlearn_request, warnings_of
+
+POOL = Choice("fictional", {"preset": "pool", "seed": 0})
+ONE_STEP = {"max_steps": 1, "batch_size": 4, "warmup": 0.0, "checkpoint_every": 0}
+LABEL, CONTROL = "ulira(split=forget)", "ulira(split=holdout)"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[Path]:
+    """Models with random weights of the shape that the benchmark trains."""
+    root = tmp_path_factory.mktemp("models")
+    benchmark = Fictional(preset="pool")
+    tokenizer = benchmark.tokenizer()
+    for seed in range(6):
+        save_model(build_model(benchmark.model_config(tokenizer), seed=seed), tokenizer, root / str(seed))
+    return [root / str(seed) for seed in range(6)]
+
+
+def on_pool(model: Path, out: Path, **changes) -> Request:
+    given = {"model": str(model), "benchmark": POOL, "max_length": MAX_LENGTH, "settings": ONE_STEP, "audit": False}
+    return Request(**{**given, "out": out, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(models, tmp_path_factory) -> Path:
+    return unlearn(on_pool(models[0], tmp_path_factory.mktemp("finished") / "run", method="grad_diff")).run.root
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> RunFolder:
+    shutil.copytree(finished, tmp_path / "run")
+    return RunFolder.open(tmp_path / "run")
+
+
+@pytest.fixture
+def trained(monkeypatch, models) -> list[Path]:
+    """Jobs run in this process, and training copies a model with random weights; returns what was trained."""
+    found: list[Path] = []
+
+    def train(wanted) -> None:
+        found.append(wanted.folder)
+        shutil.copytree(models[len(found) % 6], wanted.folder)
+        path = wanted.folder / "generation_config.json"  # no two models with one digest
+        path.write_text(json.dumps({**json.loads(path.read_text()), "shadow": len(found)}))
+
+    def run_jobs(jobs, work, *, workers):
+        for job in jobs:
+            try:
+                work(job.argument)
+                yield Outcome(job.name, None)
+            except ExpungeError as error:
+                yield Outcome(job.name, str(error), error.exit_code)
+
+    monkeypatch.setattr(module, "train_model", train)
+    monkeypatch.setattr(module, "run_jobs", run_jobs)
+    return found
+
+
+def asked(run: RunFolder, **changes) -> ShadowsRequest:
+    given = {"target": run.root, "out": run.root.parent / "shadows", "count": 2, "suite": "short"}
+    return ShadowsRequest(**{**given, **changes})
+
+
+def scores(run: RunFolder, label: str = LABEL) -> dict[str, dict]:
+    return {score["role"]: score for score in read_record(run.record).scores if score["label"] == label}
+
+
+def test_pairs_are_trained_unlearned_alike_and_read(run, trained, short_suite):
+    seen = []
+    _, record = shadows(asked(run, keep_shadows=True), (seen.append,))
+    root = run.root.parent / "shadows" / "shadows"
+    assert trained == [root / number / role for number in "12" for role in ("original", "retrained")]
+    assert [scores(run, label)["unlearned"]["details"]["shadows_unlearned"] for label in (LABEL, CONTROL)] == [2, 2]
+    assert record["columns"] == ["original", "unlearned"]  # shadow models have no column
+    assert {"shadow_unlearned", "shadow_retrained_2"} <= set(record["digests"])
+    assert "U-LiRA attack" in run.report.read_text()
+    made = [RunFolder.open(root / number / "unlearned").config for number in "12"]
+    for number, settings in enumerate(made, start=1):
+        training = {**run.config["training"], "seed": run.config["training"]["seed"] + number}
+        assert settings == {**run.config, "model": str(root / str(number) / "original"), "training": training}
+    plan = next(event.data for event in seen if "unlearn 2 of them" in str(event.data.get("name")))
+    assert plan["total"] == 4
+    assert "minutes by the run's own speed" in plan["name"]
+    state = RunFolder.open(run.root.parent / "shadows")
+    sensitive = {item.path.split("/")[2] for item in state.inventory() if item.sensitive}
+    assert sensitive == {"original", "unlearned"}
+
+
+def test_shadows_of_one_pair_have_one_start_and_no_two_pairs_do(run, tmp_path):
+    source = read_run(run.root)
+    pairs = [module._pair(source, RunFolder(tmp_path), number, asked(run)) for number in (1, 2)]
+    starts = [[one.train.model_seed for one in pair] for pair in pairs]
+    assert [len(set(pair)) for pair in starts] == [1, 1]
+    assert len({0, *starts[0], *starts[1]}) == 3
+    assert [one.train.without_forget for one in pairs[0]] == [False, True]
+    assert [one.request is None for one in pairs[0]] == [False, True]
+
+
+def test_what_holds_the_forget_set_is_deleted_unless_kept(run, trained, short_suite):
+    shadows(asked(run))
+    folder = run.root.parent / "shadows" / "shadows"
+    assert sorted(path.name for path in folder.glob("*/*")) == ["retrained", "retrained"]
+    assert warnings_of(run) == []
+    assert LABEL in {score["label"] for score in read_record(run.record).scores}
+    _, record = audit(AuditRequest(target=run.root, suite="short"))
+    assert warnings_of(run) == [
+        "2 shadow_unlearned models of the report before are gone; hand in others with --shadow-unlearned."
+    ]
+    assert not [score for score in record["scores"] if score["label"] == LABEL]
+
+
+def test_an_audit_remembers_shadows_that_are_there(run, trained, short_suite):
+    shadows(asked(run, keep_shadows=True))
+    before = scores(run)
+    audit(AuditRequest(target=run.root, suite="short"))
+    assert scores(run) == before
+    assert warnings_of(run) == []
+
+
+def test_a_stop_loses_nothing_and_the_next_call_goes_on_also_with_more(run, trained, short_suite):
+    def stop(event) -> None:
+        if event.kind == "job" and event.data["job"] == "shadow-1-retrained":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    wanted = asked(run)  # what was unlearned has no original any more
+    with pytest.raises(InterruptedRunError, match="the same command goes on"):
+        shadows(wanted, (stop,))
+    made = RunFolder.open(wanted.out)
+    assert made.state == "interrupted"
+    assert len(trained) == 2
+    assert not run.record.exists()
+    shadows(wanted)
+    assert made.state == "done"
+    assert len(trained) == 4
+    shadows(asked(run, keep_shadows=True, count=3))
+    assert len(trained[4:]) == 4  # those deleted after the audit, and a third pair
+    assert len(set(trained)) == 6
+    assert scores(run)["unlearned"]["details"]["shadows_unlearned"] == 3
+    assert "pair_auc" in scores(run)["unlearned"]["details"]
+
+
+def test_an_original_that_was_trained_is_not_trained_again(run, trained, short_suite, monkeypatch):
+    """The process dies between training and unlearning."""
+
+    def die(request) -> None:
+        raise ResourceError("No space.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "unlearn", die)
+        with pytest.raises(ResourceError, match="shadow-1-original failed: No space"):
+            shadows(asked(run))
+    assert len(trained) == 1
+    shadows(asked(run))
+    assert len(trained) == len(set(trained)) == 4
+
+
+def test_a_shadow_that_diverged_is_left_out_and_one_is_too_few(run, trained, short_suite, monkeypatch):
+    def diverge(wanted, listeners=()):
+        if wanted.out.parent.name in bad:
+            RunFolder.create(wanted.out, {}).set_state("diverged")
+            raise DivergedError("The term forget ran away.")
+        return unlearn(wanted, listeners)
+
+    monkeypatch.setattr(module, "unlearn", diverge)
+    bad = {"2"}
+    shadows(asked(run, count=3, keep_shadows=True))
+    assert scores(run)["unlearned"]["details"]["shadows_unlearned"] == 2
+    left_out = warnings_of(RunFolder.open(run.root.parent / "shadows"))
+    assert left_out == ["shadow-2-original is left out: The term forget ran away."]
+    with pytest.raises(DivergedError, match="1 shadow models were unlearned"):
+        shadows(asked(run, count=2, keep_shadows=True))
+
+
+def test_the_folder_belongs_to_one_run_and_recipe(run, models, trained, short_suite, tmp_path):
+    shadows(asked(run))
+    other = unlearn(on_pool(models[0], tmp_path / "other", method="grad_diff", settings={**ONE_STEP, "seed": 7})).run
+    with pytest.raises(InputError, match=r"other settings \(run"):
+        shadows(asked(other, out=run.root.parent / "shadows"))
+
+
+def test_a_run_on_files_is_refused_with_the_way_out(untrained, tmp_path, capfd):
+    run = unlearn(unlearn_request(untrained, tmp_path / "run")).run
+    assert main(["shadows", str(run.root), "--out", str(tmp_path / "shadows")]) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert "made on files" in said
+    assert "--shadow-unlearned MODEL" in said
+    assert "--shadow-retrained MODEL" in said
+    assert not (tmp_path / "shadows").exists()
+    with pytest.raises(InputError, match="other records than the benchmark has .forget, retain, holdout"):
+        shadows(ShadowsRequest(target=run.root, out=tmp_path / "shadows", benchmark=POOL))
+
+
+def test_files_that_a_benchmark_wrote_are_known_by_what_they_say(models, tmp_path):
+    data = tmp_path / "data"
+    Fictional(preset="pool").write(data)
+    files = {name: data / f"{name}.jsonl" for name in ("forget", "retain", "holdout")}
+    run = unlearn(on_pool(models[0], tmp_path / "run", benchmark=None, **files)).run
+    assert read_run(run.root, POOL).benchmark == Fictional(preset="pool")
+    with pytest.raises(InputError, match="other records"):
+        read_run(run.root, Choice("fictional", {"preset": "pool", "seed": 1}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"method": "guardrail", "settings": {}}, "a policy before unchanged weights"),
+        ({"method": "retrain", "settings": {"max_steps": 1}}, "is exact"),
+    ],
+)
+def test_methods_without_shadows_are_refused(models, tmp_path, changes, says):
+    run = unlearn(on_pool(models[0], tmp_path / "run", base=str(models[1]), **changes)).run
+    with pytest.raises(InputError, match=says):
+        read_run(run.root)
+
+
+def test_other_runs_are_refused(run, untrained, tmp_path):
+    small = unlearn(on_pool(Path(untrained.model), tmp_path / "small")).run
+    with pytest.raises(InputError, match=r"not a model that the benchmark trains .hidden_size, num_hidden_layers"):
+        read_run(small.root)
+    with pytest.raises(InputError, match="another benchmark than --benchmark names"):
+        read_run(run.root, Choice("fictional", {"preset": "smoke"}))
+    bench = RunFolder.create(tmp_path / "bench", {"verb": "bench"})
+    with pytest.raises(InputError, match="Name one of its runs"):
+        read_run(bench.root)
+    unfinished = RunFolder.create(tmp_path / "unfinished", run.config)
+    with pytest.raises(InputError, match="the run is created.; finish it first"):
+        read_run(unfinished.root)
+    with pytest.raises(InputError, match="take at least 2"):
+        asked(run, count=1)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("npo", {"beta": 0.3, "retain_term": {"name": "kl", "settings": {}}, "retain_weight": 2.0}),
+        ("gradient_ascent", {"parameters": {"name": "lora", "settings": {"rank": 2}}, "seed": 5}),
+        ("task_vector", {}),
+    ],
+)
+def test_any_recipe_is_repeated_with_another_seed(models, tmp_path, method, settings):
+    """Read from what was recorded: what the run was made with is gone."""
+    quick = ONE_STEP if method != "task_vector" else {}
+    wanted = on_pool(models[0], tmp_path / "run", method=method, settings={**quick, **settings})
+    recipe, inputs = wanted.read()
+    run = RunFolder.create(tmp_path / "run", run_config(wanted, recipe, inputs))
+    run.events.append("saved", seconds=1.0, steps=1)
+    source = read_run(run.root)
+    assert recipe_config(source.recipe) == recipe_config(recipe)
+    again, _ = source.request(str(models[1]), tmp_path / "again", 3).read()
+    assert again.training.seed == recipe.training.seed + 3
+    assert again.method == recipe.method
+    assert again.axes == recipe.axes
+
+
+def test_cost_by_hand(run):
+    """The run took 10 s for one step of 4 records in 2 views; a training reads all records in 24 epochs."""
+    run.events.append("saved", seconds=1e6, steps=1)  # a later one is of another time
+    source = read_run(run.root)
+    seconds = next(event.data["seconds"] for event in read_events(run.events_path) if event.kind == "saved")
+    training = seconds / 8 * len(source.benchmark.training()) * 24
+    minutes = (6 * training + 3 * seconds) / 2 / 60
+    assert source.cost(6, 3, 2) == f", about {max(minutes, 0.1):.1f} minutes by the run's own speed"
+
+
+@pytest.fixture(scope="module")
+def own_run(untrained, tmp_path_factory) -> RunFolder:
+    return unlearn(unlearn_request(untrained, tmp_path_factory.mktemp("own") / "run")).run
+
+
+def test_shadows_trained_elsewhere_are_handed_in_by_flags(untrained, models, own_run, short_suite, capfd):
+    world, run = untrained, own_run
+    files = ["--forget", str(world.forget), "--retain", str(world.retain), "--holdout", str(world.holdout)]
+    inside = [part for model in models[:2] for part in ("--shadow-unlearned", str(model))]
+    outside = [part for model in models[2:5] for part in ("--shadow-retrained", str(model))]
+    assert main(["audit", str(run.root), *files, "--suite", "short", *inside, *outside]) == 0
+    details = scores(run)["unlearned"]["details"]
+    assert (details["shadows_unlearned"], details["shadows_retrained"]) == (2, 3)
+    assert (
+        main(
+            [
+                "audit",
+                str(run.root),
+                *files,
+                "--suite",
+                "short",
+                *inside,
+                *outside[:2],
+                "--shadow-retrained",
+                str(models[0]),
+            ]
+        )
+        == 2
+    )
+    assert "The shadow_unlearned model is the shadow_retrained_2 model too" in " ".join(capfd.readouterr().err.split())
+
+
+def test_one_shadow_is_omitted_with_the_reason(untrained, models, own_run, short_suite):
+    _, record = audit(
+        request(untrained, own_run, shadow_unlearned=(str(models[0]),), shadow_retrained=tuple(map(str, models[2:4])))
+    )
+    assert not [score for score in record["scores"] if score["label"].startswith("ulira")]
+    omitted = [item for item in record["omitted"] if item["label"] == LABEL and item["role"] != "guardrail"]
+    reasons = {item["reason"] for item in omitted}
+    assert reasons == {
+        "1 shadow models that unlearned the records and 2 that never saw them were handed in, and it takes 2 of each: "
+        "--shadow-unlearned, --shadow-retrained"
+    }
+
+
+@pytest.mark.slow
+def test_weak_unlearning_is_seen_and_the_retrained_model_is_not_taken_for_it(tmp_path):
+    """Four pairs of the smallest preset in processes; a few steps leave most of what was known."""
+    train_pair(Fictional(preset="pool"), tmp_path)
+    weak = {"learning_rate": 1e-3, "batch_size": 16, "max_steps": 4, "warmup": 0.0}
+    wanted = on_pool(tmp_path / "original", tmp_path / "run", method="grad_diff", settings=weak)
+    run = unlearn(wanted).run
+    retrained = str(tmp_path / "retrained")
+    audit(AuditRequest(target=run.root, retrained=(retrained,)))
+    shadows(ShadowsRequest(target=run.root, out=tmp_path / "shadows", count=4))
+    found = scores(run)
+    assert found["unlearned"]["value"] > 0.9
+    assert found["retrained"]["value"] < 0.1
+    assert found["original"]["value"] > 0.9  # "unlearned" by nothing
+    gap = next(one for one in read_record(run.record).gaps if (one["label"], one["role"]) == (LABEL, "unlearned"))
+    assert gap["low"] > 0.5
+    assert found["unlearned"]["details"]["pair_accuracy"] > 0.9
+    # What the attack tells of records that nobody saw is less than what it tells of those that were forgotten.
+    control = {role: score["value"] for role, score in scores(run, CONTROL).items()}
+    assert control["unlearned"] - control["retrained"] < gap["value"] - 0.2
