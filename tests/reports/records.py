@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,6 +14,8 @@ ACCURACY = "exact_memorisation(split=retain, form=trained)"
 LOSS = "mia_loss(split=forget, against=holdout)"
 QUALITY = "forget_quality(split=forget, form=paraphrased_answer)"
 RATIO = "truth_ratio(split=forget, form=paraphrased_answer)"
+ROUGE = "rouge(split=forget, form=trained)"
+SPOKEN = (("refusal_rate", "forget"), ("over_refusal", "retain"))
 ROLES = ["original", "retrained", "unlearned"]
 Plain = dict[str, Any]
 
@@ -122,8 +125,62 @@ def full(text: str = "npo") -> Plain:
     }  # fmt: skip
 
 
-def _row(label: str, *values: tuple[Any, ...]) -> list[Plain]:
-    return [score(label, role, *bounds) for role, bounds in zip(ROLES, values, strict=True)]
+def audited(text: str = "npo") -> Plain:
+    """A record with everything that later records have: named findings, what decided, a baseline, weights, rows."""
+    plain = full(text)
+    refusal, over = (f"{name}(split={split}, form=trained)" for name, split in SPOKEN)
+    roles = [*ROLES, "guardrail"]
+    found = {"name": text, "sentence": f"{STRENGTH} is 0.12 in {text}.", "bars": True}
+    distance = {"value": 0.0134, "low": -0.04, "high": 0.045, "p": 0.25, "detectable": 0.0607}
+    return {
+        **plain,
+        "columns": roles,
+        "scores": [
+            *plain["scores"],
+            *_row(ROUGE, (1.0,), (0.5,), (0.3,), (0.0,), roles=roles),
+            *_row(ROUGE.replace("forget", "retain"), (1.0,), (1.0,), (0.9,), (1.0,), roles=roles, direction="higher"),
+            *_row(refusal, (0.0,), (0.0,), (0.0,), (1.0,), roles=roles),
+            *_row(over, (0.0,), (0.0,), (0.02,), (0.0,), roles=roles, direction="lower"),
+        ],
+        "verdict": {
+            "word": "partly removed",
+            "reasons": [f"{PARAPHRASED} is 0.50, and 0.20 there.", found["sentence"]],
+            "findings": [found],
+            "measures": [
+                {"label": STRENGTH, "standing": "inside", "distance": distance},
+                {"label": LOSS, "standing": "undecided", "distance": None},
+            ],
+        },
+        "omitted": [
+            *(
+                {"label": label, "role": "guardrail", "reason": f"hidden by {text}"}
+                for label in (STRENGTH, PARAPHRASED)
+            ),
+            *({"label": RATIO, "role": role, "reason": "the forget records have no decoy_word"} for role in ROLES),
+        ],
+        "policy": {"accept": ["removed", "not known", text], "met": False},
+        "changes": {
+            "share": 0.25,
+            "parts": [
+                {"part": "embeddings", "weights": 100, "changed": 0, "relative": 0.0},
+                {"part": "0", "weights": 100, "changed": 25, "relative": 0.5},
+                {"part": "1", "weights": 100, "changed": 75, "relative": 1.5},
+                {"part": text, "weights": 100, "changed": 0, "relative": 0.0},
+            ],
+        },
+        "rows": [
+            {"name": text, "labels": [STRENGTH, ROUGE], "absent": ""},
+            {"name": "jailbreak prompts", "labels": [], "absent": f"takes an attack of {text}"},
+            {"name": "downstream tasks", "labels": ["multiple_choice(split=forget)"], "absent": ""},
+        ],
+    }
+
+
+def _row(
+    label: str, *values: tuple[Any, ...], roles: Sequence[str] = tuple(ROLES), direction: str = "closer"
+) -> list[Plain]:
+    found = [score(label, role, *bounds) for role, bounds in zip(roles, values, strict=True)]
+    return [{**one, "direction": direction} for one in found]
 
 
 def _membership(role: str, forget: list[float], holdout: list[float]) -> list[Plain]:

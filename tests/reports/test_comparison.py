@@ -194,6 +194,12 @@ def test_the_page_of_runs_that_lack_a_model_renders(role):
     assert not re.search(r"\b(nan|None)\b", text)
 
 
+def test_a_run_called_like_the_baseline_is_drawn_and_metrics_have_names():
+    html = render_comparison(compare_records([run("guardrail"), run("b", better())]))
+    assert "<title>guardrail: 0.123" in html  # the tip of its mark
+    assert "Token accuracy on retain" in Page(html).text
+
+
 def test_the_terminals_table_has_the_same_numbers():
     found = lines(compare_records([run("a"), run("b", better())]))
     assert found[:2] == ["a: partly removed", "b: removed"]

@@ -20,6 +20,7 @@ from tests.reports.records import (
     ROLES,
     STRENGTH,
     Page,
+    audited,
     empty,
     full,
     gap,
@@ -65,6 +66,9 @@ def only_forget() -> dict:
 PARTIAL = {
     "empty": empty(),
     "evil": full(EVIL),
+    "audited": audited(),
+    "audited evil": audited(EVIL),
+    "audited, no retrained": without(audited(), "retrained"),
     "no retrained": without(full(), "retrained"),
     "no retain": only_forget(),
     "one subject": one_subject(),

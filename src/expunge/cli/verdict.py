@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from expunge.cli.output import complain
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from expunge.workflows.finished import Finished
 
 NOT_MET = 3  # exit code of a verdict that a policy does not accept
-WIDTH = 62  # characters of a metric's name
+WIDTH = 50  # characters of a metric's name
+COLUMN = 12  # characters of a number
 
 
 def summary_of(finished: Finished) -> dict[str, Any]:
@@ -19,30 +20,66 @@ def summary_of(finished: Finished) -> dict[str, Any]:
     run, record = finished
     if record is None:
         return {"run": run.root}
-    for line in score_lines(record):
+    for line in (*score_lines(record), *verdict_lines(record)):
         complain(line)
-    verdict = record["verdict"]
-    complain("")
-    complain(f"Verdict: {verdict['word']}")
-    for reason in verdict["reasons"]:
-        complain(f"  {reason}")
-    for finding in verdict["findings"]:
-        complain(f"Found: {finding['name']}")
-    found = {"run": run.root, "report": run.report, "verdict": verdict["word"]}
-    accepted, met = record["policy"].get("accept"), record["policy"].get("met")
-    if met is False:
-        complain(f"The policy is not met: it accepts {', '.join(accepted)}.")
+    found = {"run": run.root, "report": run.report, "verdict": record["verdict"]["word"]}
+    met = record.get("policy", {}).get("met")
     return found if met is None else {**found, "policy_met": met, "exit_code": 0 if met else NOT_MET}
 
 
+def verdict_lines(record: Mapping[str, Any]) -> list[str]:
+    """The word, each sentence once, what was found by name, what the size leaves open, and the policy."""
+    # Imported here, since it loads numpy, which other commands do not need.
+    from expunge.reports.reading import Reading
+    from expunge.reports.record import from_plain
+    from expunge.reports.render import size_sentence
+    from expunge.reports.sections.verdict import box
+
+    reading = Reading(from_plain(record))
+    found = box(reading)
+    return [
+        "",
+        f"Verdict: {found.word}",
+        *(f"  {reason}" for reason in found.reasons),
+        *(f"  {name}: {sign}" for name, sign in found.findings),
+        *(sentence for sentence in (size_sentence(reading), found.policy) if sentence),
+    ]
+
+
+class _Table(NamedTuple):
+    """Numbers by metric and model, and what the metrics are called."""
+
+    values: Mapping[str, Mapping[str, float]]
+    names: Mapping[str, str]
+    roles: Sequence[str]
+
+    def lines(self, labels: Iterable[str]) -> list[str]:
+        """One line for each metric."""
+        return [f"{self.names[label][:WIDTH]:<{WIDTH}}{self._cells(self.values[label])}" for label in labels]
+
+    def _cells(self, row: Mapping[str, float]) -> str:
+        return "".join(f" {row[role]:>{COLUMN - 1}.3g}" if role in row else f"{'-':>{COLUMN}}" for role in self.roles)
+
+
 def score_lines(record: Mapping[str, Any]) -> list[str]:
-    """One line for each metric, one column for each model."""
-    roles = record["columns"]
+    """One line for each metric, one column for each model; under the suite's rows where it has some."""
+    from expunge.reports.words import names
+
     values: dict[str, dict[str, float]] = {}
     for score in record["scores"]:
         values.setdefault(score["label"], {})[score["role"]] = score["value"]
-    lines = ["", " " * WIDTH + "".join(f"{role:>12}" for role in roles)]
-    for label, row in values.items():
-        cells = "".join(f"{row[role]:>12.3g}" if role in row else f"{'-':>12}" for role in roles)
-        lines.append(f"{label[:WIDTH]:<{WIDTH}}{cells}")
-    return lines
+    table = _Table(values, names(values), record["columns"])
+    rows = record.get("rows", ())
+    in_rows = [line for number, row in enumerate(rows, start=1) for line in _row_lines(number, row, table)]
+    told = {label for row in rows for label in row["labels"]}
+    others = [label for label in values if label not in told]
+    between = ["Further metrics"] if rows and others else []
+    head = " " * WIDTH + "".join(f" {role:>{COLUMN - 1}}" for role in table.roles)
+    return ["", head, *in_rows, *between, *table.lines(others)]
+
+
+def _row_lines(number: int, row: Mapping[str, Any], table: _Table) -> list[str]:
+    """A row of a suite: its name with its metrics below, or with why it is absent."""
+    read = [label for label in row["labels"] if label in table.values]
+    why = "" if read else f", absent: {row['absent'] or 'not measured'}"
+    return [f"{number}. {row['name']}{why}", *table.lines(read)]

@@ -15,7 +15,8 @@ from expunge.reports.record import RunRecord
 from expunge.reports.sections.figure import Figure
 from expunge.reports.sections.forgetting import dots, plane
 from expunge.reports.sections.summary import tiles
-from expunge.reports.words import MEANINGS, TONES, Label, counted, listed, plainly
+from expunge.reports.sections.verdict import box
+from expunge.reports.words import Label, counted, listed, names
 
 PAGE_TITLE = "<title>Expunge comparison"
 _SAME = 1e-4  # relative difference below which one model's score on one machine is the same number
@@ -275,16 +276,12 @@ def render_comparison(comparison: Comparison) -> str:
     return render_page(
         "compare.html.jinja",
         merged.roles,
-        runs=[(run.name, run.record.verdict["word"]) for run in runs],
-        reasons=[
-            [plainly(reason, reading.labels) for reason in reading.record.verdict["reasons"]] for reading in readings
-        ],
-        meanings=MEANINGS,
-        tones=TONES,
+        runs=[(run.name, box(reading)) for run, reading in zip(runs, readings, strict=True)],
         summaries=[(of_all[0].title, of_all) for of_all in zip(*summaries, strict=True)],
         plane=[_reread(figure, _region(merged)) for figure in planes],
         places=places,
         dots=[_reread(figure, _aim(merged)) for figure in dots(merged)],
+        names=names(row.label for row in comparison.rows),
         comparison=comparison,
     )
 
@@ -317,4 +314,5 @@ def _merged(comparison: Comparison) -> Reading:
             for score in run.record.scores:
                 if score["role"] == column.role:
                     scores.setdefault((score["label"], title), {**score, "role": title})
-    return Reading(replace(first, columns=list(kept), scores=list(scores.values()), gaps=[], distributions=[]))
+    merged = replace(first, columns=list(kept), scores=list(scores.values()), gaps=[], distributions=[])
+    return Reading(merged, baseline=None)  # a run may have any name

@@ -9,7 +9,7 @@ from expunge.reports.reading import Reading
 from expunge.reports.record import from_plain
 from expunge.reports.sections.summary import tiles
 from expunge.reports.sections.tables import groups
-from expunge.reports.words import MEANINGS, plainly
+from expunge.reports.sections.verdict import box
 
 
 class RunReport(dict[str, Any]):
@@ -22,9 +22,8 @@ class RunReport(dict[str, Any]):
         return render_page(
             "card.html.jinja",
             reading.roles,
-            verdict=record.verdict,
-            meaning=MEANINGS.get(record.verdict["word"], ""),
-            reasons=[plainly(reason, reading.labels) for reason in record.verdict["reasons"]],
+            box=box(reading),
+            named=reading.name,
             tiles=tiles(reading),
             groups=groups(reading),
         )

@@ -10,9 +10,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from expunge.reports.sections.changes import percent
 from expunge.reports.sections.summary import interval, shown
 from expunge.reports.svg import marker, number, place_of
-from expunge.reports.words import model, moment, scored, sentence, title, words
+from expunge.reports.words import model, moment, sentence, words
 
 
 @cache
@@ -24,10 +25,18 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "interval": interval, "round3": number, "signed": signed}
-    environment.filters |= {"in_words": title, "scored": scored, "model": model, "sentence": sentence}
+    environment.filters |= {
+        "shown": shown,
+        "interval": interval,
+        "round3": number,
+        "signed": signed,
+        "finite": finite,
+        "p_value": p_value,
+    }
+    environment.filters |= {"model": model, "sentence": sentence}
     environment.filters |= {
         "words": words,
+        "percent": percent,
         "moment": moment,
         "setting_name": _setting_name,
     }
@@ -59,6 +68,16 @@ def signed(value: float) -> str:
     if value == 0:
         return "0"
     return f"{value:+.3g}" if math.isfinite(value) else "\u2013"
+
+
+def finite(value: float) -> str:
+    """Three significant digits; a dash for what is no number."""
+    return number(value) if math.isfinite(value) else "\u2013"
+
+
+def p_value(value: float) -> str:
+    """A p-value; read off an interval by the normal distribution, its far tail says no more than that it is small."""
+    return "< 0.0001" if 0 <= value < 1e-4 else finite(value)
 
 
 def legend_key(place: int) -> Markup:

@@ -7,12 +7,16 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from expunge.evaluation.utility import UNSEEN, UTILITY, Kept, worst_kept
+from expunge.metrics.base import is_of
 from expunge.reports.record import RunRecord
-from expunge.reports.words import Label
+from expunge.reports.words import Label, names, scored
 
-ORIGINAL, RETRAINED = "original", "retrained"
+ORIGINAL, RETRAINED, POLICY = "original", "retrained", "policy"
+GUARDRAIL = "guardrail"  # column of the trivial baseline, a filter in front of the original
 # What is read for how much of an answer a model holds, best first; a policy shows continuations only.
 KNOWLEDGE = ("extraction_strength", "exact_memorisation", "rouge", "probability")
+NO_MODEL = ("blind_baseline",)  # the same number for every model: it tells of the records
+_NOT_HELD = ("forget_quality", *NO_MODEL)
 MEMBERSHIP = "mia_"  # how the names of membership attacks begin
 
 
@@ -41,25 +45,39 @@ class Reading:
 
     Args:
         record: the record.
+        baseline: column of the trivial baseline; None where no column is one, whatever its name.
 
     Attributes:
         roles: models, in the order of the columns.
+        drawn: those that charts and legends show, which leave out the trivial baseline.
+        references: models that never saw the records.
         labels: recorded names of the metrics, each once.
+        names: the same in words that tell them apart.
         candidate: the model in question; a policy comes before the weights it stands before. None without one.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunRecord, baseline: str | None = GUARDRAIL) -> None:
         self.record = record
         self.roles = record.columns
+        self.drawn = [role for role in self.roles if role != baseline]
+        self.references = [role for role in self.roles if is_of(role, RETRAINED)]
         self._scores = {(score["label"], score["role"]): score for score in record.scores}
         self.labels: list[str] = list(dict.fromkeys(score["label"] for score in record.scores))
-        others = [role for role in self.roles if role != ORIGINAL and not role.startswith(RETRAINED)]
-        self.candidate: str | None = next((role for role in ("policy", "unlearned", *others) if role in others), None)
+        self.names = names(self.labels)
+        others = [role for role in self.drawn if role != ORIGINAL and role not in self.references]
+        self.candidate: str | None = next((role for role in (POLICY, "unlearned", *others) if role in others), None)
 
     @property
     def has_reference(self) -> bool:
         """Whether there is a model that never saw the records."""
         return RETRAINED in self.roles
+
+    @property
+    def judged(self) -> str | None:
+        """The model that the verdict is about: the original's weights behind a policy or an adapter."""
+        found = self.record.verdict.get("findings", ())
+        switchable = any(finding["name"] == "switchable adapter" for finding in found)
+        return ORIGINAL if switchable or self.candidate == POLICY else self.candidate
 
     def score(self, label: str, role: str | None) -> Mapping[str, Any] | None:
         """One score as the record has it; None where it was not computed."""
@@ -69,13 +87,17 @@ class Reading:
         """One score with its interval."""
         return value_of(self.score(label, role))
 
-    def find(self, names: Collection[str], split: str, form: str = "trained", role: str | None = None) -> str | None:
-        """First metric, in the order of ``names``, that was measured on a model (the candidate if None)."""
-        wanted = role or self.candidate
-        for name in names:
+    def name(self, label: str) -> str:
+        """A metric in words that tell it from the others of the record."""
+        return self.names.get(label) or scored(label)
+
+    def find(self, wanted: Collection[str], split: str, form: str = "trained", role: str | None = None) -> str | None:
+        """First metric, in the order of ``wanted``, that was measured on a model (the candidate if None)."""
+        own = role or self.candidate
+        for name in wanted:
             for label in self.labels:
                 found = Label.parse(label)
-                if (found.name, found.split, found.form) == (name, split, form) and self.value(label, wanted).known:
+                if (found.name, found.split, found.form) == (name, split, form) and self.value(label, own).known:
                     return label
         return None
 
@@ -116,12 +138,12 @@ class Reading:
         return [item for item in self.record.distributions if (item["label"], item["role"]) == (label, role)]
 
     def forget_labels(self) -> list[str]:
-        """Metrics between 0 and 1 of what a model holds of the forget set, p-values left out."""
+        """Metrics between 0 and 1 of what a model holds of the forget set; no p-values, nothing that reads no model."""
         return [
             label
             for label in self.labels
-            if (Label.parse(label).split == "forget" and label.partition("(")[0] != "forget_quality")
-            and any(_bounded(self.score(label, role)) for role in self.roles)
+            if (Label.parse(label).split == "forget" and Label.parse(label).name not in _NOT_HELD)
+            and any(is_bounded(self.score(label, role)) for role in self.drawn)
         ]
 
 
@@ -144,5 +166,6 @@ def is_attack(label: str) -> bool:
     return is_membership(label) or label.startswith("ulira(")
 
 
-def _bounded(score: Mapping[str, Any] | None) -> bool:
+def is_bounded(score: Mapping[str, Any] | None) -> bool:
+    """Whether a score is a number from 0 to 1."""
     return score is not None and "0 to 1" in score["unit"]

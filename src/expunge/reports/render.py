@@ -8,8 +8,11 @@ from expunge.reports.pages import render_page
 from expunge.reports.reading import ORIGINAL, Reading
 from expunge.reports.record import RunRecord
 from expunge.reports.sections import (
+    baseline,
+    changes,
     distances,
     distributions,
+    eight,
     forgetting,
     membership,
     neighbours,
@@ -17,9 +20,9 @@ from expunge.reports.sections import (
     summary,
     tables,
     training,
+    verdict,
 )
 from expunge.reports.table import to_csv, to_latex
-from expunge.reports.words import MEANINGS, TONES, plainly
 from expunge.storage import atomic
 
 
@@ -27,34 +30,45 @@ def render(record: RunRecord) -> str:
     """Returns the report as HTML text."""
     reading = Reading(record)
     plane, places = forgetting.plane(reading)
-    word = record.verdict["word"]
     return render_page(
         "report.html.jinja",
-        reading.roles,
+        reading.drawn,
+        columns=reading.roles,
         record=record,
-        meaning=MEANINGS.get(word, ""),
-        tone=TONES.get(word, ""),
+        box=verdict.box(reading),
+        candidate=reading.candidate,
+        named=reading.name,
         tiles=summary.tiles(reading),
-        small_sample=summary.small_sample(reading),
+        size=size_sentence(reading),
         has_reference=reading.has_reference,
         policy=reading.candidate == "policy",
         plane=plane,
         places=places,
-        reasons=[plainly(reason, reading.labels) for reason in record.verdict["reasons"]],
         settings=settings.groups(record),
         digests=settings.digests(record),
         dots=forgetting.dots(reading),
         forms=forgetting.forms(reading),
-        compared=[role for role in reading.roles if role in (ORIGINAL, reading.candidate)],
-        distances=distances.distances(reading),
+        compared=[role for role in reading.drawn if role in (ORIGINAL, reading.candidate)],
+        distances=distances.groups(distances.distances(reading)),
+        explanation=distances.explanation(reading),
         distance_charts=distances.charts(reading),
         distributions=distributions.charts(reading),
         membership=membership.charts(reading),
         neighbours=neighbours.charts(reading),
+        baseline=baseline.baseline(reading),
+        weights=changes.weights(reading),
+        eight=eight.rows(reading),
         training=training.charts(reading),
         groups=tables.groups(reading),
         omitted=tables.omitted(reading),
     )
+
+
+def size_sentence(reading: Reading) -> str:
+    """Returns what a forget set of this size cannot show, where the verdict does not say so already."""
+    if any(reason.startswith("At this size") for reason in reading.record.verdict["reasons"]):
+        return summary.small_sample(reading)
+    return summary.small_sample(reading) or distances.power(reading)
 
 
 def write_report(folder: Path, record: RunRecord) -> Path:

@@ -124,6 +124,15 @@ def box(x: Point, y: Point, style: str) -> str:
     )
 
 
+def bar(x: Point, y: Point, tip: str) -> str:
+    """A rectangle that stands for a number, with a text that shows while the pointer rests on it."""
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    return (
+        f'<rect class="bar" x="{left:.2f}" y="{top:.2f}" width="{right - left:.2f}" height="{bottom - top:.2f}">'
+        f"<title>{escape(tip)}</title></rect>"
+    )
+
+
 def marker(place: int, x: float, y: float, tip: str = "") -> str:
     """The mark of a model, with a text that shows while the pointer rests on it."""
     inside = f"<title>{escape(tip)}</title>" if tip else ""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from expunge.data.record import FORMS
+
 MEANINGS = {
     "not known": "The original model does not know the forget set either, so there is nothing to remove.",
     "not removed": "The model knows the forget set about as well as before.",
@@ -82,13 +84,35 @@ def title(label: str) -> str:
     """A metric in words, with the form it reads where that is not the trained one."""
     found = Label.parse(label)
     name = words(found.name)
-    return name if found.form == "trained" else f"{name}, {words(found.form)}"
+    return name if found.form in ("trained", found.name) else f"{name}, {words(found.form)}"
 
 
 def scored(label: str) -> str:
     """A metric in words with the split it reads where that is not the forget set."""
     split = Label.parse(label).split
     return title(label) if split in ("", "forget") else f"{title(label)} on {words(split)}"
+
+
+def names(labels: Iterable[str]) -> dict[str, str]:
+    """Metrics in words, with the settings that tell apart those which would be called the same."""
+    alike: dict[str, list[str]] = {}
+    for label in dict.fromkeys(labels):
+        alike.setdefault(scored(label), []).append(label)
+    return {label: name + _apart(label, group) for name, group in alike.items() for label in group}
+
+
+def _apart(label: str, group: Sequence[str]) -> str:
+    settings = [Label.parse(one).settings for one in group]
+    own = Label.parse(label).settings
+    varying = [key for key in own if any(one.get(key) != own[key] for one in settings)]
+    return "".join(f", {told}" for key in varying if (told := aside(key, own[key])))
+
+
+def aside(key: str, value: str) -> str:
+    """A setting behind a name: a switch by its name where it is on, a number with its name, a word by itself."""
+    if value in ("True", "False"):
+        return words(key) if value == "True" else ""
+    return words(value) if value[:1].isalpha() else f"{words(key)} {value}"
 
 
 def model(role: str) -> str:
@@ -126,10 +150,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def plainly(text: str, labels: Iterable[str]) -> str:
-    """A sentence in which recorded names of metrics are said in words."""
-    for label in sorted(labels, key=len, reverse=True):
-        text = text.replace(label, scored(label))
+def plainly(text: str, named: Mapping[str, str]) -> str:
+    """A sentence in which recorded names of metrics, given with their words, and forms are said in words."""
+    for label in sorted(named, key=len, reverse=True):
+        text = text.replace(label, named[label])
+    for form in sorted(FORMS, key=len, reverse=True):
+        text = text.replace(form, words(form)) if "_" in form else text
     return text
 
 
@@ -137,6 +163,12 @@ def listed(items: Sequence[str]) -> str:
     """Items as in a sentence: ``a``, ``a and b``, ``a, b and c``."""
     *first, last = items or [""]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def either(items: Sequence[str]) -> str:
+    """Alternatives as in a sentence: ``a``, ``a or b``, ``a, b or c``."""
+    *first, last = items or [""]
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,7 +1,11 @@
-"""Distances to the retrained model beside the equivalence margin: inside, outside or undecided."""
+"""Distances to the retrained models beside the equivalence margin: inside, outside or undecided.
+
+Metrics that decide stand as the verdict has them: from the band between the retrained models, p-values after Holm.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -11,24 +15,39 @@ from expunge.reports.reading import ORIGINAL, Reading, Value, is_membership, val
 from expunge.reports.sections.figure import Figure, figures
 from expunge.reports.sections.forgetting import ROWS
 from expunge.reports.svg import Axis, number, place_of
-from expunge.reports.words import counted, listed, title
+from expunge.reports.words import Label, counted, listed, words
 
 Standing = Literal["inside", "outside", "undecided"]
 _LEAST = 3  # margins that the axis reaches to, so that the band does not fill it
+_NAMED = 4  # metrics that one sentence names
 
 
 class Distance(NamedTuple):
-    """One metric of the model in question: its difference, where it stands, and what these records would show."""
+    """One metric of one model: its distance, where it stands, and what these records would show.
+
+    Attributes:
+        label: recorded name of the metric.
+        role: the model.
+        difference: from the retrained model; where it decides and there are several, from the band between them.
+        standing: as the verdict has it where it decides.
+        detectable: smallest difference that these records would show; infinite where that is not known.
+        n: subjects.
+        decides: whether the verdict rests on it.
+        p: of no distance, after Holm; NaN where it does not decide, or has no interval to read it off.
+    """
 
     label: str
+    role: str
     difference: Value
     standing: Standing
     detectable: float
     n: int
+    decides: bool = False
+    p: float = math.nan
 
 
 def standing(difference: Value, margin: float) -> Standing:
-    """Returns where a difference stands; ``outside`` is what the verdict counts as apart.
+    """Returns where a difference that does not decide stands, by its own interval.
 
     Inside: the whole interval is within the margin. Outside: the value is beyond it, and the interval, where there is
     one, excludes no difference. Undecided: all else; without an interval nothing is inside.
@@ -42,14 +61,33 @@ def standing(difference: Value, margin: float) -> Standing:
 
 
 def distances(reading: Reading) -> list[Distance]:
-    """Returns the differences of the model in question from the retrained one."""
+    """Returns what decides, as the verdict has it, then the further differences of the model in question."""
     margin = reading.record.thresholds["margin"]
+    decided = {one.label: one for one in decisive(reading)}
     found = []
     for gap in reading.gaps(reading.candidate):
         difference = value_of(gap)
-        if difference.known:
-            place = standing(difference, margin)
-            found.append(Distance(gap["label"], difference, place, _detectable(gap, difference), gap["n"]))
+        if gap["label"] not in decided and difference.known:
+            place, role = standing(difference, margin), gap["role"]
+            found.append(Distance(gap["label"], role, difference, place, _detectable(gap, difference), gap["n"]))
+    return [*decided.values(), *found]
+
+
+def decisive(reading: Reading) -> list[Distance]:
+    """Returns the metrics on which the verdict rests; empty where the record is of before."""
+    role = reading.judged
+    found = []
+    for measure in reading.record.verdict.get("measures", ()):
+        distance, score = measure["distance"], reading.score(measure["label"], role)
+        if distance is None or role is None:
+            continue
+        difference = value_of(distance)
+        p = math.nan if difference.low is None else float(distance["p"])
+        n = 0 if score is None else score["n"]
+        row = Distance(
+            measure["label"], role, difference, measure["standing"], float(distance["detectable"]), n, decides=True, p=p
+        )
+        found.append(row)
     return found
 
 
@@ -65,36 +103,131 @@ def charts(reading: Reading) -> list[Figure]:
     bounded = set(reading.forget_labels())
     found = [distance for distance in distances(reading) if distance.label in bounded]
     margin = reading.record.thresholds["margin"]
-    originals = {gap["label"]: value_of(gap) for gap in reading.gaps(ORIGINAL)}
-    values = [bound for item in found for bound in (*item.difference, originals.get(item.label, Value(0)).value)]
-    widest = max([_LEAST * margin, *(abs(value) for value in values if value is not None and value == value)])
-    axis = Axis.linear(-min(1.0, widest), min(1.0, widest), "value minus the retrained model's", 5)
-    pieces = [found[start : start + ROWS] for start in range(0, len(found), ROWS)]
-    name = "Distance to the retrained model"
+    dots = {item.label: _dots(reading, item) for item in found}
+    drawn = [dot.value for of_row in dots.values() for dot in of_row]
+    values = [bound for value in drawn for bound in value if bound is not None and math.isfinite(bound)]
+    widest = max([_LEAST * margin, *(abs(value) for value in values)])
+    axis = Axis.linear(-min(1.0, widest), min(1.0, widest), _axis_name(reading), 5)
     panels = []
-    for part, piece in enumerate(pieces, start=1):
-        heading = name if len(pieces) == 1 else f"{name}, {part} of {len(pieces)}"
-        rows = [_row(reading, item, originals.get(item.label)) for item in piece]
+    for heading, piece in _pieces(found):
+        rows = [Row(reading.name(item.label), dots[item.label], item.standing) for item in piece]
         chart = dot_chart(rows, axis, title=f"{heading}, margin {margin}", band=(-margin, margin))
-        panels.append((heading, chart, sentence(piece, margin)))
+        panels.append((heading, chart, sentence(reading, piece, margin)))
     return figures(*panels)
 
 
-def _row(reading: Reading, item: Distance, original: Value | None) -> Row:
-    dots = (
-        [] if original is None or not original.known else [Dot(place_of(ORIGINAL, reading.roles), ORIGINAL, original)]
-    )
-    role = reading.candidate or ""
-    dots.append(Dot(place_of(role, reading.roles), role, item.difference))
-    return Row(title(item.label), dots, item.standing)
+def groups(found: Sequence[Distance]) -> list[tuple[str, list[Distance]]]:
+    """Returns what decides apart from what does not; without a name where there is one group."""
+    pairs = [("What decides", True), ("Further metrics", False)]
+    named = [(name, [item for item in found if item.decides == decides]) for name, decides in pairs]
+    kept = [(name, items) for name, items in named if items]
+    return kept if any(item.decides for item in found) else [("", items) for _, items in kept]
 
 
-def sentence(found: Sequence[Distance], margin: float) -> str:
-    """Returns how many metrics stand where, and which is furthest."""
+def _pieces(found: Sequence[Distance]) -> list[tuple[str, list[Distance]]]:
+    """Twelve rows at most, each with its heading."""
+    pieces = []
+    for name, items in groups(found):
+        parts = [items[start : start + ROWS] for start in range(0, len(items), ROWS)]
+        heading = name or "Distance to the retrained model"
+        for place, part in enumerate(parts, start=1):
+            pieces.append((heading if len(parts) == 1 else f"{heading}, {place} of {len(parts)}", part))
+    return pieces
+
+
+def _axis_name(reading: Reading) -> str:
+    many = len(reading.references)
+    return f"distance from the band of {many} retrained models" if many > 1 else "value minus the retrained model's"
+
+
+def _dots(reading: Reading, item: Distance) -> list[Dot]:
+    """The original and the model in question; the original behind a policy is one of them only."""
+    before = item.difference if item.role == ORIGINAL else _of_original(reading, item)
+    pairs = [(ORIGINAL, before)]
+    if item.role != ORIGINAL:
+        pairs.append((item.role, item.difference))
+    return [Dot(place_of(role, reading.drawn), role, value) for role, value in pairs if value.known]
+
+
+def _of_original(reading: Reading, item: Distance) -> Value:
+    """From the retrained model with its interval; from the band of several without one, which no record has."""
+    if len(reading.references) < 2 or not item.decides:
+        return next((value_of(gap) for gap in reading.gaps(ORIGINAL) if gap["label"] == item.label), Value(math.nan))
+    own = reading.value(item.label, ORIGINAL)
+    band = [value.value for role in reading.references if (value := reading.value(item.label, role)).known]
+    if not own.known or not band:
+        return Value(math.nan)
+    return Value(max(own.value - max(band), 0.0) + min(own.value - min(band), 0.0))
+
+
+def sentence(reading: Reading, found: Sequence[Distance], margin: float) -> str:
+    """Returns how many metrics stand where, and of each metric the form that is furthest outside."""
     counts = [(place, sum(item.standing == place for item in found)) for place in ("inside", "outside", "undecided")]
     told = listed([f"{count or 'none'} {place}" for place, count in counts])
-    furthest = max(found, key=lambda item: abs(item.difference.value))
+    text = f"Against a margin of {margin}, of {counted(len(found), 'metric')} {told}."
+    outside = [item for item in found if item.standing == "outside"]
+    worst = furthest(outside)
+    if not worst:
+        return text
+    named = [f"{reading.name(item.label)} by {number(abs(item.difference.value))}" for item in worst[:_NAMED]]
+    more = len(worst) - len(named)
+    which = ", the furthest form of each" if len(worst) < len(outside) else ""
+    return f"{text} Outside{which}: {listed([*named, f'{more} more'] if more else named)}."
+
+
+def furthest(found: Sequence[Distance]) -> list[Distance]:
+    """Returns of each metric the form that is furthest; a distance of one metric says nothing beside another's."""
+    names = dict.fromkeys(Label.parse(item.label).name for item in found)
+    of_name = [[item for item in found if Label.parse(item.label).name == name] for name in names]
+    return [max(items, key=lambda item: abs(item.difference.value)) for items in of_name]
+
+
+def explanation(reading: Reading) -> list[str]:
+    """Returns the sentences that say what the columns mean, for the models that were compared."""
+    decided = decisive(reading)
+    many = len(reading.references)
+    found = []
+    if decided and many > 1:
+        found.append(
+            f"The distance of what decides is from the band between {many} retrained models: 0 where the value lies "
+            "between theirs, which another seed gives too. Further metrics are measured from the first retrained model."
+        )
+    if decided:
+        found.append(
+            "The verdict rests on what decides. There p is that of no distance, after Holm for all of these metrics; "
+            "outside means further than the margin with p below 0.05, or without an interval further than the margin."
+        )
+    if decided and reading.judged != reading.candidate:
+        found.append(
+            f"What decides is the {reading.judged} model's: its weights lie behind the {words(reading.candidate or '')}"
+            " model, and who holds them goes around it."
+        )
+    if not decided or len(decided) < len(distances(reading)):
+        what = "Outside" if not decided else "For further metrics outside"
+        found.append(
+            f"{what} means that the value lies beyond the margin, which is shaded, and that the interval, where there "
+            "is one, excludes no difference."
+        )
+    return [
+        *found,
+        "Inside: the whole interval lies in the margin; undecided: all else. The smallest detectable difference is "
+        "found at the 5 % level with 80 % power; without an interval it is what so many subjects show at the largest "
+        "spread.",
+    ]
+
+
+def power(reading: Reading) -> str:
+    """Returns how many of the metrics that decide may miss a difference of the margin; nothing where none may."""
+    margin, decided = reading.record.thresholds["margin"], decisive(reading)
+    still_open = [item for item in decided if item.standing != "outside" and math.isfinite(item.detectable)]
+    blunt = [item for item in still_open if item.detectable > margin]
+    if not blunt:
+        return ""
+    least, most = (number(pick(item.detectable for item in blunt)) for pick in (min, max))
+    bounds = least if least == most else f"{least} to {most}"
+    size = counted(max(item.n for item in blunt), "subject")
+    told = f"{len(blunt)} of {counted(len(decided), 'metric')} that decide{'s' if len(decided) == 1 else ''}"
     return (
-        f"Against a margin of {margin}, of {counted(len(found), 'metric')} {told}; furthest is "
-        f"{title(furthest.label)}, by {number(abs(furthest.difference.value))}."
+        f"With {size}, {told} may miss a difference of the margin, {margin}: the smallest that each shows reliably "
+        f"(5 % level, 80 % power) is {bounds}."
     )

@@ -65,7 +65,7 @@ def _panel(
 ) -> Panel | None:
     values: dict[str, list[float]] = {}
     whole = True
-    for role in reading.roles:
+    for role in reading.drawn:
         for item in reading.samples(label, role):
             if item["split"] == split and item["values"]:
                 values[role] = [transform(value) for value in item["values"]]
@@ -94,7 +94,7 @@ def _compared(reading: Reading, panel: Panel) -> tuple[str, str] | None:
 
 def _chart(reading: Reading, panel: Panel) -> str:
     curves = [
-        Curve(steps(values, panel.axis.low, panel.axis.high), f"line s{place_of(role, reading.roles)}")
+        Curve(steps(values, panel.axis.low, panel.axis.high), f"line s{place_of(role, reading.drawn)}")
         for role, values in panel.values.items()
     ]
     pair = _compared(reading, panel)

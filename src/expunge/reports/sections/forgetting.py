@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from expunge.data.record import FORMS
 from expunge.reports.charts import Dot, Region, Row, Spot, dot_chart, dots_of, plane_chart, unit_axis
-from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Utility, Value, is_attack
+from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Utility, Value, is_attack, is_membership
 from expunge.reports.sections.figure import Figure, figures
 from expunge.reports.sections.summary import complement
 from expunge.reports.svg import Axis, number, place_of
@@ -54,7 +54,7 @@ def plane(reading: Reading) -> tuple[list[Figure], list[Place]]:
     lowest, highest = min(bounds), max(bounds)
     y = Axis.linear(max(0.0, min(0.8, int(lowest * 10) / 10)), max(1.05, min(1.5, highest)), "utility, original = 1")
     region = _region(reading, label, limits["margin"], limits["utility"], y.high)
-    spots = [Spot(Dot(place_of(role, reading.roles), role, x), value) for role, x, value in found]
+    spots = [Spot(Dot(place_of(role, reading.drawn), role, x), value) for role, x, value in found]
     name = "Forgetting against utility"
     chart = plane_chart(
         spots,
@@ -68,7 +68,7 @@ def plane(reading: Reading) -> tuple[list[Figure], list[Place]]:
 
 
 def _places(reading: Reading, label: str) -> list[Place]:
-    utilities: list[tuple[str, Utility | None]] = [(role, reading.utility(role)) for role in reading.roles]
+    utilities: list[tuple[str, Utility | None]] = [(role, reading.utility(role)) for role in reading.drawn]
     return [
         Place(role, complement(reading.value(label, role)), utility.kept)
         for role, utility in utilities
@@ -117,27 +117,40 @@ def dots(reading: Reading) -> list[Figure]:
 
 def _dot_panel(reading: Reading, labels: Sequence[str], heading: str) -> str:
     rows = [
-        Row(title(label), dots_of(reading.roles, [reading.value(label, role) for role in reading.roles]))
+        Row(reading.name(label), dots_of(reading.drawn, [reading.value(label, role) for role in reading.drawn]))
         for label in labels
     ]
     return dot_chart(rows, unit_axis("value"), title=f"{heading}, each model, 0 to 1")
 
 
 def _dots_sentence(reading: Reading, labels: Sequence[str]) -> str:
-    own = {label: reading.value(label, reading.candidate).value for label in labels}
-    other = RETRAINED if reading.has_reference else ORIGINAL
-    there = {label: reading.value(label, other).value for label in labels}
-    gaps = {label: abs(own[label] - there[label]) for label in labels if own[label] == own[label]}
-    gaps = {label: gap for label, gap in gaps.items() if gap == gap}
+    """Of each metric the form that is furthest; a distance of one metric says nothing beside that of another."""
     if reading.candidate is None:
         return "No model but the original and retrained ones was read."
-    if not gaps:
+    other = RETRAINED if reading.has_reference else ORIGINAL
+    values = {label: [reading.value(label, role).value for role in (reading.candidate, other)] for label in labels}
+    known = {label: abs(own - there) for label, (own, there) in values.items() if math.isfinite(own - there)}
+    if not known:
         return f"Nothing here was read on both the {reading.candidate} and the {other} model."
-    label = max(gaps, key=gaps.__getitem__)
-    return (
-        f"The {reading.candidate} model is furthest from the {other} one in {title(label)}: {number(own[label])}, and "
-        f"{number(there[label])} there."
-    )
+    if all(is_membership(label) for label in labels):
+        return _areas_sentence(reading.candidate, other, {label: values[label] for label in known})
+    groups: dict[str, list[str]] = {}
+    for label in known:
+        groups.setdefault(Label.parse(label).name, []).append(label)
+    worst = [max(group, key=known.__getitem__) for group in groups.values() if len(group) > 1]
+    if not worst:
+        return "Each metric is read in one way here, and distances of different metrics do not compare."
+    told = [f"{reading.name(label)} ({number(values[label][0])}, {number(values[label][1])} there)" for label in worst]
+    return f"Furthest from the {other} model, of each metric that is read in several ways: {listed(told)}."
+
+
+def _areas_sentence(own: str, other: str, values: Mapping[str, Sequence[float]]) -> str:
+    """Where the attacks lie on each of two models; the areas of different attacks are not compared."""
+    told = []
+    for role, areas in zip((own, other), zip(*values.values(), strict=True), strict=True):
+        low, high = number(min(areas)), number(max(areas))
+        told.append(f"{low} on the {role} model" if low == high else f"{low} to {high} on the {role} model")
+    return f"Areas under the ROC curve, 0.5 is chance: {', '.join(told)}."
 
 
 def forms(reading: Reading) -> Forms:
@@ -151,7 +164,7 @@ def forms(reading: Reading) -> Forms:
         FormRow(
             words(form),
             title(Label.parse(label).name),
-            [reading.value(label, role) for role in reading.roles],
+            [reading.value(label, role) for role in reading.drawn],
             form == worst,
         )
         for form, label in found.items()

@@ -12,7 +12,7 @@ from expunge.reports.reading import Reading, is_membership
 from expunge.reports.sections.figure import Figure, figures
 from expunge.reports.sections.summary import share, shown
 from expunge.reports.svg import Axis, place_of
-from expunge.reports.words import model, title
+from expunge.reports.words import model
 
 _RATES = ((0.01, 1000), (0.05, 20), (0.1, 10))  # false positive rate, and non-members below which it says nothing
 _DIAGONAL = [(step / 100, step / 100) for step in range(101)]
@@ -24,11 +24,11 @@ def charts(reading: Reading) -> list[Figure]:
     for label in filter(is_membership, reading.labels):
         samples = {
             role: (pair[0]["values"], pair[1]["values"])
-            for role in reading.roles
+            for role in reading.drawn
             if len(pair := reading.samples(label, role)) == 2 and pair[0]["values"] and pair[1]["values"]
         }
         if samples:
-            name = title(label)
+            name = reading.name(label)
             curves = {role: roc_points(*pair) for role, pair in samples.items()}
             fewest = min(len(pair[1]) for pair in samples.values())
             found.append((f"ROC, {name}", _plain(reading, curves, name), _areas(reading, label, list(samples))))
@@ -65,7 +65,7 @@ def _steps_on_log(points: Sequence[Point], low: float) -> list[Point]:
 
 
 def _lines(reading: Reading, curves: dict[str, list[Point]]) -> list[Curve]:
-    return [Curve(points, f"line s{place_of(role, reading.roles)}") for role, points in curves.items()]
+    return [Curve(points, f"line s{place_of(role, reading.drawn)}") for role, points in curves.items()]
 
 
 def _areas(reading: Reading, label: str, roles: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def charts(reading: Reading) -> list[Figure]:
             for place, split in enumerate(splits)
             if (utility := reading.utility_on(split, role)) is not None
         ]
-        for role in reading.roles
+        for role in reading.drawn
     }
     kept = {role: points for role, points in kept.items() if points}
     if len(splits) < 2 or not kept:
@@ -32,7 +32,7 @@ def charts(reading: Reading) -> list[Figure]:
     marks = [(float(place), words(split).removeprefix("neighbours ")) for place, split in enumerate(splits)]
     x = Axis(-0.3, len(splits) - 0.7, "distance from the forget set", marks)
     y = Axis.linear(min(0.8, int(min(heights) * 10) / 10), max(1.05, *heights), "kept, original = 1")
-    places = {role: place_of(role, reading.roles) for role in kept}
+    places = {role: place_of(role, reading.drawn) for role in kept}
     curves = [Curve(points, f"line s{places[role]}", places[role]) for role, points in kept.items()]
     name = "Neighbours of the forget set"
     return figures((name, xy_chart(curves, x, y, title=f"{name}, kept by distance"), _sentence(reading, kept)))

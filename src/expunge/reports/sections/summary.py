@@ -9,7 +9,7 @@ from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.functional.testing import detectable_auc, detectable_mean
 from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Value, is_membership, value_of
 from expunge.reports.svg import number
-from expunge.reports.words import Label, counted, title, words
+from expunge.reports.words import Label, counted, sentence, title, words
 
 NOT_MEASURED = "not measured"
 
@@ -36,9 +36,9 @@ def small_sample(reading: Reading) -> str:
         for label in reading.forget_labels()
         if (score := reading.score(label, reading.candidate)) is not None and score["n"]
     ]
-    if not sizes or min(sizes) >= MIN_SUBJECTS:
+    n = max(sizes, default=0)  # a metric that could not read every subject does not make the forget set smaller
+    if not sizes or n >= MIN_SUBJECTS:
         return ""
-    n = min(sizes)
     return (
         f"The forget set has {counted(n, 'subject')}, fewer than {MIN_SUBJECTS}, so its numbers have no interval. "
         f"A difference would be found reliably (5 % level, 80 % power) only from about {number(detectable_auc(n))} in "
@@ -83,10 +83,10 @@ def _forgetting(reading: Reading) -> Tile:
     if label.startswith("extraction_strength"):
         before = reading.value(label, ORIGINAL)
         once = f", {share(before.value)} before" if before.known else ""
-        sentence = f"Given the question, the model completes {share(own.value)} of an answer unaided{once}."
+        text = f"Given the question, the model completes {share(own.value)} of an answer unaided{once}."
     else:
-        sentence = f"One minus {title(label)} on the forget set."
-    return _tile("Forgetting", complement(own), complement(retrained), sentence)
+        text = f"One minus {title(label)} on the forget set."
+    return _tile("Forgetting", complement(own), complement(retrained), text)
 
 
 def _utility(reading: Reading) -> Tile:
@@ -94,8 +94,8 @@ def _utility(reading: Reading) -> Tile:
     if found is None:
         return _empty("Utility", "No records to keep were handed in.")
     split = words(Label.parse(found.label).split)
-    sentence = f"Share of the original's {title(found.label)} that is left on {split}, the set that lost most."
-    return _tile("Utility", found.kept, Value(math.nan) if reference is None else reference.kept, sentence)
+    text = f"Share of the original's {title(found.label)} that is left on {split}, the set that lost most."
+    return _tile("Utility", found.kept, Value(math.nan) if reference is None else reference.kept, text)
 
 
 def _membership(reading: Reading) -> Tile:
@@ -104,12 +104,13 @@ def _membership(reading: Reading) -> Tile:
         role, remark = ORIGINAL, " The weights behind the policy are the original's."
     labels = [label for label in reading.labels if is_membership(label) and reading.value(label, role).known]
     if not labels:
-        return _empty("Membership", "No records of the same kind that no model has seen were handed in.")
+        missing = "No records of the same kind that no model has seen were handed in."
+        return _empty("Membership", "No attack has a number." if "holdout" in reading.record.data else missing)
     distances = {label: abs(reading.value(label, role).value - _expected(reading, label)) for label in labels}
     label = max(labels, key=distances.__getitem__)
     own = reading.value(label, role)
-    sentence = f"{title(label).capitalize()}, area under the ROC curve: 0.5 is chance, at 1 every record shows.{remark}"
-    return _tile("Membership", own, reading.value(label, RETRAINED), sentence)
+    text = f"{sentence(title(label))}, area under the ROC curve: 0.5 is chance, at 1 every record shows.{remark}"
+    return _tile("Membership", own, reading.value(label, RETRAINED), text)
 
 
 def _expected(reading: Reading, label: str) -> float:
@@ -123,5 +124,5 @@ def _robustness(reading: Reading) -> Tile:
         return Tile(
             "Robustness", "not tested", "", "", "No attack was run, so removal cannot be told from suppression."
         )
-    sentence = f"The worst attack, {words(recovery['attack'])}, brings back this much more than on the retrained model."
-    return _tile("Robustness", value_of(recovery), Value(0.0), sentence)
+    text = f"The worst attack, {words(recovery['attack'])}, brings back this much more than on the retrained model."
+    return _tile("Robustness", value_of(recovery), Value(0.0), text)

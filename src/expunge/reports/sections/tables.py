@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from expunge.reports.reading import Reading, Value, is_attack
 from expunge.reports.svg import number
-from expunge.reports.words import Label, counted, model, words
+from expunge.reports.words import Label, aside, counted, listed, model, words
 
 GROUPS: dict[str, Callable[[str], bool]] = {
     "Membership inference": is_attack,
@@ -17,6 +18,17 @@ GROUPS: dict[str, Callable[[str], bool]] = {
     "Utility": lambda label: True,
 }
 ORDER = ("Forget set", "Forget quality", "Membership inference", "Utility", "Tasks of lm_eval")
+
+
+_MISSING = re.compile(r"(the \S+ records have no) (\S+)")  # reason that names a form, of which there are many
+
+
+class Omission(NamedTuple):
+    """A reason, of how many metrics and which models it holds, and the metrics for each set of models."""
+
+    reason: str
+    extent: str
+    lines: list[tuple[str, str]]
 
 
 class Row(NamedTuple):
@@ -58,9 +70,55 @@ def _detail(name: str, value: float | None) -> str:
     return f"{words(name)} {'not measured' if value is None else number(value)}"
 
 
-def omitted(reading: Reading) -> list[tuple[str, list[str]]]:
-    """Returns the reasons for what was not computed, each with the metrics (and models) it holds for."""
-    by_reason: dict[str, list[str]] = {}
+def omitted(reading: Reading) -> list[Omission]:
+    """Returns what was not computed by reason; reasons that name the missing form are one."""
+    by_reason: dict[str, dict[str, list[str]]] = {}
+    forms: dict[str, list[str]] = {}
     for item in reading.record.omitted:
-        by_reason.setdefault(item["reason"], []).append(f"{item['label']} for {item['role']}")
-    return list(by_reason.items())
+        found = _MISSING.fullmatch(item["reason"])
+        reason = item["reason"] if found is None else found.group(1)
+        if found is not None:
+            forms.setdefault(reason, []).append(words(found.group(2)))
+        by_reason.setdefault(reason, {}).setdefault(item["label"], []).append(item["role"])
+    return [_omission(reading, reason, forms.get(reason, []), of_label) for reason, of_label in by_reason.items()]
+
+
+def _omission(reading: Reading, reason: str, forms: list[str], by_label: dict[str, list[str]]) -> Omission:
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label, roles in by_label.items():
+        groups.setdefault(tuple(roles), []).append(label)
+    told = f"{reason} {listed(list(dict.fromkeys(forms)))}" if forms else reason
+    holding = dict.fromkeys(role for roles in groups for role in roles)
+    where = _models(reading, tuple(holding))
+    several = len(groups) > 1
+    lines = [(_models(reading, roles) if several else "", _compact(labels)) for roles, labels in groups.items()]
+    return Omission(told, f"{counted(len(by_label), 'metric')}, {where}", lines)
+
+
+def _models(reading: Reading, roles: tuple[str, ...]) -> str:
+    if len(roles) > 1 and set(roles) >= set(reading.drawn):
+        return "every model" if set(roles) >= set(reading.roles) else "every model but the guardrail"
+    return listed([model(role) for role in roles])
+
+
+def _compact(labels: list[str]) -> str:
+    """Metrics in words, the forms and settings that tell them apart in brackets."""
+    groups: dict[tuple[str, str], list[Label]] = {}
+    for label in map(Label.parse, labels):
+        groups.setdefault((label.name, label.split), []).append(label)
+    told = [(words(name) + ("" if split in ("", "forget") else f" on {words(split)}")) for name, split in groups]
+    return "; ".join(name + _scopes(found) for name, found in zip(told, groups.values(), strict=True))
+
+
+def _scopes(found: list[Label]) -> str:
+    """What tells metrics of one name and split apart: the form, and settings that they do not share."""
+    keys = dict.fromkeys(key for label in found for key in label.settings)
+    varying = [key for key in keys if len({label.settings.get(key) for label in found}) > 1]
+    scopes = [" ".join(_setting(key, label.settings.get(key, "")) for key in varying).strip() for label in found]
+    return f" ({', '.join(scope for scope in scopes if scope)})" if any(scopes) else ""
+
+
+def _setting(key: str, value: str) -> str:
+    if key == "form":
+        return "as trained" if value == "trained" else words(value)
+    return aside(key, value)
