@@ -75,9 +75,8 @@ class Reading:
     @property
     def judged(self) -> str | None:
         """The model that the verdict is about: the original's weights behind a policy or an adapter."""
-        found = self.record.verdict.get("findings", ())
-        switchable = any(finding["name"] == "switchable adapter" for finding in found)
-        return ORIGINAL if switchable or self.candidate == POLICY else self.candidate
+        stated = self.record.verdict.get("role")
+        return stated or (ORIGINAL if self.candidate == POLICY else self.candidate)
 
     def score(self, label: str, role: str | None) -> Mapping[str, Any] | None:
         """One score as the record has it; None where it was not computed."""

@@ -40,9 +40,11 @@ class RunRecord:
             values; see ``expunge.reports.empirical``.
         forms: ``tested`` names and ``untested`` forms with the reason, see ``expunge.data.record.FORMS``; empty in
             records that do not say.
-        verdict: word and reasons; ``findings``: ways to look as if forgotten that showed (name, sentence, bars);
-            ``measures``: metrics that decided (label, standing, and distance from the band of the retrained models:
-            value, low, high, p after Holm, detectable); ``recovery`` (attack, value, low, high) where attacks were run.
+        verdict: word and reasons; ``role``: the model that is judged; ``findings``: ways to look as if forgotten that
+            showed (name, sentence, bars); ``measures``: metrics that decided (label, standing, and ``distance`` and
+            ``original``, how far the judged and the original model are from the band of the retrained models: value,
+            low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high) where attacks were
+            run.
         rows: rows of a suite that has some: name, labels of its metrics, and why it is absent.
         policy: words that were asked for (``accept``) and whether the verdict is one (``met``; None if none was).
         changes: share of the weights that have another value, and the same by part (block, embeddings, output); None

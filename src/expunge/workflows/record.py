@@ -105,7 +105,7 @@ def build_record(
         "forms": dict(audited.forms),
         "rows": [dict(row) for row in audited.rows],
         "distributions": to_distributions(audited.evaluation.samples),
-        "verdict": _verdict_facts(audited.verdict, audited.policy.thresholds),
+        "verdict": {"role": columns.judged, **_verdict_facts(audited.verdict, audited.policy.thresholds)},
         "thresholds": to_plain(audited.policy.thresholds),
         "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
         "changes": None if audited.changes is None else _change_facts(audited.changes),
@@ -132,8 +132,8 @@ def _verdict_facts(verdict: Verdict, limits: Thresholds) -> dict[str, Any]:
 
 def _measure_facts(measure: Measure, limits: Thresholds) -> dict[str, Any]:
     """Where a metric stands against the band of the retrained models; ``p`` is after Holm."""
-    distance = None if measure.distance is None else measure.distance._asdict()
-    return {"label": measure.own.label, "standing": measure.stands(limits), "distance": distance}
+    own, before = (None if one is None else one._asdict() for one in (measure.distance, measure.original_distance))
+    return {"label": measure.own.label, "standing": measure.stands(limits), "distance": own, "original": before}
 
 
 def _change_facts(changed: Changes) -> dict[str, Any]:

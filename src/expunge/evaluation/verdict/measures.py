@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from expunge.evaluation.result import Evaluation, Gap, ScoreRecord
 from expunge.evaluation.verdict.policy import Thresholds
-from expunge.functional.testing import DETECTABLE, SIGNIFICANT, holm, p_of_interval
+from expunge.functional.testing import DETECTABLE, SIGNIFICANT, detectable_auc, holm, p_of_interval
 from expunge.metrics.base import is_of
 
 RETRAINED = "retrained"
@@ -27,7 +27,7 @@ class Distance(NamedTuple):
         value: beyond the band's nearer end, with sign; 0 inside it.
         low: lower bound, 95 %, of the distance from the band's lower end; None without an interval.
         high: upper bound of the distance from its upper end.
-        p: of no distance from the nearer end, after Holm; 0 where there is no interval to read it off.
+        p: of no distance from the nearer end, after Holm; 0 where there is no interval to read it off, but for areas.
         p_alone: the same of this one metric.
         detectable: smallest difference that these records would show; infinite where that is not known.
     """
@@ -91,6 +91,7 @@ def measures(evaluation: Evaluation, role: str) -> list[Measure]:
 def _measure(evaluation: Evaluation, label: str, role: str) -> Measure | None:
     traits = evaluation.traits[label]
     original, own = evaluation.get(label, "original"), evaluation.get(label, role)
+    membership = traits.evidence == "membership"
     if not traits.evidence or traits.splits[0] != "forget" or original is None or own is None:
         return None
     if math.isnan(original.value) or math.isnan(own.value):
@@ -101,9 +102,11 @@ def _measure(evaluation: Evaluation, label: str, role: str) -> Measure | None:
         original,
         own,
         evaluation.get(label, RETRAINED),
-        traits.evidence == "membership",
-        band_distance(_gaps(evaluation, label, "original")),
-        band_distance(_gaps(evaluation, label, role)),
+        membership,
+        *(
+            band_distance(_gaps(evaluation, label, one.role), area_of=one.records if membership else None)
+            for one in (original, own)
+        ),
     )
 
 
@@ -116,8 +119,14 @@ def _gaps(evaluation: Evaluation, label: str, role: str) -> list[Gap]:
     ]
 
 
-def band_distance(gaps: Sequence[Gap]) -> Distance | None:
-    """Returns the distance from the band between the retrained models; its p-value is that of this one metric."""
+def band_distance(gaps: Sequence[Gap], *, area_of: int | None = None) -> Distance | None:
+    """Returns the distance from the band between the retrained models; its p-value is that of this one metric.
+
+    Args:
+        gaps: from every retrained model.
+        area_of: of an area under the ROC curve the number of records behind it, by which too few subjects for an
+            interval are tested; None of anything else, whose value counts then.
+    """
     if not gaps:
         return None
     to_highest, to_lowest = min(gaps, key=lambda gap: gap.value), max(gaps, key=lambda gap: gap.value)
@@ -125,9 +134,16 @@ def band_distance(gaps: Sequence[Gap]) -> Distance | None:
     value = max(to_highest.value, 0.0) + min(to_lowest.value, 0.0)
     low, high = nearest.low, nearest.high
     if low is None or high is None or to_lowest.low is None or to_highest.high is None:
-        return Distance(value, None, None, 0.0, 0.0, math.inf)
+        p = 0.0 if area_of is None or not value else _p_of_area(value, area_of)
+        return Distance(value, None, None, p, p, math.inf)
     p = p_of_interval(value, low, high) if value else 1.0
     return Distance(value, to_lowest.low, to_highest.high, p, p, DETECTABLE * (high - low) / 2)
+
+
+def _p_of_area(difference: float, records: int) -> float:
+    """Of no difference in area, as many records on either side taken for independent (Hanley and McNeil, 1982)."""
+    half = detectable_auc(max(1, records)) / DETECTABLE
+    return p_of_interval(difference, difference - half, difference + half)
 
 
 def _adjusted(found: Sequence[Measure]) -> list[Measure]:

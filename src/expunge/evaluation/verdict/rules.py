@@ -136,7 +136,8 @@ def _partly(compared: Sequence[Measure], limits: Thresholds) -> _Ruling | None:
     if not outside:
         return None
     reason = (
-        f"{len(outside)} of {len(compared)} forget metrics are further than {limits.margin} from the retrained model; "
+        f"{len(outside)} of {len(compared)} forget metrics {'is' if len(outside) == 1 else 'are'} further than "
+        f"{limits.margin} from the retrained model; "
         f"{'; '.join(_furthest(outside))}."
     )
     return _Ruling("partly removed", (reason,))

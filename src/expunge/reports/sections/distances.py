@@ -150,14 +150,11 @@ def _dots(reading: Reading, item: Distance) -> list[Dot]:
 
 
 def _of_original(reading: Reading, item: Distance) -> Value:
-    """From the retrained model with its interval; from the band of several without one, which no record has."""
-    if len(reading.references) < 2 or not item.decides:
-        return next((value_of(gap) for gap in reading.gaps(ORIGINAL) if gap["label"] == item.label), Value(math.nan))
-    own = reading.value(item.label, ORIGINAL)
-    band = [value.value for role in reading.references if (value := reading.value(item.label, role)).known]
-    if not own.known or not band:
-        return Value(math.nan)
-    return Value(max(own.value - max(band), 0.0) + min(own.value - min(band), 0.0))
+    """From the band where the metric decides, else from the first retrained model."""
+    decided = {one["label"]: one.get("original") for one in reading.record.verdict.get("measures", ())}
+    if item.decides and decided.get(item.label):
+        return value_of(decided[item.label])
+    return next((value_of(gap) for gap in reading.gaps(ORIGINAL) if gap["label"] == item.label), Value(math.nan))
 
 
 def sentence(reading: Reading, found: Sequence[Distance], margin: float) -> str:
