@@ -14,6 +14,8 @@ from expunge.workflows.compare import compare as compare
 from expunge.workflows.demo import demo as demo
 from expunge.workflows.finished import Finished as Finished
 from expunge.workflows.load import load as load
+from expunge.workflows.matched import MatchRequest as MatchRequest
+from expunge.workflows.matched import compare_at_utility as compare_at_utility
 from expunge.workflows.plan import Plan as Plan
 from expunge.workflows.plan import plan as plan
 from expunge.workflows.prepare import PrepareRequest as PrepareRequest

@@ -167,8 +167,20 @@ def plane_chart(
     region: Region | None = None,
     note: str = "",
     curves: Sequence[Curve] = (),
+    level: float | None = None,
 ) -> str:
-    """Models as labelled points with their intervals, a shaded region with a note, and lines behind the points."""
+    """Models as labelled points with their intervals, and lines behind the points.
+
+    Args:
+        spots: models; those without both numbers are left out.
+        x_axis: of the first number.
+        y_axis: of the second.
+        title: what the chart shows.
+        region: a shaded rectangle.
+        note: written into the region, or at the level.
+        curves: lines behind the points; no name covers a marker of theirs.
+        level: a dotted line across the chart at this second number.
+    """
     shown = [spot for spot in spots if spot.dot.value.known and spot.y.known]
     if not shown:
         return ""
@@ -183,7 +195,16 @@ def plane_chart(
         inside = region.x == (x.low, x.high)  # across the whole chart there is no side
         place = (x.start + 6, "start") if inside else (edge, "end" if at_left else "start")
         parts.append(text(place[0], min(sides[0][1], sides[1][1]) + 13, note, anchor=place[1], style="note"))
-    parts += [polyline([(x.clipped(a), y.clipped(b)) for a, b in curve.points], curve.style) for curve in curves]
+    if level is not None:
+        parts.append(line(x.start, y.clipped(level), x.stop, y.clipped(level), "diagonal"))
+        parts.append(text(x.stop - 2, y.clipped(level) + 14, note, anchor="end", style="note"))
+    marked: list[Point] = []
+    for curve in curves:
+        pixels = [(x.clipped(a), y.clipped(b)) for a, b in curve.points]
+        parts.append(polyline(pixels, curve.style))
+        if curve.marked is not None:
+            parts += [marker(curve.marked, *pixel) for pixel in pixels]
+            marked += pixels
     centres = [(x.clipped(spot.dot.value.value), y.clipped(spot.y.value)) for spot in shown]
     for spot, (across, down) in zip(shown, centres, strict=True):
         parts.append(_interval(spot.dot, x, down))
@@ -193,7 +214,8 @@ def plane_chart(
     for spot, (across, down) in zip(shown, centres, strict=True):
         parts.append(marker(spot.dot.place, across, down, f"{spot.dot.tip}, utility {number(spot.y.value)}"))
     names = [spot.dot.name for spot in shown]
-    for name, (across, down) in zip(names, place_labels(centres, names, height - BOTTOM), strict=True):
+    labels = place_labels([*centres, *marked], [*names, *("" for _ in marked)], height - BOTTOM)
+    for name, (across, down) in zip(names, labels[: len(names)], strict=True):
         parts.append(text(across, down, name, style="point"))
     return figure(parts, height, title)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from expunge.config import to_plain
 from expunge.errors import InputError
+from expunge.reports import matched
 from expunge.reports.pages import render_page
 from expunge.reports.reading import ORIGINAL, RETRAINED, Reading, Value
 from expunge.reports.record import RunRecord
@@ -54,13 +55,14 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What a table of several runs says."""
+    """What a table of several runs says; ``matching`` where they were read again to be compared at one utility."""
 
     runs: list[Run]
     columns: list[Column]
     rows: list[Row]
     settings: list[tuple[str, list[str]]]
     notes: list[str]
+    matching: matched.Matching | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Plain data, for ``--json``."""
@@ -79,6 +81,7 @@ class Comparison(NamedTuple):
             ],
             "settings": [{"name": name, "values": values} for name, values in self.settings],
             "notes": self.notes,
+            **({} if self.matching is None else {"matched": self.matching.to_plain()}),
         }
 
 
@@ -283,6 +286,9 @@ def render_comparison(comparison: Comparison) -> str:
         dots=[_reread(figure, _aim(merged)) for figure in dots(merged)],
         names=names(row.label for row in comparison.rows),
         comparison=comparison,
+        matching=comparison.matching,
+        matched_chart=[] if comparison.matching is None else matched.chart(comparison.matching, merged.roles),
+        matched_reading=[] if comparison.matching is None else matched.reading(comparison.matching),
     )
 
 

@@ -111,13 +111,18 @@ def data_of(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str,
         InputError: they are not those the run was made with.
     """
     summary = data_summary(splits, DataKey.load_or_create(run.root))
-    made_with: Mapping[str, Any] = next(
-        (event.data["data"] for event in read_events(run.events_path) if event.kind == "inputs"), {}
-    )
-    for split, data in made_with.items():
+    for split, data in made_with(run).items():
         if split in summary and summary[split]["hmac"] != data["hmac"]:
             raise InputError(f"The {split} records are not those that {run.root} was made with; hand in the same file.")
     return summary
+
+
+def made_with(run: RunFolder) -> Mapping[str, Mapping[str, Any]]:
+    """Counts and HMACs of the splits that the run is bound to."""
+    found: Mapping[str, Mapping[str, Any]] = next(
+        (event.data["data"] for event in read_events(run.events_path) if event.kind == "inputs"), {}
+    )
+    return found
 
 
 def _evaluate(

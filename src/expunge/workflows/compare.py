@@ -25,13 +25,26 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
     Raises:
         InputError: a folder that is no run or has no record, or runs whose numbers cannot be compared.
     """
+    comparison = compare_folders(folders, out)
+    write_page(comparison, out)
+    return comparison
+
+
+def compare_folders(folders: Sequence[Path], out: Path | None) -> Comparison:
+    """Puts the records of runs side by side, and refuses a place that is no page's; writes nothing.
+
+    Raises:
+        InputError: as ``compare``.
+    """
     if out is not None:
         _refuse_place(out)
-    runs = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
-    comparison = compare_records(runs)
+    return compare_records([_read(folder, name) for folder, name in zip(folders, names_of(folders), strict=True)])
+
+
+def write_page(comparison: Comparison, out: Path | None) -> None:
+    """Writes the page of a comparison, if it has a place."""
     if out is not None:
         atomic.write_text(out, render_comparison(comparison))
-    return comparison
 
 
 def _refuse_place(out: Path) -> None:
@@ -59,7 +72,7 @@ def _read(folder: Path, name: str) -> Run:
     return Run(name, read_record(run.record), None if length is None else int(length), key, suite)
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
+def names_of(folders: Sequence[Path]) -> list[str]:
     """Names of the folders; numbered where two are the same, or one could be taken for a model of a report."""
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) == len(names) and not set(names) & set(PLACES):
