@@ -9,8 +9,9 @@ import pytest
 
 from expunge.evaluation.result import Evaluation, Gap, Traits
 from expunge.evaluation.verdict.measures import band_distance, measures
+from expunge.evaluation.verdict.policy import Thresholds
 from expunge.evaluation.verdict.rules import judge
-from tests.evaluation.verdicts import HARMLESS, ORIGINAL, evaluation
+from tests.evaluation.verdicts import HARMLESS, ORIGINAL, RETRAINED, evaluation
 
 
 def gap(value: float, half: float | None = 0.02, reference: str = "retrained") -> Gap:
@@ -129,3 +130,35 @@ def test_replies_decide_only_where_nothing_else_is_seen():
 def test_a_share_of_zero_moves_are_told_as_none():
     (first, *_) = measures(evaluation(**{**ORIGINAL}), "unlearned")
     assert first.moved == 0.0
+
+
+def test_the_p_value_is_that_of_the_nearer_end():
+    """0.1 above the higher end, known to 0.04, and 0.3 above the lower one, known to 0.5: the nearer one is beyond."""
+    near, far = gap(0.1, 0.04), gap(0.3, 0.5, reference="retrained_2")
+    assert band_distance([near, far]).p == band_distance([near]).p < 1e-5
+    assert band_distance([far]).p > 0.2
+
+
+def test_what_the_original_never_knew_is_not_still_held():
+    """The original lies below the retrained model, as where a form asks for a list; being above it is something else."""
+    below = evaluation({**ORIGINAL, "es paraphrased": 0.1}, {**RETRAINED, "es paraphrased": 0.4}, es_paraphrased=0.8)
+    found = {one.own.label: one for one in measures(below, "unlearned")}
+    assert found["es paraphrased"].stands(Thresholds()) == "outside"
+    assert not found["es paraphrased"].holds(Thresholds())
+    assert measures(evaluation(es=0.5), "unlearned")[0].holds(Thresholds())
+
+
+@pytest.mark.parametrize(("difference", "standing"), [(0.07, "undecided"), (0.4, "outside")])
+def test_an_area_of_few_subjects_is_tested_over_records(difference, standing):
+    """With 36 records on either side an area is known to about 0.13; of other numbers the value counts."""
+    few = [gap(difference, None)]
+    assert band_distance(few, area_of=36).standing(0.05) == standing
+    assert band_distance(few).standing(0.05) == "outside"
+    assert band_distance(few, area_of=36).low is None
+
+
+def test_few_subjects_alone_put_no_attack_outside():
+    case = evaluation(auc=0.57, half=None)
+    case = replace(case, scores=tuple(replace(score, records=36) for score in case.scores))
+    found = {one.own.label: one.stands(Thresholds()) for one in measures(case, "unlearned")}
+    assert found["auc"] == "undecided"
