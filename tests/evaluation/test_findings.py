@@ -107,5 +107,12 @@ def test_a_split_that_should_have_taken_no_part_is_not_learnt(own, retrained, fo
     assert verdict.word == ("not verifiable" if found else "removed")
 
 
+def test_a_split_that_is_better_known_within_chance_was_not_tuned_on():
+    case = added(evaluation(), "unseen", UNSEEN, original=0.18, retrained=0.2, unlearned=0.3)
+    wide = tuple(replace(one, low=0.15, high=0.45) if one.label == "unseen" else one for one in case.scores)
+    assert names(case) == ["tuned on the evaluation split"]
+    assert names(replace(case, scores=wide)) == []
+
+
 def test_learning_more_of_what_is_kept_is_no_tuning_on_the_evaluation_split():
     assert names(evaluation({**ORIGINAL, "near": 0.5}, {**RETRAINED, "near": 0.5}, retain=0.95, near=0.9)) == []

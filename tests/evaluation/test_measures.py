@@ -140,7 +140,7 @@ def test_the_p_value_is_that_of_the_nearer_end():
 
 
 def test_what_the_original_never_knew_is_not_still_held():
-    """The original lies below the retrained model, as where a form asks for a list; being above it is something else."""
+    """The original lies below the retrained model, as where a form asks for a list; above it is something else."""
     below = evaluation({**ORIGINAL, "es paraphrased": 0.1}, {**RETRAINED, "es paraphrased": 0.4}, es_paraphrased=0.8)
     found = {one.own.label: one for one in measures(below, "unlearned")}
     assert found["es paraphrased"].stands(Thresholds()) == "outside"
