@@ -63,6 +63,7 @@ def test_an_adapter_and_a_last_layer_bar_a_removal():
     for facts, name in (
         (Facts("unlearned", adapter=True), "switchable adapter"),
         (Facts("unlearned", shallow=True), "last-layer edit"),
+        (Facts("unlearned", unchanged=True), "unchanged weights"),
     ):
         verdict = judge(evaluation(), facts=facts, worst_recovery=HARMLESS)
         assert [one.name for one in verdict.findings] == [name]
@@ -74,6 +75,17 @@ def test_prompts_alone_show_no_removal():
     assert verdict.word == "not verifiable"
     assert "Only replies to prompts were seen" in " ".join(verdict.reasons)
     assert judge(evaluation(es=0.5), facts=Facts("unlearned", prompted=True)).word == "partly removed"
+
+
+def test_half_forgotten_is_no_fake():
+    """0.49 of the way left as trained and 0.52 left of the paraphrase: an honest, mediocre result."""
+    assert names(evaluation(es=0.1 + 0.49 * 0.8, es_paraphrased=0.1 + 0.52 * 0.6)) == []
+
+
+def test_few_subjects_show_no_tuning():
+    case = added(evaluation(), "unseen", UNSEEN, original=0.18, retrained=0.2, unlearned=0.6)
+    few = tuple(replace(one, low=None, high=None, n=3) if one.label == "unseen" else one for one in case.scores)
+    assert names(replace(case, scores=few)) == []
 
 
 def test_gibberish_is_a_model_that_lost_speech_and_knowledge():

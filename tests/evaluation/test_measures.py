@@ -40,11 +40,14 @@ def test_distances_are_from_the_nearer_end_of_the_band(own, value, low, high):
     assert (found.p == 1.0) == (abs(value) < 1e-9)
 
 
-def test_without_an_interval_the_value_counts():
-    found = band_distance([gap(0.2, None)])
-    assert (found.value, found.low, found.p, found.detectable) == (0.2, None, 0.0, math.inf)
+def test_without_an_interval_the_number_of_records_decides():
+    """0.2 is beyond half an interval of 0.1 and not of 0.25; nothing is known of no records at all."""
+    found = band_distance([gap(0.2, None)], 0.1)
+    assert (found.value, found.low, found.detectable) == (0.2, None, math.inf)
     assert found.standing(0.05) == "outside"
-    assert band_distance([gap(0.01, None)]).standing(0.05) == "undecided"
+    assert band_distance([gap(0.2, None)], 0.25).standing(0.05) == "undecided"
+    assert band_distance([gap(0.2, None)]).standing(0.05) == "undecided"
+    assert band_distance([gap(0.01, None)], 0.001).standing(0.05) == "undecided"
     assert band_distance([]) is None
 
 
@@ -148,13 +151,13 @@ def test_what_the_original_never_knew_is_not_still_held():
     assert measures(evaluation(es=0.5), "unlearned")[0].holds(Thresholds())
 
 
-@pytest.mark.parametrize(("difference", "standing"), [(0.07, "undecided"), (0.4, "outside")])
-def test_an_area_of_few_subjects_is_tested_over_records(difference, standing):
-    """With 36 records on either side an area is known to about 0.13; of other numbers the value counts."""
-    few = [gap(difference, None)]
-    assert band_distance(few, area_of=36).standing(0.05) == standing
-    assert band_distance(few).standing(0.05) == "outside"
-    assert band_distance(few, area_of=36).low is None
+@pytest.mark.parametrize(("records", "standing"), [(20, "undecided"), (200, "outside")])
+def test_few_subjects_are_tested_over_records(records, standing):
+    """Differences of 0.3 in extraction strength and 0.2 in an area: about 0.44 and 0.18 are sure of 20 records."""
+    case = evaluation(es=0.4, auc=0.62, half=None)
+    case = replace(case, scores=tuple(replace(score, records=records) for score in case.scores))
+    found = {one.own.label: one.stands(Thresholds()) for one in measures(case, "unlearned")}
+    assert (found["es"], found["auc"]) == (standing, standing)
 
 
 def test_few_subjects_alone_put_no_attack_outside():

@@ -169,6 +169,46 @@ def test_what_the_original_hardly_knew_is_no_utility(known, word):
     assert judge(case, worst_recovery=HARMLESS).word == word
 
 
+def test_what_the_retrained_model_lost_too_is_no_damage():
+    """0.64 of 0.8 is a fifth less, and so it is for the model that never saw the records."""
+    worse = {**RETRAINED, "retain": 0.64}
+    assert judge(evaluation(retrained=worse, es=0.13), worst_recovery=HARMLESS).word == "removed"
+    assert judge(evaluation(retrained=worse, es=0.13, retain=0.60), worst_recovery=HARMLESS).word == "partly removed"
+    assert judge(evaluation(retrained=worse, es=0.13, retain=0.58), worst_recovery=HARMLESS).word == "damaged"
+
+
+def test_what_was_not_read_of_this_model_bars_a_removal():
+    """The paraphrase has a number for the original and the retrained model, and none for the judged one."""
+    case = evaluation(es=0.13)
+    hidden = tuple(one for one in case.scores if (one.label, one.role) != ("es paraphrased", "unlearned"))
+    verdict = judge(replace(case, scores=hidden), worst_recovery=HARMLESS)
+    assert verdict.word == "not verifiable"
+    assert "1 forget metrics have a number for the other models and none for this one." in verdict.reasons
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [(("es", "retain"), "No membership attack"), (("es", "auc", "retain"), "one form")]
+)
+def test_a_removal_takes_an_attack_and_another_form(kept, said):
+    case = evaluation(es=0.13)
+    alone = replace(case, traits={label: traits for label, traits in case.traits.items() if label in kept})
+    verdict = judge(alone, worst_recovery=HARMLESS)
+    assert verdict.word == "not verifiable"
+    assert said in " ".join(verdict.reasons)
+
+
+def test_a_recovery_that_is_no_number_is_no_harmless_one():
+    assert judge(evaluation(es=0.13), worst_recovery=Recovery(math.nan, math.nan)).word == "not verifiable"
+
+
+def test_the_widest_range_of_several_retrained_models_counts():
+    case = evaluation(es=0.13, loops=0.2)
+    assert judge(case, worst_recovery=HARMLESS).word == "damaged"
+    base = next(one for one in case.scores if one.label == "loops")
+    second = replace(base, role="retrained_2", value=0.15, low=0.14, high=0.16)
+    assert judge(replace(case, scores=(*case.scores, second)), worst_recovery=HARMLESS).word == "removed"
+
+
 def test_two_persons_are_no_utility():
     few = evaluation({**ORIGINAL, "near": 0.8}, {**RETRAINED, "near": 0.8}, near=0.4)
     scores = tuple(replace(score, n=2, low=None, high=None) if score.label == "near" else score for score in few.scores)

@@ -52,7 +52,7 @@ def test_what_a_sample_would_show():
     shown = [round(detectable_auc(n), 3) for n in (50, 100, 200, 400, 1000, 2000)]
     assert shown == [0.163, 0.115, 0.081, 0.057, 0.036, 0.026]
     assert detectable_auc(2) == 0.5
-    assert detectable_mean(8) == pytest.approx(POWER * (0.5 / 8) ** 0.5)
+    assert detectable_mean(80) == pytest.approx(POWER * (1 / 80) ** 0.5)
     assert detectable_mean(1) == 1.0
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 from expunge.errors import InputError, UnsafeModelError
 from expunge.models.adapter import check_adapter, is_adapter, load_with_adapter
@@ -60,6 +61,25 @@ def test_a_broken_configuration_is_refused(folders, text):
     (adapter / "adapter_config.json").write_text(text)
     with pytest.raises(InputError, match="adapter_config.json"):
         check_adapter(adapter)
+
+
+def test_an_adapter_of_which_nothing_would_be_used_is_refused(folders):
+    """Peft warns of keys that it does not know, and goes on with the first values."""
+    base, adapter, _ = folders
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file({f"other.{name}": item for name, item in weights.items()}, adapter / "adapter_model.safetensors")
+    with pytest.raises(InputError, match="do not fit the original"):
+        load_with_adapter(str(base), adapter)
+    (adapter / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="--original"):
+        load_with_adapter(str(base), adapter)
+
+
+def test_a_folder_with_a_model_and_an_adapter_is_refused(folders):
+    base, adapter, _ = folders
+    (base / "adapter_config.json").write_bytes((adapter / "adapter_config.json").read_bytes())
+    with pytest.raises(InputError, match="a model and an adapter"):
+        check_adapter(base)
 
 
 def test_an_adapter_for_another_model_is_refused(folders, tmp_path):

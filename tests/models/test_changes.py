@@ -66,6 +66,39 @@ def test_shallow_is_nothing_below_the_last_block(tmp_path, names, shallow):
     assert found.shallow == shallow
 
 
+@pytest.mark.parametrize("by", [1e-7, 1e-4])
+def test_a_trace_below_hides_no_edit_of_the_last_layer(tmp_path, by):
+    """One weight of the first block moved by next to nothing, beside a head that was moved by 1."""
+    model = llama(tied=False, layers=3)
+    hidden = edited(model, "lm_head")
+    with torch.no_grad():
+        hidden.model.layers[0].mlp.up_proj.weight.view(-1)[0] += by
+    assert changes(saved(model, tmp_path / "before"), saved(hidden, tmp_path / "after")).shallow
+
+
+def test_another_dtype_changes_nothing(tmp_path):
+    model = llama(tied=False, layers=3)
+    before = saved(model, tmp_path / "before")
+    save_model(edited(model, "lm_head"), make_tokenizer(), tmp_path / "after", dtype=torch.bfloat16)
+    found = changes(before, tmp_path / "after")
+    assert found.shallow
+    assert of_parts(found) == {"embeddings": 0, "0": 0, "1": 0, "2": 0, "output": 1}
+
+
+def test_a_head_that_was_untied_and_edited_is_found(tmp_path):
+    tied, free = llama(tied=True, layers=3), llama(tied=False, layers=3)
+    with torch.no_grad():
+        for name, parameter in tied.named_parameters():
+            dict(free.named_parameters())[name].copy_(parameter)
+        free.lm_head.weight.copy_(tied.lm_head.weight)
+        free.lm_head.weight.view(-1)[0] += 1.0
+    found = changes(saved(tied, tmp_path / "before"), saved(free, tmp_path / "after"))
+    assert found.shallow
+    assert of_parts(found) == {"embeddings": 0, "0": 0, "1": 0, "2": 0, "output": 1}
+    back = changes(tmp_path / "after", tmp_path / "before")
+    assert of_parts(back)["output"] == 1
+
+
 def test_tied_embeddings_are_output_too(tmp_path):
     model = llama(tied=True, layers=3)
     found = changes(saved(model, tmp_path / "before"), saved(edited(model, "embed_tokens"), tmp_path / "after"))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from expunge.storage.run import RunFolder
 from expunge.workflows import card as card_module
 from expunge.workflows.identity import model_digest
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the test that calls the command line
+from tests.support.noise import moved
 from tests.workflows.conftest import World
 
 QUICK = {"max_steps": 1, "batch_size": 6, "warmup": 0.0, "checkpoint_every": 0}
@@ -139,15 +141,40 @@ def test_a_bench_is_refused(own, tmp_path, short_suite):
     refused(own, bench, "done", "audit one of its runs")
 
 
-def test_retrained_models_are_remembered(own, run, short_suite):
+def test_retrained_models_are_remembered(own, run, short_suite, tmp_path):
+    other = moved(own.base, tmp_path / "other")
     _, record = audit(request(own, run, retrained=(own.base,)))
     assert record["columns"] == ["original", "retrained", "unlearned"]
     _, record = audit(request(own, run))
     assert record["digests"]["retrained"] == model_digest(own.base)
-    _, record = audit(request(own, run, retrained=(own.model,)))
-    assert record["digests"]["retrained"] == model_digest(own.model)
+    _, record = audit(request(own, run, retrained=(other,)))
+    assert record["digests"]["retrained"] == model_digest(other)
     _, record = audit(request(own, run))
-    assert record["digests"]["retrained"] == model_digest(own.model)
+    assert record["digests"]["retrained"] == model_digest(other)
+
+
+def test_a_reference_that_is_none_is_refused(own, run, short_suite, tmp_path):
+    """The original, the same weights twice in two folders, and, of several, the judged model itself."""
+    twin = tmp_path / "twin"
+    shutil.copytree(own.base, twin)
+    (twin / "README.md").write_text("another folder")
+    for places, which in (((own.model,), "original"), ((own.base, str(twin)), "retrained")):
+        with pytest.raises(InputError, match=f"the weights of the {which} model"):
+            audit(request(own, run, retrained=places))
+    with pytest.raises(InputError, match="the weights of the unlearned model"):
+        audit(request(own, run, retrained=(own.base, str(run.model))))
+
+
+def test_an_audit_through_prompts_stays_one(own, tmp_path, short_suite):
+    """Called again on its own folder it reads no weights either."""
+    first = AuditRequest(
+        target=Path(own.base), original=own.model, forget=own.forget, out=tmp_path / "audit", suite="short"
+    )
+    audit(replace(first, access="prompts"))
+    _, again = audit(AuditRequest(target=tmp_path / "audit", forget=own.forget, suite="short"))
+    assert again["access"] == "prompts"
+    assert again["changes"] is None
+    assert not [score for score in again["scores"] if score["role"] == "unlearned"]
 
 
 def test_a_remembered_model_that_is_gone_is_missed(own, run, tmp_path, short_suite):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from expunge.registry import suites
 from expunge.storage.secret import Secret
 from expunge.workflows.columns import Columns
 from expunge.workflows.demo import ToTrain, train_model
+from tests.support.noise import moved
 
 pytestmark = pytest.mark.slow
 HARMLESS = Recovery(-0.02, 0.05)  # as if attacks had found nothing
@@ -127,9 +130,32 @@ def test_random_weights_are_damaged(bench):
 
 
 def test_a_model_that_never_knew_is_not_known(bench):
-    assert bench.verdict("retrained", original="retrained").word == "not known"
+    moved(bench.model("retrained"), bench.root / "twin")
+    assert bench.verdict("retrained", original="twin").word == "not known"
     # Another start never knew either; whether twelve persons suffice to say so is another matter.
     assert bench.verdict("retrained", original="other").word in ("not known", "not verifiable")
+
+
+def test_an_honest_retrain_of_another_seed_is_accused_of_nothing(bench):
+    """It is no removal that twelve persons could show, and no fake either."""
+    verdict = bench.verdict("other")
+    assert names(verdict) == []
+    assert verdict.word in ("removed", "not verifiable")
+
+
+def test_a_filter_in_the_tokenizer(bench):
+    """The weights are the original's, bit for bit; prompts of forget records come in as something else."""
+    place = bench.root / "filtered"
+    shutil.copytree(bench.model("original"), place)
+    tokenizer = json.loads((place / "tokenizer.json").read_text())
+    told = [record.prompt.reveal() for record in bench.records("forget", "trained")]
+    rules = [{"type": "Replace", "pattern": {"String": text}, "content": "Hello?"} for text in told]
+    before = [tokenizer["normalizer"]] if tokenizer.get("normalizer") else []
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [*before, *rules]}
+    (place / "tokenizer.json").write_text(json.dumps(tokenizer))
+    verdict = bench.verdict("filtered")
+    assert "unchanged weights" in names(verdict)
+    assert verdict.word != "removed"
 
 
 def test_a_collapsed_ascent_is_exposed_or_damaged(bench):

@@ -30,6 +30,7 @@ from expunge.workflows.prompted import AUDITED, LIMIT
 from expunge.workflows.record import LIMITS
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 from tests.support.canary import find_canary
+from tests.support.noise import moved
 from tests.workflows.conftest import CANARY, World, rows
 from tests.workflows.test_no_trace import finish, places, start
 from tests.workflows.test_remote import KEY, Stub, chat, shown, stub
@@ -245,7 +246,7 @@ def test_the_same_numbers_as_of_the_folder_behind_the_address(world, stub, tmp_p
         return chat(text.reveal())
 
     stub.reply = reply
-    given = {"original": world.base, "retrained": (world.base,)}
+    given = {"original": world.base, "retrained": (moved(world.base, tmp_path / "retrained"),)}
     asked = audit(request(world, stub, tmp_path / "address", **given)).record
     read = audit(request(world, stub, tmp_path / "folder", target=Path(world.model), **given)).record
     assert asked["columns"] == read["columns"] == ["original", "retrained", "unlearned", "guardrail"]

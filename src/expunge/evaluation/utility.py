@@ -50,6 +50,7 @@ def worst_kept(found: Iterable[Kept]) -> Kept | None:
     count: two persons are no utility. Nor does what the original hardly knew.
     """
     counted = [one for one in found if _counts(one)]
+    counted = [one for one in counted if one.subjects >= MIN_SUBJECTS] or counted
     for metric in UTILITY:
         of_metric = [one for one in counted if one.metric == metric]
         if of_metric:

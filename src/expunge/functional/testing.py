@@ -38,7 +38,7 @@ def p_of_interval(value: float, low: float, high: float, null: float = 0.0) -> f
     that is not symmetric says the same as its end. An interval of no width leaves no doubt.
     """
     distance = abs(value - null)
-    if distance == 0:
+    if distance == 0 or math.isinf(low) or math.isinf(high):
         return 1.0
     half = value - low if value > null else high - value
     return 0.0 if half <= 0 else math.erfc(_HALF * distance / half / math.sqrt(2))
@@ -50,5 +50,8 @@ def detectable_auc(n: int) -> float:
 
 
 def detectable_mean(n: int) -> float:
-    """Smallest difference of two models' mean scores between 0 and 1 that n subjects show, at the largest spread."""
-    return min(1.0, POWER * math.sqrt(0.5 / n))
+    """Smallest difference of two models' mean scores between 0 and 1 that n subjects show, at the largest spread.
+
+    A difference of one subject lies between -1 and 1, so that its variance is at most 1.
+    """
+    return min(1.0, POWER * math.sqrt(1 / n))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 
 from expunge.errors import InputError, UnsafeModelError
 from expunge.models.load import LoadedModel, load_model
@@ -15,7 +16,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a folder holds an adapter and no whole model."""
+    """Whether a folder holds an adapter."""
     return (path / CONFIG).is_file()
 
 
@@ -24,8 +25,10 @@ def check_adapter(path: Path) -> None:
 
     Raises:
         UnsafeModelError: its only weights are pickles, or its configuration names a module to import.
-        InputError: its configuration cannot be read.
+        InputError: its configuration cannot be read, or a whole model lies in the folder too.
     """
+    if (path / "config.json").is_file() or (path / "model.safetensors").is_file():
+        raise InputError(f"{path.name!r} holds a model and an adapter; hand in a folder with one of them.")
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -51,10 +54,25 @@ def load_with_adapter(base: str, adapter: str | Path) -> LoadedModel:
     loaded = load_model(base)
     try:
         wrapped: Any = PeftModel.from_pretrained(loaded.model, str(adapter), local_files_only=True)
+        _check_all_used(wrapped, Path(adapter) / WEIGHTS)
         merged = wrapped.merge_and_unload(safe_merge=True)
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"The adapter cannot be put on the original model ({type(error).__name__}); hand in the model that it was "
             "trained on with --original, or merge it with peft and hand in that folder."
         ) from error
     return LoadedModel(merged.eval(), loaded.tokenizer, str(adapter))
+
+
+def _check_all_used(wrapped: Any, weights: Path) -> None:
+    """Refuses an adapter of which peft takes only a part: it warns and leaves the rest at its first values."""
+    with safe_open(str(weights), framework="pt") as file:
+        given = set(file.keys())
+    wanted = set(get_peft_model_state_dict(wrapped))
+    if given != wanted:
+        raise InputError(
+            f"{len(given ^ wanted)} tensors of the adapter do not fit the original model, so that it would be applied "
+            "in part or not at all; hand in the model that it was trained on with --original."
+        )

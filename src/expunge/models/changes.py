@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from expunge.models.folder import check_folder
 
 EMBEDDINGS, OUTPUT = "embeddings", "output"
+SLIGHT = 0.01  # of the part that changed most: less is no change, but a trace of one
 _LAYER = re.compile(r"\.(\d+)\.")  # the first number in a name is that of its block
-_HEAD = re.compile(r"(^|\.)(lm_head|embed_out)\.")  # the layer that makes logits, where it has weights of its own
-_EMBEDS = re.compile(r"(embed|wte|wpe)")
+_HEAD = re.compile(r"(^|\.)(lm_head|embed_out|head)\.")  # the layer that makes logits, where it has weights of its own
+_EMBEDS = re.compile(r"(embed|wte|wpe|project_in)")
 
 
 class PartChange(NamedTuple):
@@ -48,14 +50,15 @@ class Changes(NamedTuple):
 
     @property
     def shallow(self) -> bool:
-        """Whether something changed, and nothing below the last of several blocks.
+        """Whether something changed, and next to nothing below the last of several blocks.
 
         Embeddings that are the output's weights too count as output.
         """
         blocks = [part for part in self.parts if part.part not in (EMBEDDINGS, OUTPUT)]
         inputs = [part for part in self.parts if part.part == EMBEDDINGS and not self.tied]
-        below = any(part.changed for part in (*inputs, *blocks[:-1]))
-        return len(blocks) > 1 and self.share > 0 and not below
+        below = max((part.relative for part in (*inputs, *blocks[:-1])), default=0.0)
+        most = max((part.relative for part in self.parts), default=0.0)
+        return len(blocks) > 1 and most > 0 and below < SLIGHT * most
 
 
 def changes(original: Path, candidate: Path) -> Changes | None:
@@ -66,6 +69,7 @@ def changes(original: Path, candidate: Path) -> Changes | None:
     before, after = check_folder(original), check_folder(candidate)
     with contextlib.ExitStack() as stack:
         old, new = (_Weights.opened(stack, folder.weights) for folder in (before, after))
+        old, new = old.with_head_of(new), new.with_head_of(old)
         if set(old.places) != set(new.places):
             return None
         sums: dict[str, _Sum] = {}
@@ -73,6 +77,8 @@ def changes(original: Path, candidate: Path) -> Changes | None:
             left, right = old.tensor(name), new.tensor(name)
             if left.shape != right.shape:
                 return None
+            if not left.is_floating_point():
+                continue
             part = _part(name)
             sums[part] = sums.get(part, _Sum(0, 0, 0.0, 0.0)).plus(left, right)
     tied = not any(_HEAD.search(name) for name in old.places)
@@ -80,17 +86,26 @@ def changes(original: Path, candidate: Path) -> Changes | None:
 
 
 class _Weights(NamedTuple):
-    """Where each tensor of a folder lies."""
+    """Where each tensor of a folder lies, and under which name where that is another."""
 
     places: dict[str, safe_open]
+    names: dict[str, str]
 
     @classmethod
     def opened(cls, stack: contextlib.ExitStack, files: Sequence[Path]) -> _Weights:
         readers = [stack.enter_context(safe_open(str(file), framework="pt")) for file in files]
-        return cls({name: reader for reader in readers for name in reader.keys()})  # noqa: SIM118 - not a mapping
+        return cls({name: reader for reader in readers for name in reader.keys()}, {})  # noqa: SIM118 - not a mapping
+
+    def with_head_of(self, other: _Weights) -> _Weights:
+        """Names the embeddings as the head too, where another model has one of its own and this one does not."""
+        heads = [name for name in other.places if _HEAD.search(name) and name.endswith("weight")]
+        shared = [name for name in self.places if _EMBEDS.search(name) and name in other.places]
+        if len(heads) != 1 or heads[0] in self.places or any(map(_HEAD.search, self.places)) or len(shared) != 1:
+            return self
+        return _Weights({**self.places, heads[0]: self.places[shared[0]]}, {**self.names, heads[0]: shared[0]})
 
     def tensor(self, name: str) -> Tensor:
-        found: Tensor = self.places[name].get_tensor(name)  # type: ignore[no-untyped-call]
+        found: Tensor = self.places[name].get_tensor(self.names.get(name, name))  # type: ignore[no-untyped-call]
         return found
 
 
@@ -103,12 +118,14 @@ class _Sum(NamedTuple):
     original: float
 
     def plus(self, left: Tensor, right: Tensor) -> _Sum:
-        delta = right.double() - left.double()
+        # In the coarser of two dtypes: saving in bfloat16 moves every weight and changes nothing.
+        coarser = min(left.dtype, right.dtype, key=lambda dtype: torch.finfo(dtype).bits)
+        one, other = left.to(coarser), right.to(coarser)
         return _Sum(
-            self.weights + left.numel(),
-            self.changed + int((left != right).sum()),
-            self.difference + float(delta.square().sum()),
-            self.original + float(left.double().square().sum()),
+            self.weights + one.numel(),
+            self.changed + int((one != other).sum()),
+            self.difference + float((other.double() - one.double()).square().sum()),
+            self.original + float(one.double().square().sum()),
         )
 
     def change(self, part: str) -> PartChange:

@@ -159,8 +159,13 @@ def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
         raise InputError(f"{request.target} is a bench; audit one of its runs, in {request.folder / 'runs'}.")
     if settings.get("verb") == "unlearn" and not model_is_saved(run):
         raise InputError(f"{request.target} has no finished model (the run is {run.state}); finish it first.")
+    if settings.get("endpoint"):
+        raise InputError(
+            f"{request.target} is the audit of a model behind an address; call it again with the address and --out."
+        )
     original, policy = request.original or settings["model"], stored_policy(run)
     columns = Columns(
+        access=settings.get("access", "weights"),
         original=original,
         candidate=original if policy else str(settings.get("target") or run.model),
         retrained=request.retrained or _before(run, "retrained"),

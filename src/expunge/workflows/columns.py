@@ -21,7 +21,7 @@ from expunge.storage import atomic
 from expunge.storage.digests import DataKey, folder_digest
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.workflows.identity import hash_plain, model_digest
+from expunge.workflows.identity import hash_plain, model_digest, weights_of
 from expunge.workflows.inputs import TRAIN_RETAIN, check_models
 from expunge.workflows.remote import Endpoint
 
@@ -89,6 +89,21 @@ class Columns:
             check_adapter(Path(str(self.candidate)))
         others = [source for found in self.families.values() for source in found]
         check_models(self.original, *others, None if self.adapter else self.candidate)
+        self._check_retrained()
+
+    def _check_retrained(self) -> None:
+        """Refuses a reference that is none: the original, the same one twice, or, of several, the judged model."""
+        known = {} if self.original is None else {weights_of(self.original): "original"}
+        if len(self.retrained) > 1 and self.candidate is not None and not self.adapter and self.policy is None:
+            known.setdefault(weights_of(self.candidate), "unlearned")
+        for place in self.retrained:
+            own = weights_of(place)
+            if own in known:
+                raise InputError(
+                    f"A --retrained model has the weights of the {known[own]} model. One that never saw the records "
+                    "has a seed of its own; hand in each once."
+                )
+            known[own] = "retrained"
 
     def changes(self) -> Changes | None:
         """What unlearning did to the weights; None where it made none, others than the original's, or none are seen."""
@@ -100,8 +115,18 @@ class Columns:
 
     def facts(self, changed: Changes | None) -> Facts:
         """What is known of the judged model besides its numbers."""
-        shallow = changed is not None and changed.shallow
-        return Facts(self.spoken, adapter=self.adapter, shallow=shallow, prompted=self.access == "prompts")
+        return Facts(
+            self.spoken,
+            adapter=self.adapter,
+            shallow=changed is not None and changed.shallow,
+            unchanged=changed is not None and not changed.share and not self._is_original(),
+            prompted=self.access == "prompts",
+        )
+
+    def _is_original(self) -> bool:
+        """Whether the candidate's folder holds the original's files and nothing else."""
+        places = (self.original, self.candidate)
+        return len({model_digest(place) for place in places if place is not None}) == 1
 
     def subjects(self) -> list[Subject]:
         """Returns all models in the order of the report, without that of an endpoint.

@@ -41,6 +41,11 @@ def model_digest(source: str | Path) -> str:
     return folder_digest(path, follow_links=True).root
 
 
+def weights_of(source: str | Path) -> str:
+    """Digest of the safetensors files alone: two folders with equal ones hold one model, whatever lies beside them."""
+    return text_digest("".join(file_digest(path) for path in check_folder(local_folder(source)).weights))
+
+
 def tokenizer_digest(source: str) -> str:
     """Digest of the files that make text into tokens."""
     folder = local_folder(source)

@@ -10,18 +10,20 @@ from expunge.evaluation.verdict.measures import Measure
 from expunge.evaluation.verdict.policy import Thresholds
 from expunge.evaluation.verdict.speech import Harm
 from expunge.functional.testing import SIGNIFICANT, holm, p_of_interval
+from expunge.metrics.base import is_of
 
 Name = Literal[
     "refusal wrapper",
     "switchable adapter",
     "last-layer edit",
+    "unchanged weights",
     "gibberish",
     "over-unlearning",
     "trained phrasing only",
     "tuned on the evaluation split",
 ]
 UNTUNED = ("exact_memorisation", "probability")  # by which a split shows that it was tuned on
-HALF = 0.5  # of the way from the retrained model to the original: more is held, less is gone
+GONE, HELD = 0.25, 0.5  # of the way from the retrained model to the original: less is gone, more is held
 KEPT = "retain"  # tuning on it is what unlearning does; it is no secret
 
 
@@ -32,12 +34,14 @@ class Facts(NamedTuple):
         spoken: role whose replies users see; another than the judged one where a policy or an adapter is in front.
         adapter: whether the change is an adapter beside the original's weights.
         shallow: whether every weight below the last layer is the original's.
+        unchanged: whether not one weight differs from the original's in a folder that is another one.
         prompted: whether only what the model says to prompts was seen.
     """
 
     spoken: str
     adapter: bool = False
     shallow: bool = False
+    unchanged: bool = False
     prompted: bool = False
 
 
@@ -63,6 +67,7 @@ def findings(
         _refusal_wrapper(evaluation, found, facts, role, limits),
         _adapter(facts),
         _last_layer(facts),
+        _unchanged(facts),
         _gibberish(harm, limits),
         _over_unlearning(found, limits),
         None if harm.gibberish else _trained_phrasing(found, limits),
@@ -133,6 +138,13 @@ def _last_layer(facts: Facts) -> Finding | None:
     return Finding("last-layer edit", sentence, bars=True)
 
 
+def _unchanged(facts: Facts) -> Finding | None:
+    if not facts.unchanged:
+        return None
+    sentence = "Not one weight differs from the original's: what changed is the tokenizer or the configuration."
+    return Finding("unchanged weights", sentence, bars=True)
+
+
 def _gibberish(harm: Harm, limits: Thresholds) -> Finding | None:
     if not harm.gibberish or harm.utility is None or harm.utility >= limits.damage:
         return None
@@ -159,8 +171,8 @@ def _trained_phrasing(found: Sequence[Measure], limits: Thresholds) -> Finding |
     for name in dict.fromkeys(measure.name for measure in found if not measure.membership):
         of_metric = {measure.form: measure for measure in found if measure.name == name}
         trained = of_metric.pop("trained", None)
-        held = [measure for measure in of_metric.values() if measure.holds(limits) and remains(measure) > HALF]
-        if trained is None or not held or remains(trained) > HALF or not trained.known(limits):
+        held = [measure for measure in of_metric.values() if measure.holds(limits) and remains(measure) > HELD]
+        if trained is None or not held or remains(trained) > GONE or not trained.known(limits):
             continue
         worst = max(held, key=remains)
         return Finding(
@@ -179,17 +191,22 @@ def remains(measure: Measure) -> float:
     return max(0.0, measure.distance.value / measure.original_distance.value)
 
 
+def is_of_reference(role: str) -> bool:
+    """Whether a model is the original or one that never saw the records."""
+    return role == "original" or is_of(role, "retrained")
+
+
 def _tuned(evaluation: Evaluation, role: str, limits: Thresholds) -> Finding | None:
     """A split that no training should have read is better known than to the original and to the retrained model."""
     for label, traits in evaluation.traits.items():
         own = evaluation.get(label, role)
-        others = [one for name in ("original", "retrained") if (one := evaluation.get(label, name)) is not None]
+        others = [one for one in evaluation.scores if one.label == label and is_of_reference(one.role)]
         if traits.name not in UNTUNED or traits.splits[0] in ("forget", KEPT) or traits.forms[0] != "trained":
             continue
-        if own is None or not others or traits.splits[0].startswith("neighbours_"):
-            continue
+        if own is None or own.low is None or not others or traits.splits[0].startswith("neighbours_"):
+            continue  # with few subjects nothing of the kind is shown
         best = max(others, key=lambda one: one.value)
-        if own.value > best.value + limits.margin and (own.low is None or own.low > best.value):
+        if own.value > best.value + limits.margin and own.low > best.value:
             return Finding(
                 "tuned on the evaluation split",
                 f"{traits.splits[0]} should have taken no part in unlearning, and is better known than before: {label} "

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from expunge.evaluation.result import Evaluation, Gap, ScoreRecord
 from expunge.evaluation.verdict.policy import Thresholds
-from expunge.functional.testing import DETECTABLE, SIGNIFICANT, detectable_auc, holm, p_of_interval
+from expunge.functional.testing import DETECTABLE, SIGNIFICANT, detectable_auc, detectable_mean, holm, p_of_interval
 from expunge.metrics.base import is_of
 
 RETRAINED = "retrained"
@@ -27,7 +27,7 @@ class Distance(NamedTuple):
         value: beyond the band's nearer end, with sign; 0 inside it.
         low: lower bound, 95 %, of the distance from the band's lower end; None without an interval.
         high: upper bound of the distance from its upper end.
-        p: of no distance from the nearer end, after Holm; 0 where there is no interval to read it off, but for areas.
+        p: of no distance from the nearer end, after Holm; by records where there are too few subjects for an interval.
         p_alone: the same of this one metric.
         detectable: smallest difference that these records would show; infinite where that is not known.
     """
@@ -88,6 +88,22 @@ def measures(evaluation: Evaluation, role: str) -> list[Measure]:
     return _adjusted(seen)
 
 
+def unread(evaluation: Evaluation, role: str) -> list[str]:
+    """Returns the metrics that decide about the original and the retrained model and have no number for this one."""
+    found = []
+    for label, traits in evaluation.traits.items():
+        if not traits.evidence or traits.splits[0] != "forget" or traits.name == TEXT:
+            continue
+        others = [evaluation.get(label, name) for name in ("original", RETRAINED)]
+        if all(map(_has_number, others)) and not _has_number(evaluation.get(label, role)):
+            found.append(label)
+    return found
+
+
+def _has_number(score: ScoreRecord | None) -> bool:
+    return score is not None and not math.isnan(score.value)
+
+
 def _measure(evaluation: Evaluation, label: str, role: str) -> Measure | None:
     traits = evaluation.traits[label]
     original, own = evaluation.get(label, "original"), evaluation.get(label, role)
@@ -103,11 +119,12 @@ def _measure(evaluation: Evaluation, label: str, role: str) -> Measure | None:
         own,
         evaluation.get(label, RETRAINED),
         membership,
-        *(
-            band_distance(_gaps(evaluation, label, one.role), area_of=one.records if membership else None)
-            for one in (original, own)
-        ),
+        *(_from_band(evaluation, one, membership) for one in (original, own)),
     )
+
+
+def _from_band(evaluation: Evaluation, score: ScoreRecord, membership: bool) -> Distance | None:
+    return band_distance(_gaps(evaluation, score.label, score.role), _of_few(score.records, membership))
 
 
 def _gaps(evaluation: Evaluation, label: str, role: str) -> list[Gap]:
@@ -119,13 +136,18 @@ def _gaps(evaluation: Evaluation, label: str, role: str) -> list[Gap]:
     ]
 
 
-def band_distance(gaps: Sequence[Gap], *, area_of: int | None = None) -> Distance | None:
+def _of_few(records: int, membership: bool) -> float:
+    """Half of an interval by records, at the largest spread: what there is with too few subjects for one."""
+    detectable = detectable_auc if membership else detectable_mean
+    return detectable(max(1, records)) / DETECTABLE
+
+
+def band_distance(gaps: Sequence[Gap], half: float = math.inf) -> Distance | None:
     """Returns the distance from the band between the retrained models; its p-value is that of this one metric.
 
     Args:
         gaps: from every retrained model.
-        area_of: of an area under the ROC curve the number of records behind it, by which too few subjects for an
-            interval are tested; None of anything else, whose value counts then.
+        half: of an interval by records, by which a value is tested that has none by subjects.
     """
     if not gaps:
         return None
@@ -134,16 +156,10 @@ def band_distance(gaps: Sequence[Gap], *, area_of: int | None = None) -> Distanc
     value = max(to_highest.value, 0.0) + min(to_lowest.value, 0.0)
     low, high = nearest.low, nearest.high
     if low is None or high is None or to_lowest.low is None or to_highest.high is None:
-        p = 0.0 if area_of is None or not value else _p_of_area(value, area_of)
+        p = p_of_interval(value, value - half, value + half)
         return Distance(value, None, None, p, p, math.inf)
     p = p_of_interval(value, low, high) if value else 1.0
     return Distance(value, to_lowest.low, to_highest.high, p, p, DETECTABLE * (high - low) / 2)
-
-
-def _p_of_area(difference: float, records: int) -> float:
-    """Of no difference in area, as many records on either side taken for independent (Hanley and McNeil, 1982)."""
-    half = detectable_auc(max(1, records)) / DETECTABLE
-    return p_of_interval(difference, difference - half, difference + half)
 
 
 def _adjusted(found: Sequence[Measure]) -> list[Measure]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.verdict.findings import Facts, Finding, findings
-from expunge.evaluation.verdict.measures import Measure, measures
+from expunge.evaluation.verdict.measures import Measure, measures, unread
 from expunge.evaluation.verdict.policy import Recovery, Thresholds, Word
 from expunge.evaluation.verdict.ranks import Ranks, decoy_ranks
 from expunge.evaluation.verdict.speech import Harm, harm
@@ -64,10 +64,23 @@ def judge(
         barred = tuple(finding.sentence for finding in seen if finding.bars)
         if known.prompted:
             barred = (*barred, "Only replies to prompts were seen, and a filter before the model would give the same.")
+        barred = (*barred, *_gaps_in(evaluation, found, role))
         case = _Case(found, seen, harmed, barred, worst_recovery)
         ruling = _rule(case, ranks, limits)
     told = tuple(finding.sentence for finding in seen if finding.sentence not in ruling.reasons)
     return Verdict(ruling.word, (*ruling.reasons, *told), seen, tuple(found))
+
+
+def _gaps_in(evaluation: Evaluation, found: Sequence[Measure], role: str) -> list[str]:
+    """What should have been read before a removal is stated: everything the others have, other forms, an attack."""
+    said = []
+    if missing := unread(evaluation, role):
+        said.append(f"{len(missing)} forget metrics have a number for the other models and none for this one.")
+    if len({measure.form for measure in found if not measure.membership}) < 2:
+        said.append("The forget set was read in one form only; hand in others, or leave --forms to make some.")
+    if not any(measure.membership for measure in found):
+        said.append("No membership attack was read; hand in records of the same kind with --holdout.")
+    return said
 
 
 class _Case(NamedTuple):
@@ -101,18 +114,23 @@ def _rule(case: _Case, ranks: Sequence[Ranks], limits: Thresholds) -> _Ruling:
         return _Ruling("exposed", tuple(exposed))
     if not compared:
         return _without_reference(found, ranks, limits)
-    utility = harmed.utility
     return (
-        _not_removed(known, limits) or _partly(compared, limits) or _within(compared, barred, utility, recovery, limits)
+        _not_removed(known, limits) or _partly(compared, limits) or _within(compared, barred, harmed, recovery, limits)
     )
 
 
 def _not_known(compared: Sequence[Measure], limits: Thresholds) -> _Ruling:
     same = f"No forget metric tells the original from the retrained model{_by(limits)}."
-    if any(one.original_distance is None or one.original_distance.detectable > limits.margin for one in compared):
+    if not all(_lacks(one, limits) for one in compared):
         blunt = "At this size that does not show that the original knows nothing; use more subjects."
         return _Ruling("not verifiable", (same, blunt))
     return _Ruling("not known", (same,))
+
+
+def _lacks(measure: Measure, limits: Thresholds) -> bool:
+    """Whether the original is shown to be where the retrained model is, by records that would show a difference."""
+    distance, margin = measure.original_distance, limits.margin
+    return distance is not None and distance.detectable <= margin and distance.standing(margin) == "inside"
 
 
 def _without_reference(found: Sequence[Measure], ranks: Sequence[Ranks], limits: Thresholds) -> _Ruling:
@@ -160,7 +178,7 @@ def _distance(measure: Measure) -> float:
 def _within(
     compared: Sequence[Measure],
     barred: Sequence[str],
-    utility: float | None,
+    harmed: Harm,
     recovery: Recovery | None,
     limits: Thresholds,
 ) -> _Ruling:
@@ -172,13 +190,14 @@ def _within(
     missing = [*_open(compared, limits), *barred]
     if recovery is None:
         missing.append("Robustness was not tested, so removal cannot be told from suppression.")
-    elif recovery.high > limits.recovery:
+    elif not recovery.high <= limits.recovery:
         missing.append(f"An attack may bring back as much as {recovery.high:.2f}, above {limits.recovery:.2f}.")
+    utility = harmed.utility
     if utility is None:
         missing.append("Utility is not known; hand in records to keep.")
     if missing:
         return _Ruling("not verifiable", (within, *missing))
-    if utility is not None and utility < limits.utility:
+    if utility is not None and utility < limits.utility and harmed.beside < 0:
         cost = f"Utility is {utility:.2f} of the original's, below the {limits.utility:.2f} asked of a removal."
         return _Ruling("partly removed", (within, cost))
     shown = f"Utility is {utility:.2f} of the original's; no attack brings back more than {limits.recovery:.2f}."

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from expunge.evaluation.result import Evaluation, ScoreRecord
 from expunge.evaluation.utility import Kept, worst_kept
 from expunge.evaluation.verdict.policy import Thresholds
+from expunge.metrics.base import is_of
 
 REPETITION, PERPLEXITY, REFUSAL, EMPTY = "repetition", "reply_perplexity", "over_refusal", "empty_rate"
 SPEECH = (REPETITION, PERPLEXITY, REFUSAL, EMPTY)
@@ -18,17 +19,20 @@ class Harm(NamedTuple):
 
     Attributes:
         utility: relative to the original, of the split that lost most; None where it was not measured.
+        beside: how much more of that split is kept than by the retrained model, which lost it to no method; minus
+            infinity without one.
         speech: sentences for every number of the replies that is out of range.
         gibberish: whether it loops, reads badly or says nothing; refusing is speech.
     """
 
     utility: float | None
+    beside: float
     speech: tuple[str, ...]
     gibberish: bool
 
     def reasons(self, limits: Thresholds) -> tuple[str, ...]:
         """Why the model is damaged; empty where it is not."""
-        lost = self.utility is not None and self.utility < limits.damage
+        lost = self.utility is not None and self.utility < limits.damage and self.beside < -limits.margin
         fallen = f"Utility fell to {self.utility:.2f} of the original's, below {limits.damage:.2f}." if lost else ""
         return tuple(reason for reason in (fallen, *self.speech) if reason)
 
@@ -37,18 +41,28 @@ def harm(evaluation: Evaluation, role: str, limits: Thresholds) -> Harm:
     """Returns what a model lost on records to keep and in its replies to their prompts."""
     told = {name: _out_of_range(evaluation, role, name, limits) for name in SPEECH}
     speech = tuple(reason for reasons in told.values() for reason in reasons)
-    return Harm(_utility(evaluation, role), speech, any(told[name] for name in SPEECH if name != REFUSAL))
+    gibberish = any(told[name] for name in SPEECH if name != REFUSAL)
+    worst = _utility(evaluation, role)
+    if worst is None:
+        return Harm(None, -math.inf, speech, gibberish)
+    return Harm(worst.share, _beside(evaluation, worst), speech, gibberish)
 
 
-def _utility(evaluation: Evaluation, role: str) -> float | None:
+def _beside(evaluation: Evaluation, worst: Kept) -> float:
+    retrained = evaluation.get(worst.label, "retrained")
+    if retrained is None or worst.own is None or math.isnan(retrained.value):
+        return -math.inf
+    return worst.own - retrained.value
+
+
+def _utility(evaluation: Evaluation, role: str) -> Kept | None:
     found = []
     for label, traits in evaluation.traits.items():
         original, own = evaluation.get(label, "original"), evaluation.get(label, role)
         if original is not None and own is not None:
             place = traits.name, traits.splits[0], traits.forms[0]
             found.append(Kept(label, *place, own.n, original.value, own.value))
-    worst = worst_kept(found)
-    return None if worst is None else worst.share
+    return worst_kept(found)
 
 
 def _out_of_range(evaluation: Evaluation, role: str, name: str, limits: Thresholds) -> list[str]:
@@ -57,9 +71,10 @@ def _out_of_range(evaluation: Evaluation, role: str, name: str, limits: Threshol
     for label, traits in evaluation.traits.items():
         if traits.name != name or traits.splits[0] != "retain":
             continue
-        own, reference = evaluation.get(label, role), _reference(evaluation, label, name)
-        if own is None or reference is None:
+        own, references = evaluation.get(label, role), _references(evaluation, label, name)
+        if own is None or not references:
             continue
+        reference = max(references, key=lambda one: _fluent_until(name, one, limits))
         if math.isnan(own.value):
             found.append(f"Replies to retain prompts are empty, and those of the {reference.role} model are not.")
             continue
@@ -72,14 +87,15 @@ def _out_of_range(evaluation: Evaluation, role: str, name: str, limits: Threshol
     return found
 
 
-def _reference(evaluation: Evaluation, label: str, name: str) -> ScoreRecord | None:
-    """The retrained model's score, or without one the original's; None where that is no number.
+def _references(evaluation: Evaluation, label: str, name: str) -> list[ScoreRecord]:
+    """Scores of the retrained models, or without one the original's; those that are numbers.
 
     What the original refuses already is the control of over-refusal.
     """
-    retrained, original = evaluation.get(label, "retrained"), evaluation.get(label, "original")
-    found = original if name == REFUSAL else retrained or original
-    return None if found is None or math.isnan(found.value) else found
+    scores = [score for score in evaluation.scores if score.label == label]
+    retrained = [score for score in scores if is_of(score.role, "retrained") and name != REFUSAL]
+    found = retrained or [score for score in scores if score.role == "original"]
+    return [score for score in found if not math.isnan(score.value)]
 
 
 def _fluent_until(name: str, reference: ScoreRecord, limits: Thresholds) -> float:
