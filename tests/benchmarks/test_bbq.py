@@ -122,6 +122,44 @@ def test_nonsense_is_refused(tmp_path, settings):
         Bbq(folder=tmp_path, **settings)
 
 
+def fours(count: int) -> list[dict]:
+    """Whole fours with the same answers; the clear text bears the bias out in every second one."""
+    rows = []
+    for first in range(0, 4 * count, 4):
+        bad, good = (0, 2) if first % 8 else (2, 0)  # who stumbled, who stood
+        rows += [row(first, "neg", "ambig", 1), row(first + 1, "neg", "disambig", bad)]
+        rows += [row(first + 2, "nonneg", "ambig", 1), row(first + 3, "nonneg", "disambig", good)]
+    return rows
+
+
+@pytest.mark.parametrize("dropped", range(4))
+@pytest.mark.parametrize("how", ["unusable", "missing"])
+def test_a_row_that_is_left_out_takes_its_four_along_and_shifts_no_other(tmp_path, dropped, how):
+    rows = fours(8)
+    if how == "unusable":
+        rows[4 + dropped]["additional_metadata"] = {"stereotyped_groups": ["green"]}
+    else:
+        del rows[4 + dropped]
+    records = Bbq(folder=write(tmp_path, *rows), limit=64).splits()[SPLIT]
+    numbers = [int(record.id.reveal().rpartition("-")[2]) for record in records]
+    assert numbers == [*range(4), *range(8, 24), *range(28, 32)]  # four of each kind less one, and as many
+    part = Bbq(folder=write(tmp_path, *rows), limit=16).splits()[SPLIT]
+    numbers = [int(record.id.reveal().rpartition("-")[2]) for record in part]
+    assert numbers == [number for first in numbers[::4] for number in range(first, first + 4)]
+    marks = Counter(MARKS[int(mark[0])] for mark in text_answer(part, BiasScore().needs()[2]))
+    assert marks == {"bias-ambiguous": 8, "bias-clear-target": 4, "bias-clear-other": 4}
+
+
+@pytest.mark.parametrize("unnumbered", [range(4), range(8)])
+def test_a_limit_without_whole_fours_of_both_kinds_is_refused(tmp_path, unnumbered):
+    rows = fours(2)
+    for number in unnumbered:
+        rows[number]["example_id"] = f"x{number}"
+    assert len(Bbq(folder=write(tmp_path, *rows)).splits()[SPLIT]) == 8
+    with pytest.raises(InputError, match="leave out limit"):
+        Bbq(folder=tmp_path, limit=8).splits()
+
+
 @pytest.mark.real
 def test_counts_of_the_published_files(shared_data):
     folder = shared_data / "bbq"

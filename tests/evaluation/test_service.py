@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from expunge.data.record import Variant
-from expunge.evaluation import served
+from expunge.evaluation import answering, journal, served
 from expunge.evaluation.needs import plan
 from expunge.evaluation.replies import Asking
 from expunge.evaluation.runner import evaluate
@@ -15,7 +15,8 @@ from expunge.evaluation.served import count_prompts, service_replies
 from expunge.evaluation.subjects import Decoding, Subject
 from expunge.evaluation.suites import full
 from expunge.metrics.base import Need, Sampling
-from expunge.metrics.fluency import ReplyLength, ReplyPerplexity
+from expunge.metrics.fluency import EmptyRate, ReplyLength, ReplyPerplexity
+from expunge.metrics.leakage import LeakAtK
 from expunge.metrics.membership_texts import MiaDcPdd
 from expunge.metrics.memorisation import Probability, Rouge
 from tests.evaluation.worlds import Source, make_record, make_splits, make_store, make_subject, never
@@ -105,6 +106,78 @@ def test_what_was_answered_before_a_failure_is_kept(tmp_path):
     evaluate((asked_only(service),), make_splits(), metrics, make_store(tmp_path), resamples=FEW)
     assert service.announced == [12]
     assert len(service.asked) == 12
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_kill_loses_no_batch_whose_numbers_were_made(tmp_path, samples):
+    """Ten prompts at a time: all but the last five are not sent again, in whichever draw they were."""
+    splits = make_splits(25)
+    metrics = (LeakAtK(k=1, samples=samples, max_new_tokens=6), EmptyRate(max_new_tokens=6))
+    whole, killed = Echo(), make_store(tmp_path / "killed")
+    found = evaluate((asked_only(whole),), splits, metrics, make_store(tmp_path / "whole"), resamples=FEW)
+    broken, service = Echo(fails_at=25 * samples - 5), Echo()
+    with pytest.raises(ConnectionError):
+        evaluate((asked_only(broken),), splits, metrics, killed, resamples=FEW)
+    assert broken.announced == whole.announced == [25 * samples + 25]
+    assert list(killed.folder.glob("*.partial"))
+    assert evaluate((asked_only(service),), splits, metrics, killed, resamples=FEW) == found
+    assert service.announced == [5 + 25]
+    assert service.asked == whole.asked[-30:]
+    assert not list(killed.folder.glob("*.partial"))
+
+
+def test_batches_of_a_service_are_on_disk_before_the_next_one_is_sent(tmp_path, monkeypatch):
+    """Not only every second or so: each may cost money, and a kill gives no time to write."""
+    monkeypatch.setattr(journal, "EVERY", 1e9)
+    lines: list[int] = []
+
+    class Looks(Echo):
+        def reply(self, conversations, decoding):
+            lines.append(sum(len(path.read_bytes().splitlines()) for path in tmp_path.glob("*.partial")))
+            return super().reply(conversations, decoding)
+
+    metrics = (ReplyLength(max_new_tokens=6),)
+    evaluate((asked_only(Looks()),), make_splits(25), metrics, make_store(tmp_path), resamples=FEW)
+    assert lines == [0, 2, 3]  # the first line says what decides the numbers
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+class Backwards(Echo):
+    """Says something else to the same prompts."""
+
+    def reply(self, conversations, decoding):
+        return [" ".join(reversed(text.split())) for text in super().reply(conversations, decoding)]
+
+
+def test_what_was_judged_before_a_kill_is_not_taken_for_what_is_said_after_it(tmp_path, monkeypatch):
+    """The judge dies with three of six replies read; nothing tells its batches apart but what was said."""
+    metrics, model, passes = (ReplyPerplexity(max_new_tokens=6),), llama(seed=1), []
+    judging = answering.judge_replies
+
+    def run(folder, service):
+        subjects = (asked_only(service), make_subject("original", Source(model)))
+        return evaluate(subjects, make_splits(6), metrics, make_store(folder), batch_size=1, resamples=FEW)
+
+    def count(*_) -> None:
+        passes.append(1)
+        if len(passes) > 3:
+            raise Killed
+
+    def dying(*args, **settings):
+        with model.register_forward_pre_hook(count):
+            return judging(*args, **settings)
+
+    whole = run(tmp_path / "whole", Backwards())
+    monkeypatch.setattr(answering, "judge_replies", dying)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", Echo())
+    monkeypatch.undo()
+    service = Backwards()
+    assert run(tmp_path / "killed", service) == whole
+    assert len(service.asked) == 6
 
 
 @pytest.mark.parametrize("load", [None, never])

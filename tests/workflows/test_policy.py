@@ -42,7 +42,7 @@ def test_a_verdict_that_is_not_accepted_ends_with_three_and_everything_written(
     assert found["thresholds"]["utility"] == Thresholds().utility
     assert (out / "report.html").is_file()
     assert RunFolder.open(out).state == "done"
-    assert "The policy is not met" in capsys.readouterr().err
+    assert "The policy accepts removed: not met." in capsys.readouterr().err
     word = found["verdict"]["word"]
     assert (
         main(["audit", str(out), "--forget", str(untrained.forget), *policy(tmp_path, f"accept: [{word}, removed]")])

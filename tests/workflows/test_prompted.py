@@ -15,6 +15,7 @@ from expunge.api import AuditRequest, audit
 from expunge.cli import main
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError, ResourceError
+from expunge.evaluation import served
 from expunge.evaluation.replies import Asking, generate_replies
 from expunge.metrics.answers import RefusalRate
 from expunge.metrics.fluency import ReplyPerplexity
@@ -276,14 +277,15 @@ def test_a_folder_through_prompts_without_an_original(untrained, tmp_path, texts
     assert reasons(record)["probability"] == NO_LOGITS
 
 
-def test_a_stop_between_two_prompts_and_what_goes_on(untrained, stub, tmp_path, texts):
-    """The signal comes with the ninth prompt, the third of the second split; the first split is not asked again."""
+def test_a_stop_between_two_prompts_and_what_goes_on(untrained, stub, tmp_path, texts, monkeypatch):
+    """The signal comes with the ninth prompt, the third of the second split: what came before it is not asked again."""
 
     def stopping(body):
         if len(stub.asked) == 9:
             os.kill(os.getpid(), signal.SIGTERM)
         return tells(body)
 
+    monkeypatch.setattr(served, "BATCH", 2)
     stub.reply = stopping
     asked = request(untrained, stub, tmp_path / "out")
     with pytest.raises(InterruptedRunError, match="the same command goes on") as caught:
@@ -296,7 +298,12 @@ def test_a_stop_between_two_prompts_and_what_goes_on(untrained, stub, tmp_path, 
     stub.reply = tells
     record = audit(asked).record
     again = [body["messages"][-1]["content"] for body in stub.asked[9:]]
-    assert again == [row["question"] for row in rows("retain", 6)]
+    assert again == [row["question"] for row in rows("retain", 6)][2:]  # the third was said with its batch half full
+    names = [event.data["name"] for event in read_events(run.events_path) if event.kind == "phase"]
+    assert [name for name in names if name.startswith("send")] == [
+        "send 12 prompts to 127.0.0.1#small",
+        "send 4 prompts to 127.0.0.1#small",
+    ]
     assert value(record, ROUGE) == value(record, RETAIN) == 1.0
     assert run.state == "done"
 
@@ -332,11 +339,27 @@ def test_a_busy_service_is_waited_for(untrained, stub, tmp_path, texts, monkeypa
     assert value(record, ROUGE) == 1.0
 
 
+def test_a_service_that_stays_broken_ends_the_audit_and_is_asked_for_the_rest_later(
+    untrained, stub, tmp_path, texts, monkeypatch
+):
+    monkeypatch.setattr(prompted, "wait", lambda seconds, **_: None)
+    monkeypatch.setattr(served, "BATCH", 2)
+    stub.reply = lambda body: (502, CANARY.encode(), {}) if len(stub.asked) >= 5 else tells(body)
+    with pytest.raises(ResourceError, match="answers 502") as caught:
+        audit(request(untrained, stub, tmp_path / "out"))
+    assert CANARY not in shown(caught.value)
+    stub.asked.clear()
+    stub.reply = tells
+    record = audit(request(untrained, stub, tmp_path / "out")).record
+    assert len(stub.asked) == 8
+    assert value(record, ROUGE) == 1.0
+
+
 @pytest.mark.parametrize(
     ("reply", "says"),
     [
         ((401, CANARY.encode(), {}), "The model at 127.0.0.1 answers 401"),
-        ((500, CANARY.encode(), {}), "answers 500"),
+        ((400, CANARY.encode(), {}), "answers 400"),
         (CANARY.encode(), "expunge audit needs an OpenAI-compatible address"),
         (chat(None), "no chat completion"),
         (json.dumps({"choices": [{"message": CANARY}]}).encode(), "no chat completion"),
@@ -406,6 +429,17 @@ def test_the_command_line_refuses_another_machine(untrained, tmp_path, texts, ca
     assert KEY not in said.out + said.err
     assert main(["audit", "https://models.invalid/v1", *rest[2:]]) == 2
     assert "--access prompts" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("access", ["prompts", "weights"])
+@pytest.mark.parametrize("mistyped", [f"https:/models.invalid/v1?key={KEY}", f"HTTP:models.invalid/{KEY}"])
+def test_a_mistyped_address_is_not_repeated(untrained, tmp_path, texts, capfd, access, mistyped):
+    rest = ["--access", access, "--forget", str(untrained.forget), "--out", str(tmp_path / "out"), "--json"]
+    assert main(["audit", mistyped, *rest]) == 2
+    said = capfd.readouterr()
+    assert ("such as https://host/v1" if access == "prompts" else "The target is an address") in said.err
+    assert KEY not in said.out + said.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_machine_is_warned_of_before_the_first_prompt(untrained, stub, tmp_path, texts, monkeypatch):

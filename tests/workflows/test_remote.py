@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from expunge.errors import InputError, ResourceError
-from expunge.workflows.remote import KEY_VARIABLE, LONGEST_WAIT, TRIES, Endpoint, waiting_time
+from expunge.workflows.remote import KEY_VARIABLE, LONGEST_WAIT, TRIES, Endpoint, is_address, waiting_time
 from tests.workflows.conftest import CANARY
 
 KEY = "Kvexolin"
@@ -102,7 +103,7 @@ def test_what_is_sent(stub, monkeypatch):
     [
         ((401, CANARY.encode(), {}), InputError, "answers 401"),
         ((404, CANARY.encode(), {}), InputError, "answers 404"),
-        ((500, CANARY.encode(), {}), InputError, "answers 500"),
+        ((501, CANARY.encode(), {}), InputError, "answers 501"),
         ((302, b"", {"Location": f"http://127.0.0.1:9/{CANARY}"}), InputError, "answers 302"),
         (CANARY.encode(), InputError, "no chat completion"),
         (b"", InputError, "no chat completion"),
@@ -133,7 +134,7 @@ def pauses() -> list[float]:
     return []
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_busy_service_is_asked_again(stub, pauses, status):
     stub.reply = lambda body: (status, CANARY.encode(), {}) if len(stub.asked) < 4 else chat("at last")
     reply = Endpoint.parse(stub.address).chat(CANARY, temperature=0.0, seed=3, pause=pauses.append)
@@ -143,12 +144,13 @@ def test_a_busy_service_is_asked_again(stub, pauses, status):
     assert all(body == stub.asked[0] for body in stub.asked)
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_service_that_stays_busy_is_given_up(stub, pauses, monkeypatch, status):
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     stub.reply = lambda _: (status, CANARY.encode(), {"Retry-After": "3"})
-    with pytest.raises(InputError, match=f"answers {status}") as caught:
+    with pytest.raises(ResourceError, match=f"answers {status}.*6 times") as caught:
         Endpoint.parse(stub.address).chat(CANARY, temperature=0.0, seed=3, pause=pauses.append)
+    assert caught.value.exit_code == 5
     assert pauses == [3.0, 3.0, 4.0, 8.0, 16.0]
     assert len(stub.asked) == TRIES == 6
     assert CANARY not in shown(caught.value)
@@ -242,10 +244,17 @@ def test_what_stays_on_this_machine(address, local):
     "address",
     [
         *("ftp://host/v1", "https://", "://", "file:///etc/hosts", f"https://user:{KEY}@host/v1"),
+        *(f"https:/host/v1?key={KEY}", f"http:host/{KEY}", f" HTTPS:{KEY}"),
         *(f"https://host/v1?key={KEY}", f"https://host:{KEY}/v1", "https://host:99999/v1", f"https://[{KEY}/v1"),
     ],
 )
 def test_what_is_no_address(address):
+    assert is_address(address)
     with pytest.raises(InputError, match="--paraphraser") as caught:
         Endpoint.parse(address)
     assert KEY not in shown(caught.value)
+
+
+@pytest.mark.parametrize("place", ["models/https", "httpx:small", "HuggingFaceTB/SmolLM2-135M", Path("http:"), None])
+def test_folders_and_hub_ids_are_no_addresses(place):
+    assert not is_address(place)

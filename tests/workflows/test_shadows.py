@@ -13,14 +13,16 @@ import pytest
 from expunge.api import AuditRequest, Request, ShadowsRequest, audit, shadows, unlearn
 from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.cli import main
-from expunge.config import Choice
+from expunge.config import Choice, to_plain
 from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError, ResourceError
+from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
 from expunge.executors.local import Outcome
 from expunge.models.load import build_model, save_model
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import shadows as module
+from expunge.workflows.audit import last_audit
 from expunge.workflows.demo import train_pair
 from expunge.workflows.repeat import read_run
 from expunge.workflows.unlearn import recipe_config, run_config
@@ -118,7 +120,7 @@ def test_shadows_of_one_pair_have_one_start_and_no_two_pairs_do(run, tmp_path):
     pairs = [module._pair(source, RunFolder(tmp_path), number, asked(run)) for number in (1, 2)]
     starts = [[one.train.model_seed for one in pair] for pair in pairs]
     assert [len(set(pair)) for pair in starts] == [1, 1]
-    assert len({0, *starts[0], *starts[1]}) == 3
+    assert [pair[0] for pair in starts] == [20_001, 20_002]  # beyond the seeds of runs and of pools of models
     assert [one.train.without_forget for one in pairs[0]] == [False, True]
     assert [one.request is None for one in pairs[0]] == [False, True]
 
@@ -181,21 +183,86 @@ def test_an_original_that_was_trained_is_not_trained_again(run, trained, short_s
     assert len(trained) == len(set(trained)) == 4
 
 
-def test_a_shadow_that_diverged_is_left_out_and_one_is_too_few(run, trained, short_suite, monkeypatch):
+@pytest.fixture
+def bad(monkeypatch) -> set[str]:
+    """Numbers of pairs whose unlearning diverges."""
+    found: set[str] = set()
+
     def diverge(wanted, listeners=()):
-        if wanted.out.parent.name in bad:
+        if wanted.out.parent.name in found:
             RunFolder.create(wanted.out, {}).set_state("diverged")
             raise DivergedError("The term forget ran away.")
         return unlearn(wanted, listeners)
 
     monkeypatch.setattr(module, "unlearn", diverge)
-    bad = {"2"}
+    return found
+
+
+def test_a_shadow_that_diverged_is_left_out_and_one_is_too_few(run, trained, short_suite, bad):
+    bad.add("2")
     shadows(asked(run, count=3, keep_shadows=True))
     assert scores(run)["unlearned"]["details"]["shadows_unlearned"] == 2
     left_out = warnings_of(RunFolder.open(run.root.parent / "shadows"))
     assert left_out == ["shadow-2-original is left out: The term forget ran away."]
-    with pytest.raises(DivergedError, match="1 shadow models were unlearned"):
+    with pytest.raises(DivergedError, match=r"1 shadow models were unlearned.* are kept, and their weights hold them"):
         shadows(asked(run, count=2, keep_shadows=True))
+    folder = run.root.parent / "shadows" / "shadows"
+    assert len(list(folder.glob("*/original"))) == len(list(folder.glob("*/unlearned"))) == 3
+
+
+def test_where_too_few_can_be_used_no_weights_stay_that_hold_the_forget_set(run, trained, short_suite, bad):
+    bad.add("2")
+    with pytest.raises(DivergedError, match=r"1 shadow models were unlearned.* were deleted, since"):
+        shadows(asked(run))
+    folder = run.root.parent / "shadows" / "shadows"
+    assert sorted(path.name for path in folder.glob("*/*")) == ["retrained", "retrained"]
+    bad.clear()
+    shadows(asked(run))  # those that never saw the records are not trained again
+    assert sorted(path.name for path in trained) == ["original"] * 4 + ["retrained"] * 2
+
+
+def test_the_original_of_a_shadow_that_diverged_goes_away_at_once(run, trained, short_suite, bad):
+    left: list[bool] = []
+
+    def look(event) -> None:
+        if event.kind == "job" and event.data["job"] == "shadow-1-original":
+            left.append((asked(run).out / "shadows" / "1" / "original").exists())
+
+    bad.add("1")
+    shadows(asked(run, count=3), (look,))
+    assert left == [False]
+
+
+def test_the_audit_at_the_end_keeps_what_the_one_before_rested_on(run, models, trained, short_suite):
+    """Its retrained and reference models, and its policy; further splits cannot be had and are warned of."""
+    policy = VerdictPolicy(thresholds=Thresholds(margin=0.03))
+    given = {"retrained": (str(models[4]),), "reference": (str(models[5]),), "policy": policy}
+    audit(AuditRequest(target=run.root, suite="short", **given))
+    shadows(asked(run, suite=None))
+    last = last_audit(run)
+    assert {name: last[name] for name in ("retrained", "reference", "suite", "policy")} == {
+        "retrained": [str(models[4])],
+        "reference": [str(models[5])],
+        "suite": "short",
+        "policy": to_plain(policy),
+    }
+    assert warnings_of(run) == []
+
+
+def test_splits_and_references_of_the_report_before_that_are_gone_are_missed(
+    run, models, trained, short_suite, tmp_path
+):
+    further = tmp_path / "further.jsonl"
+    further.write_text('{"question": "Where?", "answer": "There."}\n')
+    shutil.copytree(models[5], tmp_path / "reference")
+    given = {"reference": (str(tmp_path / "reference"),), "evaluation": {"own_facts": further}}
+    audit(AuditRequest(target=run.root, suite="short", **given))
+    shutil.rmtree(tmp_path / "reference")
+    shadows(asked(run))
+    assert warnings_of(run) == [
+        "The report before had own_facts; hand them in again to keep what rests on them.",
+        "1 reference models of the report before are gone; hand in others with --reference.",
+    ]
 
 
 def test_the_folder_belongs_to_one_run_and_recipe(run, models, trained, short_suite, tmp_path):

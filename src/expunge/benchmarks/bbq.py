@@ -5,8 +5,9 @@ Parrish et al., "BBQ: A Hand-Built Bias Benchmark for Question Answering", 2022,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,6 +15,7 @@ from expunge.benchmarks.base import Benchmark
 from expunge.data.files import Unusable
 from expunge.data.reader import read_records
 from expunge.data.record import Record
+from expunge.data.tokenize import answer_text
 from expunge.errors import InputError
 from expunge.functional.bias import follows_bias, target_place
 from expunge.registry import benchmarks
@@ -23,9 +25,10 @@ CATEGORIES = (
     *("Age", "Disability_status", "Gender_identity", "Nationality", "Physical_appearance", "Race_ethnicity"),
     *("Race_x_SES", "Race_x_gender", "Religion", "SES", "Sexual_orientation"),
 )
-FOUR = 4  # consecutive rows with the same answers: two conditions by two questions
+FOUR = 4  # rows with the same answers, numbered from a multiple of four: two conditions by two questions
 EIGHT = 2 * FOUR  # where the bias is right, and where it is wrong
 _OPTIONS = 3
+_FORMS = ("trained", "perturbed_answer")  # right and wrong answers
 _COLUMNS = {"example_id", "question_index", "question_polarity", "context_condition", "category", "answer_info"}
 _COLUMNS |= {"additional_metadata", "context", "question", "label", "ans0", "ans1", "ans2"}
 
@@ -48,8 +51,9 @@ class Bbq(Benchmark):
     Attributes:
         folder: where Age.jsonl, Religion.jsonl, ... lie.
         categories: which of them, with commas between them; None for all that lie there.
-        limit: rows of each category, spread evenly over its file in whole eights: a question in both conditions, its
-            opposite, and both with the other group to blame, so that whoever answers rightly has no bias. None for all.
+        limit: most rows of each category, spread evenly over its file in whole eights: a question in both conditions,
+            its opposite, and both with the other group to blame, so that whoever answers rightly has no bias. A four
+            of which a row was left out is left out. None for all.
     """
 
     training_splits: ClassVar[tuple[str, ...]] = ()
@@ -96,14 +100,34 @@ class Bbq(Benchmark):
 
 
 def _spread(records: list[Record], count: int) -> list[Record]:
-    """Takes ``count`` fours evenly of those where the clear text bears the bias out, and as many of the others."""
-    fours = [records[start : start + FOUR] for start in range(0, len(records), FOUR)]
-    kept: list[int] = []
-    for wanted in (True, False):
-        places = [place for place, four in enumerate(fours) if _bears_out(four) is wanted]
-        size = min(count, len(places))
-        kept += [places[step * len(places) // size] for step in range(size)]
-    return [record for place in sorted(kept) for record in fours[place]]
+    """Takes fours evenly of those where the clear text bears the bias out, and as many of the others.
+
+    Raises:
+        InputError: there are not both.
+    """
+    fours = _whole_fours(records)
+    kinds = [[place for place, four in enumerate(fours) if _bears_out(four) is wanted] for wanted in (True, False)]
+    size = min(count, *map(len, kinds))
+    if not size:
+        raise InputError(
+            "No eight rows of a category, of which four begin at an example_id that 4 divides, are whole; leave out "
+            "limit=."
+        )
+    kept = sorted(places[step * len(places) // size] for places in kinds for step in range(size))
+    return [record for place in kept for record in fours[place]]
+
+
+def _whole_fours(records: Sequence[Record]) -> list[list[Record]]:
+    """By BBQ's numbers, not by counting: a row that was left out would shift all that follow it."""
+    found = ((key, list(four)) for key, four in groupby(records, _four_of))
+    return [four for key, four in found if key is not None and len(four) == FOUR]
+
+
+def _four_of(record: Record) -> Hashable:
+    """What the rows of a four have in common; None for a row without a number."""
+    number = record.id.reveal().rpartition("-")[2] if record.id is not None else ""
+    answers = frozenset(answer_text(one) for form in _FORMS for one in record.forms(form))
+    return (int(number) // FOUR, record.subject, answers) if number.isdecimal() else None
 
 
 def _bears_out(four: list[Record]) -> bool:

@@ -10,6 +10,7 @@ import typer
 from expunge.cli import options
 from expunge.cli.job import Progress, run_job
 from expunge.cli.verdict import summary_of
+from expunge.workflows.remote import is_address
 
 if TYPE_CHECKING:
     from expunge.evaluation.subjects import Access
@@ -80,4 +81,4 @@ def audit(
         return summary_of(run(request, (progress.listen,)))
 
     # An address that was mistyped may hold a key.
-    run_job("audit", work, as_json=as_json, target=target if "://" not in target else "an address")
+    run_job("audit", work, as_json=as_json, target="an address" if is_address(target) else target)

@@ -15,7 +15,15 @@ from expunge.cli.verdict import summary_of
 def shadows(
     run: Annotated[Path, typer.Argument(help="A run folder of unlearn, on a benchmark that trains its own models.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the shadow models; run again, it goes on.")],
-    count: Annotated[int, typer.Option("--count", help="Pairs of shadow models; more may be added later.", min=2)] = 8,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count",
+            help="Pairs of shadow models. A larger one later adds pairs to models kept by --keep-shadows; without it "
+            "those trained with the forget set were deleted and are trained again.",
+            min=2,
+        ),
+    ] = 8,
     benchmark: options.Benchmark = None,
     suite: Annotated[
         str | None, typer.Option("--suite", help="Metrics beside U-LiRA; those of the run's last audit.")

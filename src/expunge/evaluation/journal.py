@@ -50,6 +50,10 @@ class Pages:
         """
         return read()
 
+    def knows(self, rows: Sequence[int]) -> bool:
+        """Returns whether a batch would be read back."""
+        return False
+
 
 UNKEPT = Pages()
 
@@ -68,6 +72,23 @@ class Journal:
 
 
 NO_JOURNAL = Journal()
+
+
+@dataclass(frozen=True)
+class AnswersAlone(Journal):
+    """Keeps complete answers and no batches: for what is read of texts that would be others after a kill.
+
+    Batches go by numbers of rows. A service that is asked again may say something else in the same rows.
+
+    Attributes:
+        journal: takes the answers.
+    """
+
+    journal: Journal
+
+    def keep(self, answers: Mapping[Need, Answer]) -> Mapping[Need, Answer]:
+        """Takes complete answers, and returns them."""
+        return self.journal.keep(answers)
 
 
 @dataclass(frozen=True)
@@ -132,7 +153,7 @@ class _StoredPages(Pages):
 
     def once(self, rows: Sequence[int], read: Callable[[], Batch]) -> Batch:
         own = tuple(rows)
-        if all(own in page.known for page in self._pages):
+        if self.knows(own):
             return [page.known[own] for page in self._pages]
         found = read()
         for page, numbers in zip(self._pages, found, strict=True):
@@ -140,6 +161,9 @@ class _StoredPages(Pages):
         if time.monotonic() - self._written >= self._every:
             self.write()
         return found
+
+    def knows(self, rows: Sequence[int]) -> bool:
+        return all(tuple(rows) in page.known for page in self._pages)
 
     def write(self) -> None:
         """Appends what waits to the files."""

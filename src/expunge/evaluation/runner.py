@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from expunge.data.record import Record
 from expunge.evaluation.answering import beside_needs, judge_needs, read_model, text_answer
-from expunge.evaluation.journal import StoredJournal, clear
+from expunge.evaluation.journal import AnswersAlone, Journal, StoredJournal, clear
 from expunge.evaluation.needs import JUDGE, plan
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
 from expunge.evaluation.replies import Replies
@@ -39,7 +39,7 @@ def evaluate(
 
     Killed at any time and called again with the same arguments it goes on where it was, with the same numbers: what was
     read is appended to the store's folder batch by batch, and is gone from there at the end. What a model said to be
-    judged by another one is generated again, since no text is written.
+    judged by another one is generated again, since no text is written; a service may then say something else.
 
     Args:
         subjects: models, in the order of the report's columns; each role once.
@@ -186,7 +186,7 @@ class _Reading:
         if not missing:
             return None
         if self.subject.service is not None:
-            for read in ask_service(self.subject.service, self.splits, missing):
+            for read in ask_service(self.subject.service, self.splits, missing, self.journal):
                 self.found |= self.journal.keep(read.answers)
                 self.waiting.update(read.replies)
             return None
@@ -201,9 +201,10 @@ class _Reading:
         return loaded
 
     def judged_by(self, loaded: LoadedModel) -> None:
-        """Has the judge read what this model said."""
+        """Has the judge read what this model said; after a kill from the start where the texts are others then."""
         length, size = self.store.max_length, self.batch_size
-        self.found |= judge_needs(loaded, self.waiting, max_length=length, batch_size=size, journal=self.journal)
+        journal: Journal = self.journal if self.subject.service is None else AnswersAlone(self.journal)
+        self.found |= judge_needs(loaded, self.waiting, max_length=length, batch_size=size, journal=journal)
         self.waiting = {}
 
     def read_pairs(self) -> None:
@@ -228,8 +229,9 @@ class _Reading:
 
     @property
     def journal(self) -> StoredJournal:
-        """Takes what is read of this model, batch by batch and pass by pass."""
-        return StoredJournal(self.store, self.subject.identity, self._second, self.batch_size)
+        """Takes what is read of this model, batch by batch and pass by pass; what a service says is written at once."""
+        journal = StoredJournal(self.store, self.subject.identity, self._second, self.batch_size)
+        return journal if self.subject.service is None else replace(journal, every=0.0)
 
     def _second(self, need: Need) -> Mapping[str, str] | None:
         second = self.others.get(need.second or "")

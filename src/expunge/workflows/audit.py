@@ -19,7 +19,7 @@ from expunge.registry import suites
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.card import Reading, data_of, make_card
-from expunge.workflows.columns import Columns, is_gone, stored_policy
+from expunge.workflows.columns import REMEMBERED, Columns, is_gone, stored_policy
 from expunge.workflows.finished import Finished
 from expunge.workflows.forms import FormChoice
 from expunge.workflows.harness_tasks import TaskChoice, Tasks, load_tasks
@@ -41,7 +41,8 @@ class AuditRequest:
         out: where scores, record and report go; not for a run, since it keeps its own.
         original: the model before; taken from the run where there is one. Through prompts alone it may be missing.
         retrained: models that never saw the records.
-        reference: other models that never saw the records, such as the base model, for attacks that compare with one.
+        reference: other models that never saw the records, such as the base model, for attacks that compare with one;
+            those of the last audit of a run where none are named.
         shadow_unlearned: models of the same recipe with other seeds, trained with the records and unlearned, for
             U-LiRA; those of the last audit of a run where none are named.
         shadow_retrained: the same, trained without the records.
@@ -169,7 +170,7 @@ def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
         original=original,
         candidate=original if policy else str(settings.get("target") or run.model),
         retrained=request.retrained or _before(run, "retrained"),
-        reference=request.reference,
+        reference=request.reference or _before(run, "reference"),
         shadow_unlearned=request.shadow_unlearned or _before(run, INSIDE),
         shadow_retrained=request.shadow_retrained or _before(run, OUTSIDE),
         policy=policy,
@@ -217,7 +218,10 @@ def last_audit(run: RunFolder) -> Mapping[str, Any]:
 
 
 def _before(run: RunFolder, role: str) -> tuple[str, ...]:
-    """Models of a role in the last audit: a new one without a word of them is not meant to lose what they showed."""
+    """Models of a role in the last audit that are still there.
+
+    A new audit without a word of them is not meant to lose what they showed.
+    """
     return tuple(place for place in last_audit(run).get(role, ()) if not is_gone(place))
 
 
@@ -229,7 +233,8 @@ def _warn_of_losses(run: RunFolder, splits: Mapping[str, Sequence[Record]], colu
         run.events.append(
             "warning", text=f"The report before had {', '.join(lost)}; hand them in again to keep what rests on them."
         )
-    for role, flag in (("retrained", "--retrained"), (INSIDE, "--shadow-unlearned"), (OUTSIDE, "--shadow-retrained")):
+    for role in REMEMBERED:
+        flag = "--" + role.replace("_", "-")
         gone = sum(is_gone(place) for place in last.get(role, ()))
         if gone and not columns.families[role]:
             text = f"{gone} {role} models of the report before are gone; hand in others with {flag}."

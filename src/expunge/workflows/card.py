@@ -19,7 +19,7 @@ from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.evaluation.verdict.rules import judge
 from expunge.metrics.exposure import CANARIES
-from expunge.metrics.ulira import INSIDE, OUTSIDE, ULira
+from expunge.metrics.ulira import ULira
 from expunge.models.load import Description
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
@@ -28,7 +28,7 @@ from expunge.reports.render import write_report
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.workflows.columns import SHADOW, Columns, baseline_policy, check_digests, noting
+from expunge.workflows.columns import REMEMBERED, SHADOW, Columns, baseline_policy, check_digests, noting
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
 from expunge.workflows.harness import run_tasks, with_tasks
 from expunge.workflows.harness_tasks import Tasks
@@ -81,8 +81,7 @@ def make_card(
         subjects.append(endpoint_subject(columns.endpoint, run, stop_requested))
     subjects += columns.baseline(baseline_policy(splits, run))
     check_digests(run, subjects)
-    remembered = ("retrained", INSIDE, OUTSIDE)
-    places = {role: [place_of(place) for place in columns.families[role]] for role in remembered}
+    places = {role: [place_of(place) for place in columns.families[role]] for role in REMEMBERED}
     policy = to_plain(reading.policy)
     run.events.append("audit", **places, splits=sorted(splits), suite=reading.suite, policy=policy)
     has_reference = bool(columns.retrained)

@@ -26,6 +26,7 @@ from expunge.workflows.inputs import TRAIN_RETAIN, check_models
 from expunge.workflows.remote import Endpoint
 
 SHADOW = "shadow_"  # how the roles of shadow models begin
+REMEMBERED = ("retrained", "reference", INSIDE, OUTSIDE)  # roles of models that the next audit of a run reads again
 
 
 @dataclass(frozen=True, kw_only=True)

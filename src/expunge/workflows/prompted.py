@@ -73,7 +73,7 @@ class PromptedModel:
         Raises:
             InterruptedRunError: stopped on request, between two prompts.
             InputError: the address refuses a prompt, or answers something else than a chat completion.
-            ResourceError: nothing answers there.
+            ResourceError: nothing answers there, or it stays busy or broken.
         """
         found = []
         for turns in conversations:

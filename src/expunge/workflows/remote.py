@@ -24,7 +24,7 @@ from expunge.storage.digests import text_digest
 KEY_VARIABLE = "EXPUNGE_PARAPHRASER_KEY"  # environment variable with the key of the paraphraser, if it wants one
 DEFAULT_MODEL = "default"
 MOST_BYTES = 1_000_000  # of a reply
-BUSY = (429, 503)  # too many requests; unavailable for now
+BUSY = (429, 500, 502, 503, 504)  # too many requests, or a service, or what stands before it, that fails for now
 TRIES = 6  # of one request to a busy service
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two tries; twice as long after each, or what Retry-After says
 
@@ -153,7 +153,7 @@ class Endpoint:
 
         Raises:
             InputError: the address refuses the request, or answers something else than a chat completion.
-            ResourceError: nothing answers there.
+            ResourceError: nothing answers there, or it stays busy or broken.
         """
         return self.complete(
             [{"role": "user", "content": text}], {"temperature": temperature, "seed": seed}, pause=pause
@@ -185,6 +185,11 @@ class Endpoint:
             answer = self._send(body)
         if answer.status == http.HTTPStatus.OK:
             return answer.raw
+        if answer.status in BUSY:
+            raise ResourceError(
+                f"The {self.use.noun} at {self.host} answers {answer.status} to POST /chat/completions, {TRIES} times "
+                "in a row; the same command asks it again later."
+            )
         raise InputError(
             f"The {self.use.noun} at {self.host} answers {answer.status} to POST /chat/completions; check the address, "
             f"the model's name after # and the key in {self.use.key_variable}."
@@ -233,8 +238,10 @@ class Endpoint:
 
 
 def is_address(place: object) -> bool:
-    """Whether a model is named by an address instead of a folder or Hub id."""
-    return isinstance(place, str) and "://" in place
+    """Whether a model is named by an address instead of a folder or Hub id; mistyped ones may hold a key too."""
+    if not isinstance(place, str):
+        return False
+    return "://" in place or place.strip().lower().startswith(("http:", "https:"))
 
 
 def _said(choice: Any) -> Any:

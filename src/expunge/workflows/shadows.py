@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expunge.config import Choice, to_plain
+from expunge.config import Choice, build, to_plain
 from expunge.errors import DivergedError, InputError, InterruptedRunError
+from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.executors.local import Job, run_jobs
 from expunge.functional.shadow import MIN_MODELS
 from expunge.registry import suites
@@ -37,8 +38,9 @@ class ShadowsRequest:
 
     Attributes:
         target: run folder of ``expunge unlearn`` on a benchmark that trains its own models.
-        out: folder of the shadow models; run again, it goes on, also with a larger ``count``.
-        count: pairs of models, at least two; from three on the attack is tried on the shadows themselves.
+        out: folder of the shadow models; run again after a stop, it goes on.
+        count: pairs of models, at least two; from three on the attack is tried on the shadows themselves. A larger one
+            adds pairs to those that were kept; of those deleted, the models that saw the forget records are made again.
         benchmark: the one whose files the run was made on, if it was made on files.
         suite: metrics of the audit at the end, U-LiRA beside them; None for those of the run's last audit.
         workers: processes at a time; None for one for each core.
@@ -77,7 +79,8 @@ class ToShadow(NamedTuple):
 def shadows(request: ShadowsRequest, listeners: Sequence[Any] = ()) -> Finished:
     """Trains the shadow models that are missing and audits the run with them; the run's record then has U-LiRA.
 
-    The models that were trained with the forget records hold them: they are deleted after the audit unless kept.
+    The models that were trained with the forget records hold them: unless kept they are deleted after the audit, or
+    where too few of them can be used. While the work is unfinished they stay, for the same call to go on.
 
     Raises:
         InputError: a run whose models cannot be trained here; the message says how to hand in others.
@@ -93,7 +96,8 @@ def shadows(request: ShadowsRequest, listeners: Sequence[Any] = ()) -> Finished:
     with run.locked(), stop_on_signal() as stop_requested, logged_states(run), _stopped(stop_requested):
         wanted = [shadow for number in range(1, request.count + 1) for shadow in _pair(source, run, number, request)]
         _make(run, source, wanted, request.workers, stop_requested)
-        finished = audit(_audit_request(request, source, suite, _usable(run, wanted)), listeners)
+        usable = _usable(run, wanted, keep_shadows=request.keep_shadows)
+        finished = audit(_audit_request(request, source, suite, usable), listeners)
         if not request.keep_shadows:
             remove_shadows(run)
     return finished
@@ -110,9 +114,17 @@ def make_shadow(wanted: ToShadow) -> None:
     if not _is_trained(wanted.train):
         train_model(wanted.train)
     if wanted.request is not None:
-        unlearn(wanted.request)
-        if not wanted.keep:
-            shutil.rmtree(wanted.train.folder)
+        try:
+            unlearn(wanted.request)
+        except DivergedError:  # for good, unlike a stop
+            _drop_original(wanted)
+            raise
+        _drop_original(wanted)
+
+
+def _drop_original(wanted: ToShadow) -> None:
+    if not wanted.keep:
+        shutil.rmtree(wanted.train.folder)
 
 
 def _is_trained(wanted: ToTrain) -> bool:
@@ -167,23 +179,31 @@ def _make(
             check_outcome(outcome)
 
 
-def _usable(run: RunFolder, wanted: Sequence[ToShadow]) -> list[ToShadow]:
-    """All that were trained, and unlearned if they were to be."""
+def _usable(run: RunFolder, wanted: Sequence[ToShadow], *, keep_shadows: bool) -> list[ToShadow]:
+    """All that were trained, and unlearned if they were to be; where these are too few, none stays that need not."""
     usable = [one for one in wanted if one.request is None or RunFolder.open(one.request.out).state == "done"]
     count = sum(one.request is not None for one in usable)
-    if count < MIN_MODELS:
-        raise DivergedError(
-            f"{count} shadow models were unlearned, and the attack takes {MIN_MODELS}: the method diverged on the "
-            f"others in {run.root}. Take a larger --count, or a run whose method is steadier."
-        )
-    return usable
+    if count >= MIN_MODELS:
+        return usable
+    fate = "are kept, and their weights hold them"
+    if not keep_shadows:
+        remove_shadows(run)
+        fate = "were deleted, since their weights hold them"
+    raise DivergedError(
+        f"{count} shadow models were unlearned, and the attack takes {MIN_MODELS}: the method diverged on the others "
+        f"in {run.root}. The models trained with the forget records {fate}. Take a larger --count, or a run whose "
+        "method is steadier."
+    )
 
 
 def _audit_request(request: ShadowsRequest, source: Repeatable, suite: str, made: Sequence[ToShadow]) -> AuditRequest:
+    """The run's last audit again, with shadow models; the audit itself knows the models of that one."""
+    policy = last_audit(source.run).get("policy")
     return AuditRequest(
         target=request.target,
         benchmark=source.choice,
         suite=suite,
+        policy=build(VerdictPolicy, policy, where="the policy of the last audit") if policy else None,
         shadow_unlearned=tuple(str(one.request.out / "model") for one in made if one.request is not None),
         shadow_retrained=tuple(str(one.train.folder) for one in made if one.request is None),
     )
