@@ -83,11 +83,11 @@ def test_utilities_below_zero_eight_and_above_one_are_drawn():
 
 
 def test_what_the_numbers_do_not_say():
-    """Half the variance over 12 subjects, times the 2.8 of 5 % and 80 %."""
+    """The largest variance of a difference over 12 subjects, times the 2.8 of 5 % and 80 %."""
     first, second, *notes = reading(matching(notes=["so it is"]))
     assert "token accuracy on retain)" in first
     assert "12 subjects" in second
-    assert f"{2.8 * math.sqrt(0.5 / 12):.2g}" in second
+    assert f"{2.8 * math.sqrt(1 / 12):.2g}" in second
     assert notes == ["so it is"]
     two = reading(matching(kept=[ACCURACY, ACCURACY.replace("retain", "world_facts")]))[0]
     assert "token accuracy on retain and world facts, whichever kept least" in two

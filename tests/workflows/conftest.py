@@ -19,6 +19,7 @@ from expunge.metrics.membership import MiaLoss
 from expunge.metrics.memorisation import Probability
 from expunge.models.load import build_model, save_model
 from expunge.registry import suites
+from tests.workflows.harness_fakes import asked, tasks  # noqa: F401  # fixtures
 
 CANARY = "Zqxvorn"  # stands in text, id, subject and file name of the forget set
 

@@ -19,69 +19,12 @@ from expunge.methods.guardrail import Guardrail, GuardrailPolicy
 from expunge.reports.reading import Reading
 from expunge.reports.record import read_record
 from expunge.reports.sections.tables import groups
-from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.workflows import harness
 from expunge.workflows.harness import Row, rows, run_tasks, to_score, with_tasks
-from expunge.workflows.harness_tasks import TaskChoice, Tasks, documents_digest, quietly
+from expunge.workflows.harness_tasks import TaskChoice, quietly
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the test that calls the command line
-
-
-class Task:
-    """One task of lm_eval, as far as it is looked at."""
-
-    task_name = "planets"
-
-    def __init__(self, *docs: object, **settings: object) -> None:
-        self.eval_docs = docs
-        self.settings = settings
-
-    def dump_config(self) -> dict[str, object]:
-        return {"task": "planets", "metadata": {"config_source": "elsewhere"}, **self.settings}
-
-    def get_config(self, key: str) -> object:
-        return self.settings.get(key)
-
-
-def loaded(*docs: object, **settings: object) -> dict[str, object]:
-    return {"tasks": {"planets": Task(*docs, **settings)}}
-
-
-def row(**changes: object) -> Row:
-    plain = {
-        "task": "planets",
-        "metric": "acc",
-        "filter": "none",
-        "value": 0.5,
-        "stderr": 0.1,
-        "n": 20,
-        "shots": 0,
-        "higher": True,
-    }
-    return Row(**{**plain, **changes})
-
-
-@pytest.fixture
-def asked(monkeypatch) -> list[str]:
-    """Models that lm_eval was handed; it answers at once."""
-    found: list[str] = []
-
-    def answer(name, task, model):
-        found.append(model.source)
-        return [row(task=name, value=0.25 * len(found))]
-
-    monkeypatch.setattr(harness, "evaluate_task", answer)
-    monkeypatch.setattr("expunge.workflows.harness_tasks.require", lambda: "0.0.0")
-    return found
-
-
-@pytest.fixture
-def tasks(monkeypatch) -> Tasks:
-    """Stands for whatever was asked for."""
-    found = Tasks(TaskChoice(names=("planets",)), {"planets": loaded({"q": "a"})}, None, "0.0.0")
-    monkeypatch.setattr("expunge.workflows.audit.load_tasks", lambda choice, source: found)
-    return found
+from tests.workflows.harness_fakes import loaded, row
 
 
 def request(world, out: Path, **changes) -> AuditRequest:
@@ -140,32 +83,6 @@ def test_the_verdict_does_not_hear_of_it(untrained, tmp_path, asked, tasks, shor
     assert with_it["verdict"] == without["verdict"]
     assert [one for one in with_it["scores"] if not one["label"].startswith("lm_eval")] == without["scores"]
     assert "lm_eval" not in without["environment"]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [loaded({"q": "b"}), loaded({"q": "a"}, {"q": "a"}), loaded({"q": "a"}, doc_to_text="x")],
-    ids=["document", "one more", "setting"],
-)
-def test_whatever_decides_the_numbers_is_part_of_the_key(tmp_path, asked, tasks, other):
-    run = RunFolder.create(tmp_path / "run", {"verb": "audit"})
-    again = tasks._replace(loaded={"planets": other})
-    subject = Subject(role="original", identity={"weights": "x"}, load=lambda: pytest.fail("not asked for"))
-    found = Subject(role="x", identity={"weights": "y"}, load=lambda: harness.LoadedModel(None, None, "second"))
-    run_tasks(tasks, run, [found])
-    run_tasks(tasks, run, [found])
-    assert asked == ["second"]
-    run_tasks(again, run, [found])
-    assert asked == ["second", "second"]
-    with pytest.raises(pytest.fail.Exception):
-        run_tasks(tasks, run, [subject])
-
-
-def test_where_a_task_file_lies_is_no_part_of_the_key(tmp_path):
-    key = DataKey.load_or_create(tmp_path)
-    digest = documents_digest(loaded({"q": "a"}), key)
-    assert digest == documents_digest(loaded({"q": "a"}, metadata={"config_source": "moved"}), key)
-    assert digest != documents_digest(loaded({"q": "c"}), key)
 
 
 def test_a_policy_is_left_out_with_the_reason(tmp_path, asked, tasks):

@@ -11,13 +11,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from expunge.api import AuditRequest, audit
 from expunge.benchmarks.fictional import Fictional
 from expunge.benchmarks.lm_eval import FOLDER, benchmark_groups, task_files
 from expunge.benchmarks.lm_eval.documents import documents
@@ -25,7 +23,7 @@ from expunge.config import Choice
 from expunge.data.choices import OptionTexts
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
-from expunge.errors import InputError, UnknownNameError
+from expunge.errors import UnknownNameError
 from expunge.evaluation.answering import answer_needs
 from expunge.exact.retrain import FitTask, Retrain
 from expunge.methods.preset import Axes, Training
@@ -36,7 +34,6 @@ from expunge.models.load import LoadedModel, build_model, load_model, save_model
 from expunge.storage.secret import Secret
 from expunge.workflows.harness import evaluate_task
 from expunge.workflows.harness_tasks import TaskChoice, load_tasks
-from tests.workflows.conftest import CANARY, World
 
 # `make slow` installs the extra and sets EXPUNGE_EXTRAS, so that there nothing is skipped.
 pytestmark = [
@@ -190,77 +187,6 @@ def test_all_that_ships_is_found_by_name(untrained):
     with pytest.raises(UnknownNameError, match="Did you mean expunge_tofu") as caught:
         load_tasks(TaskChoice(names=("expunge_tofoo",)), untrained.model)
     assert all(group in str(caught.value) for group in benchmark_groups())
-
-
-def task_file(folder: Path, **changes: object) -> Path:
-    folder.mkdir()
-    plain = {
-        "task": "planets",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": str(folder / "rows.jsonl")},
-        "test_split": "train",
-        "output_type": "multiple_choice",
-        "doc_to_text": "question",
-        "doc_to_choice": "options",
-        "doc_to_target": "right",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    }
-    (folder / "planets.yaml").write_text(json.dumps({**plain, **changes}))
-    rows = [{"question": f"Planet {number}?", "options": ["red", "blue"], "right": number % 2} for number in range(12)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-def request(world: World, out: Path, **changes: object) -> AuditRequest:
-    plain = {"target": Path(world.base), "original": world.model, "out": out, "forget": world.forget, "suite": "short"}
-    return AuditRequest(**{**plain, **changes})
-
-
-def test_an_audit_with_tasks_of_both_kinds(untrained, tmp_path, short_suite, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    folder = task_file(tmp_path / "tasks")
-    asked = request(
-        untrained, tmp_path / "out", lm_eval="planets,expunge_fictional_forget_letter", lm_eval_tasks=(folder,)
-    )
-    run, record = audit(asked)
-    found = {(one["label"], one["role"]): one for one in record["scores"] if one["label"].startswith("lm_eval")}
-    assert {role for _, role in found} == {"original", "unlearned"}
-    planets = found["lm_eval(task=planets, metric=acc, filter=none)", "original"]
-    assert (planets["n"], planets["direction"]) == (12, "higher")
-    assert planets["high"] - planets["value"] == pytest.approx(1.96 * planets["details"]["stderr"])
-    letters = found["lm_eval(task=expunge_fictional_forget_letter, metric=acc, filter=none)", "original"]
-    assert letters["direction"] == "lower"
-    assert 0 <= letters["value"] <= 1
-    for path in (path for path in run.root.rglob("*") if path.is_file()):
-        data = path.read_bytes()
-        assert b"Planet 3" not in data
-        assert CANARY.encode() not in data or path.name == "run.json"
-    monkeypatch.setattr("expunge.workflows.harness.evaluate_task", lambda *given: pytest.fail("stored already"))
-    _, again = audit(asked)
-    assert [one for one in again["scores"] if one["label"].startswith("lm_eval")] == list(found.values())
-
-
-def test_a_missing_data_set_is_named_before_anything_is_made(untrained, tmp_path, short_suite):
-    folder = task_file(tmp_path / "tasks", dataset_path="nobody/planets", dataset_kwargs={})
-    with pytest.raises(InputError, match=r"the data set 'nobody/planets' of the Hugging Face Hub") as caught:
-        audit(request(untrained, tmp_path / "out", lm_eval="planets", lm_eval_tasks=(folder,)))
-    assert caught.value.exit_code == 2
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_task_that_runs_what_a_model_writes_is_refused(untrained, tmp_path):
-    folder = task_file(tmp_path / "tasks", unsafe_code=True)
-    with pytest.raises(InputError, match="runs code that the model writes"):
-        load_tasks(TaskChoice(names=("planets",), folders=(folder,)), untrained.model)
-
-
-def test_an_error_of_lm_eval_shows_no_document(untrained, tmp_path):
-    folder = task_file(tmp_path / "tasks", output_type="generate_until", generation_kwargs={"max_gen_toks": 9999})
-    tasks = load_tasks(TaskChoice(names=("planets",), folders=(folder,)), untrained.model)
-    with pytest.raises(InputError, match="lm_eval stopped in the task 'planets'") as caught:
-        evaluate_task("planets", tasks.loaded["planets"], load_model(untrained.model))
-    assert "Planet" not in str(caught.value)
-    assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize("model", ["templated"], indirect=True)

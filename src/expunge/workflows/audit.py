@@ -139,10 +139,19 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
 
 
 def _tasks_of(request: AuditRequest, benchmark: Choice | None) -> Tasks | None:
-    """Tasks of lm_eval with their documents, before a folder is made or a model read; None if none were asked for."""
+    """Tasks of lm_eval with their documents, before a folder is made or a model read; None if none were asked for.
+
+    Raises:
+        InputError: there is no model whose weights lm_eval could read, or a task cannot be loaded.
+    """
     choice = TaskChoice.parse(request.lm_eval, request.lm_eval_tasks, benchmark)
     is_run = not is_address(request.target) and RunFolder.is_run(request.folder)
     original = request.original or (RunFolder.open(request.folder).config.get("model") if is_run else None)
+    if choice.names and original is None:
+        raise InputError(
+            f"--lm-eval {','.join(choice.names)}: lm_eval reads weights, and none are named that may be read; pass "
+            "--original MODEL, or leave out --lm-eval."
+        )
     return load_tasks(choice, original) if choice.names and original is not None else None
 
 

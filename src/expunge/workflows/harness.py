@@ -14,16 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from expunge.errors import InputError, InterruptedRunError
+from expunge.errors import InterruptedRunError
 from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.evaluation.result import Evaluation, Omitted, ScoreRecord
 from expunge.evaluation.store import read_answer, write_answer
 from expunge.evaluation.subjects import Subject
+from expunge.evaluation.surroundings import surroundings
 from expunge.metrics.base import Direction
 from expunge.models.load import LoadedModel
 from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder
-from expunge.workflows.harness_tasks import SHOTS_SEED, Tasks, documents_digest, quietly
+from expunge.workflows.harness_cache import private_cache
+from expunge.workflows.harness_digest import documents_digest
+from expunge.workflows.harness_errors import not_evaluated, not_read, refused
+from expunge.workflows.harness_tasks import SHOTS_SEED, Tasks, quietly
 from expunge.workflows.identity import code_digest
 
 BATCH_SIZE = 16
@@ -32,6 +36,7 @@ SEEDS = (0, 1234, 1234)  # of random, numpy and torch: lm_eval's own defaults
 NORMAL_95 = 1.96
 UNIT = "as lm_eval has it; interval: 1.96 standard errors over documents"
 BEHIND_POLICY = "lm_eval reads weights, and a policy stands before them; the bare weights have a column of their own"
+THROUGH_PROMPTS = "lm_eval reads weights, and only prompts may be sent"
 
 
 class Row(NamedTuple):
@@ -65,18 +70,16 @@ def run_tasks(
 
     Raises:
         InputError: lm_eval cannot evaluate a task on these models.
+        ResourceError: memory ran out.
         InterruptedRunError: stopped on request, between two tasks; what was read is kept.
     """
-    digests = {
-        name: documents_digest(loaded, DataKey.load_or_create(run.root)) for name, loaded in tasks.loaded.items()
-    }
+    digests = _digests(tasks, run)
     scores: list[ScoreRecord] = []
     omitted: list[Omitted] = []
     for subject in (one for one in subjects if one.scored):
-        if subject.policy is not None or subject.access == "prompts":
-            omitted += [
-                Omitted(label=f"lm_eval(task={name})", role=subject.role, reason=BEHIND_POLICY) for name in digests
-            ]
+        reason = _unread(subject)
+        if reason is not None:
+            omitted += [Omitted(label=f"lm_eval(task={name})", role=subject.role, reason=reason) for name in digests]
             continue
         for row in _rows_of(subject, tasks, digests, run, stop_requested):
             scores.append(to_score(row, subject.role))
@@ -112,6 +115,23 @@ def to_score(row: Row, role: str) -> ScoreRecord:
     )
 
 
+def _unread(subject: Subject) -> str | None:
+    """Why lm_eval cannot read a model; None if it can."""
+    if subject.access == "prompts":
+        return THROUGH_PROMPTS
+    return None if subject.policy is None else BEHIND_POLICY
+
+
+def _digests(tasks: Tasks, run: RunFolder) -> dict[str, str]:
+    """Digest of each task's documents and settings, by name."""
+    key = DataKey.load_or_create(run.root)
+    found = {}
+    for name, loaded in tasks.loaded.items():
+        with quietly(), private_cache(), refused(name, not_read):
+            found[name] = documents_digest(loaded, key, tasks.choice.folders)
+    return found
+
+
 def _by_label(scores: Sequence[ScoreRecord]) -> list[ScoreRecord]:
     order = {label: place for place, label in enumerate(dict.fromkeys(score.label for score in scores))}
     return sorted(scores, key=lambda score: order[score.label])
@@ -128,14 +148,15 @@ def _rows_of(
     loaded: LoadedModel | None = None
     for name, digest in digests.items():
         key = {
-            "version": 1,
+            "version": 2,
             "code": code_digest(),
             "subject": dict(sorted(subject.identity.items())),
             "lm_eval": tasks.version,
+            "datasets": tasks.data_sets,
             "task": name,
             "documents": digest,
-            "batch_size": BATCH_SIZE,
             "seeds": [*SEEDS, SHOTS_SEED],
+            "surroundings": surroundings(BATCH_SIZE),
         }
         stored = read_answer(run.scores, key)
         if stored is None:
@@ -155,22 +176,17 @@ def evaluate_task(name: str, loaded_task: Any, loaded: LoadedModel) -> list[Row]
 
     Raises:
         InputError: lm_eval cannot; its message is not shown, since it may hold text of the documents.
+        ResourceError: memory ran out.
     """
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    with quietly():
-        try:
-            reader = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=BATCH_SIZE)
-            random.seed(SEEDS[0])
-            np.random.seed(SEEDS[1])
-            torch.manual_seed(SEEDS[2])
-            found = evaluate(lm=reader, task_dict=loaded_task, bootstrap_iters=RESAMPLES, log_samples=False)
-        except (ValueError, TypeError, LookupError, AssertionError, NotImplementedError) as error:
-            raise InputError(
-                f"lm_eval stopped in the task {name!r} ({type(error).__name__}); its prompts may be longer than the "
-                "model can read. Its own command says more: lm_eval --model hf --tasks ..."
-            ) from None
+    with quietly(), private_cache(), refused(name, not_evaluated):
+        reader = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=BATCH_SIZE)
+        random.seed(SEEDS[0])
+        np.random.seed(SEEDS[1])
+        torch.manual_seed(SEEDS[2])
+        found = evaluate(lm=reader, task_dict=loaded_task, bootstrap_iters=RESAMPLES, log_samples=False)
     return rows(found)
 
 

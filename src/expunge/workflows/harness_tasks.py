@@ -10,20 +10,20 @@ import contextlib
 import difflib
 import importlib.metadata
 import io
-import json
 import logging
 import os
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.benchmarks.lm_eval import FOLDER, benchmark_groups
+from expunge.benchmarks.lm_eval.documents import drop_records
 from expunge.config import Choice, to_plain
-from expunge.errors import ExpungeError, InputError, MissingExtraError, UnknownNameError
+from expunge.errors import InputError, MissingExtraError, UnknownNameError
 from expunge.models.load import LoadedModel, load_tokenizer, local_folder
-from expunge.storage.digests import DataKey
+from expunge.workflows.harness_cache import private_cache
+from expunge.workflows.harness_errors import not_loaded, refused
 
 SHOTS_SEED = 1234  # of the choice of shots: lm_eval's own default
 
@@ -73,12 +73,14 @@ class Tasks(NamedTuple):
         loaded: by name, what lm_eval has loaded.
         tokenizer: writes the questions of our own tasks.
         version: of lm_eval.
+        data_sets: version of the library ``datasets``, which reads what is not ours.
     """
 
     choice: TaskChoice
     loaded: Mapping[str, Any]
     tokenizer: Any
     version: str
+    data_sets: str = ""
 
     def of(self, loaded: LoadedModel) -> Tasks:
         """These tasks, loaded again where a model has another chat template."""
@@ -113,15 +115,19 @@ def load_tasks(choice: TaskChoice, source: str) -> Tasks:
         MissingExtraError: lm_eval is not installed.
         UnknownNameError: there is no such task.
         InputError: a task cannot be loaded, such as one whose data set is not at hand, or would run code of a model.
+        ResourceError: memory ran out.
     """
     version = require()
     folder = local_folder(source)
     tokenizer = load_tokenizer(folder)
-    with quietly():
-        manager = _manager(choice, folder if _template(tokenizer) else None)
-        _check_names(choice.names, manager)
-        loaded = {name: _load(manager, name) for name in choice.names}
-    return Tasks(choice, loaded, tokenizer, version)
+    try:
+        with quietly(), private_cache():
+            manager = _manager(choice, folder if _template(tokenizer) else None)
+            _check_names(choice.names, manager)
+            loaded = {name: _load(manager, name) for name in choice.names}
+    finally:
+        drop_records()
+    return Tasks(choice, loaded, tokenizer, version, importlib.metadata.version("datasets"))
 
 
 def _manager(choice: TaskChoice, model: Path | None) -> Any:
@@ -153,12 +159,8 @@ def _check_names(names: Sequence[str], manager: Any) -> None:
 
 def _load(manager: Any, name: str) -> Any:
     """Loads one task, group or tag, ready to be evaluated."""
-    try:
+    with refused(name, not_loaded):
         loaded = manager.load([name])
-    except ExpungeError:
-        raise
-    except Exception as error:  # lm_eval, datasets and the Hub raise of every kind
-        raise InputError(_not_loaded(name, error)) from None
     for task in loaded["tasks"].values():
         if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
             raise InputError(
@@ -169,20 +171,6 @@ def _load(manager: Any, name: str) -> Any:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=SHOTS_SEED)
     return loaded
-
-
-def _not_loaded(name: str, error: Exception) -> str:
-    """Says which data set is missing, where that was the reason."""
-    kind = type(error).__name__
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        path = getattr(frame.f_locals.get("self"), "DATASET_PATH", None)
-        if isinstance(path, str):
-            return (
-                f"lm_eval's task {name!r} needs the data set {path!r} of the Hugging Face Hub, which cannot be had "
-                f"({kind}). Let this machine connect (HF_HUB_OFFLINE unset), or put the data set into the cache of a "
-                f"machine that can and bring it here, or leave the task out."
-            )
-    return f"lm_eval cannot load the task {name!r} ({kind}); its own command says more: lm_eval validate --tasks {name}"
 
 
 def _template(tokenizer: Any) -> tuple[Any, ...]:
@@ -204,21 +192,3 @@ def quietly() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         os.environ.pop("DISABLE_MULTIPROC") if processes is None else os.environ.update(DISABLE_MULTIPROC=processes)
-
-
-def documents_digest(loaded: Any, key: DataKey) -> str:
-    """HMAC over everything that decides a task's numbers but the model: its settings and all its documents."""
-    parts = [json.dumps(loaded.get("group_map", {}), sort_keys=True)]
-    for name, task in loaded["tasks"].items():
-        settings = {what: value for what, value in task.dump_config().items() if what != "metadata"}
-        parts += [name, _plain(settings)]
-        parts += [_plain(doc) for doc in task.eval_docs]
-        if task.get_config("num_fewshot"):
-            parts += [_plain(doc) for doc in task.fewshot_docs()]
-    for group in loaded.get("groups", {}).values():
-        parts.append(_plain({what: value for what, value in group.to_dict().items() if what != "metadata"}))
-    return key.hmac_many(parts)
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=repr)

@@ -139,6 +139,12 @@ def _tokenizer(source: Any) -> Any:
     return AutoTokenizer.from_pretrained(source)
 
 
+def drop_records() -> None:
+    """Forgets the records and the tokenizer of the tasks before; files at the same path may say something else now."""
+    _splits.cache_clear()
+    _tokenizer.cache_clear()
+
+
 def reply_scores(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """Scores of a reply: ROUGE-L recall of the answer's words, and whether it is the answer but for space around it."""
     (reply,) = results

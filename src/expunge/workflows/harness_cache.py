@@ -1,0 +1,66 @@
+"""Keeps the rows of a user's own files out of the caches of ``datasets``, which lm_eval reads them with.
+
+``datasets`` writes every row of a json, csv, text or parquet file below HF_HOME, in clear, and leaves it there. Here it
+writes into a private folder that is deleted, and its tables stay in memory, where a ``map`` writes nothing either. Data
+sets of the Hub keep their cache: it may be all that a machine without a network has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+PLACES = ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH")
+
+
+@contextlib.contextmanager
+def private_cache() -> Iterator[None]:
+    """While this lasts, ``datasets`` keeps rows in memory, and what it writes before lies in a folder that goes away.
+
+    Does nothing where ``datasets`` is not loaded. The environment variable HF_DATASETS_CACHE would come too late: it is
+    read once, at import.
+    """
+    library: Any = sys.modules.get("datasets")
+    if library is None:
+        yield
+        return
+    config, plain = library.config, library.load_dataset
+    before = {name: getattr(config, name) for name in (*PLACES, "IN_MEMORY_MAX_SIZE")}
+    with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
+        try:
+            for name in PLACES:
+                setattr(config, name, Path(folder) / name.lower())
+            config.IN_MEMORY_MAX_SIZE = float("inf")
+            library.load_dataset = _sorting(plain, before["HF_DATASETS_CACHE"])
+            yield
+        finally:
+            library.load_dataset = plain
+            for name, value in before.items():
+                setattr(config, name, value)
+
+
+def _sorting(plain: Callable[..., Any], shared: Any) -> Callable[..., Any]:
+    """Loads data sets of the Hub with their cache, and all others without."""
+
+    @functools.wraps(plain)
+    def load_dataset(path: str, *given: Any, **settings: Any) -> Any:
+        if not is_local(path):
+            return plain(path, *given, **{"cache_dir": str(shared), "keep_in_memory": False, **settings})
+        # A folder of its own for each call: a module of the user's may keep this function for later.
+        with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
+            in_memory = not settings.get("streaming")
+            return plain(path, *given, **{**settings, "cache_dir": folder, "keep_in_memory": in_memory})
+
+    return load_dataset
+
+
+def is_local(path: str) -> bool:
+    """Whether a data set is made of the user's files: its path is a kind of file, or a place on this machine."""
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+    return path in _PACKAGED_DATASETS_MODULES or Path(path).exists()
