@@ -15,6 +15,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+FILE_KINDS = frozenset(  # builders of ``datasets`` that read files
+    (
+        "json",
+        "csv",
+        "text",
+        "parquet",
+        "arrow",
+        "pandas",
+        "sql",
+        "xml",
+        "cache",
+        "generator",
+        "webdataset",
+        "hdf5",
+        "lance",
+    )
+    + ("imagefolder", "audiofolder", "videofolder", "pdffolder", "niftifolder", "eval")
+)
 PLACES = ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH")
 
 
@@ -61,6 +79,4 @@ def _sorting(plain: Callable[..., Any], shared: Any) -> Callable[..., Any]:
 
 def is_local(path: str) -> bool:
     """Whether a data set is made of the user's files: its path is a kind of file, or a place on this machine."""
-    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-
-    return path in _PACKAGED_DATASETS_MODULES or Path(path).exists()
+    return path in FILE_KINDS or Path(path).exists()
