@@ -17,21 +17,10 @@ from typing import Any
 
 FILE_KINDS = frozenset(  # builders of ``datasets`` that read files
     (
-        "json",
-        "csv",
-        "text",
-        "parquet",
-        "arrow",
-        "pandas",
-        "sql",
-        "xml",
-        "cache",
-        "generator",
-        "webdataset",
-        "hdf5",
-        "lance",
+        *("json", "csv", "text", "parquet", "arrow", "pandas", "sql", "xml", "hdf5", "lance", "iceberg", "vortex"),
+        *("webdataset", "imagefolder", "audiofolder", "videofolder", "pdffolder", "niftifolder", "meshfolder"),
+        *("conll", "fasta", "fastq", "genbank", "mmcif", "pdb", "tsfile", "eval", "harbor", "cache", "generator"),
     )
-    + ("imagefolder", "audiofolder", "videofolder", "pdffolder", "niftifolder", "eval")
 )
 PLACES = ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH")
 
