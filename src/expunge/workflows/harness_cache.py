@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ FILE_KINDS = frozenset(  # builders of ``datasets`` that read files
     )
 )
 PLACES = ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH")
+_MADE: list[Path] = []  # private folders of this process
 
 
 @contextlib.contextmanager
@@ -49,6 +51,9 @@ def private_cache() -> Iterator[None]:
             library.load_dataset = plain
             for name, value in before.items():
                 setattr(config, name, value)
+            _MADE.append(Path(folder))
+            for place in _MADE:  # a data set goes on writing beside the rows that it was read to, long after they went
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _sorting(plain: Callable[..., Any], shared: Any) -> Callable[..., Any]:
