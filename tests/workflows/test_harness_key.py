@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from expunge.evaluation import surroundings
 from expunge.evaluation.subjects import Subject
 from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder
@@ -50,8 +51,8 @@ CHANGES: dict[str, Callable[[Tasks, pytest.MonkeyPatch], Tasks]] = {
     "seeds": lambda found, patch: patch.setattr(harness, "SEEDS", (0, 1234, 1235)) or found,
     "seed of shots": lambda found, patch: patch.setattr(harness, "SHOTS_SEED", 1) or found,
     "batch size": lambda found, patch: patch.setattr(harness, "BATCH_SIZE", 8) or found,
-    "torch": lambda found, patch: patch.setattr("torch.__version__", "0.0.0") or found,
-    "transformers": lambda found, patch: patch.setattr("transformers.__version__", "0.0.0") or found,
+    "torch": lambda found, patch: patch.setattr(surroundings.torch, "__version__", "0.0.0") or found,
+    "transformers": lambda found, patch: patch.setattr(surroundings.transformers, "__version__", "0.0.0") or found,
 }
 
 
