@@ -82,7 +82,7 @@ def test_the_kept_authors_are_still_known(record):
 
 
 def test_every_row_of_the_suite_is_there(record):
-    assert {(score["role"]) for score in record.scores} == {"original", "retrained", "unlearned"}
+    assert {(score["role"]) for score in record.scores} == {"original", "retrained", "unlearned", "guardrail"}
     utility = next(score for score in record.scores if score["label"].startswith("model_utility"))
     parts = {"probability", "rouge", "truth_ratio"}
     assert set(utility["details"]) == {
