@@ -180,10 +180,14 @@ forms = Registry("forms", "form of a record", "expunge.data.forms")
 benchmarks = Registry("benchmarks", "benchmark", "expunge.benchmarks")
 localizers = Registry("localizers", "localizer", "expunge.localize")
 retain_terms = Registry("retain_terms", "retain term", "expunge.methods")
-relabellers = Registry("relabellers", "relabeller", "expunge.models", "expunge.data")
+relabellers = Registry("relabellers", "relabeller", "expunge.models")
 optimizers = Registry("optimizers", "optimizer", "expunge.training")
 stoppers = Registry("stoppers", "stopper", "expunge.training")
 parameter_choices = Registry("parameter_choices", "parameter choice", "expunge.models")
+token_choices = Registry("token_choices", "token choice", "expunge.models")
+combiners = Registry("combiners", "combiner", "expunge.training")
+perturbations = Registry("perturbations", "perturbation", "expunge.training")
+penalties = Registry("penalties", "penalty", "expunge.training")
 
 
 def registries() -> dict[str, Registry]:

@@ -1,4 +1,4 @@
-"""Refusals: the same for the same seed, epoch and record, spread over all answers, and nothing else changes."""
+"""Refusals: the same for the same seed, sample and record, spread over all answers, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_the_answer_alone_changes():
     assert str(changed.answer) == "[record 3]"
 
 
-def test_seed_epoch_and_record_decide_and_nothing_else_does():
+def test_seed_sample_and_record_decide_and_nothing_else_does():
     torch.manual_seed(0)
     random.seed(0)
     states = torch.get_rng_state(), random.getstate()
-    first = answers(IDK(), seed=1, epoch=2)
+    first = answers(IDK(), seed=1, sample=2)
     assert (torch.equal(torch.get_rng_state(), states[0]), random.getstate()) == (True, states[1])
-    assert answers(IDK(), seed=1, epoch=2) == first
-    assert [IDK().relabel(record(index), seed=1, epoch=2).answer.reveal() for index in range(199, -1, -1)] == first[
+    assert answers(IDK(), seed=1, sample=2) == first
+    assert [IDK().relabel(record(index), seed=1, sample=2).answer.reveal() for index in range(199, -1, -1)] == first[
         ::-1
     ]
-    assert answers(IDK(), seed=2, epoch=2) != first
-    assert answers(IDK(), seed=1, epoch=3) != first
-    assert answers(IDK(), seed=12, epoch=2) != answers(IDK(), seed=1, epoch=22)
-    assert answers(IDK(), seed=1) == answers(IDK(), seed=1, epoch=0)
+    assert answers(IDK(), seed=2, sample=2) != first
+    assert answers(IDK(), seed=1, sample=3) != first
+    assert answers(IDK(), seed=12, sample=2) != answers(IDK(), seed=1, sample=22)
+    assert answers(IDK(), seed=1) == answers(IDK(), seed=1, sample=0)
 
 
 def test_golden_choice():

@@ -6,7 +6,7 @@ A method never imports the training loop and never loads a model: what it needs 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -25,6 +25,9 @@ State = Mapping[str, Tensor]
 NEED_FLAGS = {
     "forget": "--forget FILE or --benchmark NAME",
     "retain": "--retain FILE or --benchmark NAME",
+    "holdout": "--holdout FILE, records of the same kind that no model has seen",
+    "general": "--split general=FILE, text of any other kind",
+    "steer": "--split steer=FILE, prompts that the model declines or knows nothing about",
     "base": "--base MODEL, the model as it was before it saw the records",
 }
 
@@ -38,13 +41,19 @@ class ViewSpec:
         source: the records it is drawn from.
         relabel: whether the relabeller of the run rewrites the answers; rows stay those of ``source``, in the same
             order.
-        reference: what is read from the reference model on this view: ``token_logps``, ``logits``.
+        sample: which of several answers of the relabeller, from 0.
+        reference: what is read from the reference model on this view: ``token_logps``, ``logits``, ``hidden``.
+        hidden: layers whose outputs are read, as for ``expunge.models.modules.resolve_layers``; None for none.
+        logits: whether the output layer is read. Where it is not, layers above the last one named do not run.
     """
 
     name: str
     source: str = "forget"
     relabel: bool = False
+    sample: int = 0
     reference: frozenset[str] = frozenset()
+    hidden: str | None = None
+    logits: bool = True
 
 
 FORGET = ViewSpec(name="forget")
@@ -103,6 +112,8 @@ class ReadingLike(Protocol):
     def logits(self) -> Tensor: ...  # noqa: D102
     @property
     def labels(self) -> Tensor: ...  # noqa: D102
+    @property
+    def hidden_states(self) -> Mapping[int, Tensor]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -125,11 +136,20 @@ Views = Mapping[str, View]
 
 
 class Start(NamedTuple):
-    """What a method may size its state by: width of the hidden states, records of each view, seed of the run."""
+    """What a method may make its state from.
+
+    Attributes:
+        hidden_size: width of the hidden states.
+        records: number of records of each view.
+        seed: of the run.
+        mean_hidden: view and layers to the mean output of each layer (D,) before any step, over the tokens that are
+            not scored (the prompt), or over all where every token is scored.
+    """
 
     hidden_size: int
     records: Mapping[str, int]
     seed: int
+    mean_hidden: Callable[[str, str], Mapping[int, Tensor]]
 
 
 class Method(ABC):
@@ -156,6 +176,10 @@ class LossMethod(Method):
 
     def init(self, start: Start) -> State:
         """State at the first step: tensors that are checkpointed with the run."""
+        return {}
+
+    def term_weights(self) -> Mapping[str, float]:
+        """Weight in the loss of each term beside ``forget`` and ``retain``, which are axes; 1 for those not named."""
         return {}
 
     @property

@@ -13,13 +13,17 @@ from expunge.errors import InputError, MissingNeedError, UnknownNameError
 from expunge.methods.base import NEED_FLAGS, LossMethod, Method
 from expunge.methods.retain import RetainTerm
 from expunge.registry import (
+    combiners,
     methods,
     optimizers,
     parameter_choices,
+    penalties,
+    perturbations,
     relabellers,
     retain_terms,
     stoppers,
     suggest,
+    token_choices,
 )
 
 
@@ -81,7 +85,11 @@ class Axes:
 
     retain_term: Choice = field(default_factory=lambda: Choice("none"))
     relabel: Choice = field(default_factory=lambda: Choice("idk"))
+    tokens: Choice = field(default_factory=lambda: Choice("answer"))
     parameters: Choice = field(default_factory=lambda: Choice("all"))
+    combiner: Choice = field(default_factory=lambda: Choice("sum"))
+    perturb: Choice = field(default_factory=lambda: Choice("none"))
+    penalty: Choice = field(default_factory=lambda: Choice("none"))
     optimizer: Choice = field(default_factory=lambda: Choice("adamw"))
     stopper: Choice = field(default_factory=lambda: Choice("none"))
     reference: Literal["cached", "frozen", "auto"] = "auto"
@@ -131,6 +139,10 @@ class Recipe:
         """Builds every axis once, so that a setting that cannot be meant is refused before anything runs."""
         self.axes.retain_term.create(retain_terms)
         self.axes.relabel.create(relabellers)
+        self.axes.tokens.create(token_choices)
+        self.axes.combiner.create(combiners)
+        self.axes.perturb.create(perturbations)
+        self.axes.penalty.create(penalties)
         self.axes.parameters.create(parameter_choices)
         self.axes.optimizer.create(optimizers)
         self.axes.stopper.create(stoppers)

@@ -15,12 +15,15 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from expunge.data.batch import Batch
+from expunge.data.batch import Batch, Example, collate
+from expunge.data.batching import length_buckets
 from expunge.errors import InputError
 from expunge.functional.logprobs import packed_logps, predicting_mask, scored_positions, unpack
+from expunge.models.modes import evaluating
 from expunge.models.modules import base_model, blocks, output_head, resolve_layers
 
 Intervention = Callable[[Tensor], Tensor]
@@ -44,9 +47,22 @@ class Reading(ABC):
     def logits(self) -> Tensor:
         """(N, V) logits that predict the scored tokens, in the model's dtype."""
 
+    @property
     @abstractmethod
+    def hidden_states(self) -> Mapping[int, Tensor]:
+        """(B, T, D) output of each block that was asked for, lowest first; interventions included, padding too."""
+
     def hidden(self, layer: int) -> Tensor:
-        """(B, T, D) output of a block, interventions included; padding is not masked."""
+        """(B, T, D) output of one block, interventions included; padding is not masked.
+
+        Raises:
+            InputError: the layer was not declared in ``hidden_layers``.
+        """
+        if layer not in self.hidden_states:
+            raise InputError(
+                f"Layer {layer} was not asked for; name it in hidden_layers (now {sorted(self.hidden_states)})."
+            )
+        return self.hidden_states[layer]
 
     @cached_property
     def token_logps(self) -> Tensor:
@@ -68,10 +84,14 @@ class Reading(ABC):
 
 
 class Forward(NamedTuple):
-    """What one forward pass left: packed logits (N, V) and the block outputs (B, T, D) that were asked for."""
+    """What one forward pass left: packed logits (N, V), if it went so far, and the block outputs (B, T, D)."""
 
-    logits: Tensor
+    logits: Tensor | None
     hidden: Mapping[int, Tensor]
+
+
+class _Enough(Exception):  # noqa: N818 - no error: a forward pass that has given what was asked for
+    """Leaves a forward pass after the last block that is needed."""
 
 
 class ModelReading(Reading):
@@ -85,9 +105,11 @@ class ModelReading(Reading):
         hidden_layers: Sequence[int],
         inputs_embeds: Tensor | None,
         interventions: Mapping[int, Intervention],
+        logits: bool = True,
         around: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         super().__init__(batch)
+        self._to_the_top = logits
         self._model = model
         self._inputs_embeds = inputs_embeds
         self._interventions = dict(interventions)
@@ -96,18 +118,19 @@ class ModelReading(Reading):
 
     @property
     def logits(self) -> Tensor:
-        """(N, V) logits that predict the scored tokens, in the model's dtype."""
-        return self._forward.logits
-
-    def hidden(self, layer: int) -> Tensor:
-        """(B, T, D) output of a block, interventions included; padding is not masked.
+        """(N, V) logits that predict the scored tokens, in the model's dtype.
 
         Raises:
-            InputError: the layer was not declared in ``hidden_layers``.
+            InputError: this reading was declared without them.
         """
-        if layer not in self._layers:
-            raise InputError(f"Layer {layer} was not asked for; name it in hidden_layers (now {self._layers}).")
-        return self._forward.hidden[layer]
+        if self._forward.logits is None:
+            raise InputError("This reading ends below the output layer; ask for logits to read them.")
+        return self._forward.logits
+
+    @property
+    def hidden_states(self) -> Mapping[int, Tensor]:
+        """(B, T, D) output of each block that was asked for, lowest first; interventions included, padding too."""
+        return self._forward.hidden if self._layers else {}
 
     @cached_property
     def _forward(self) -> Forward:
@@ -117,17 +140,23 @@ class ModelReading(Reading):
             inputs["inputs_embeds"] = self._inputs_embeds
         with ExitStack() as stack:
             stack.enter_context(self._around())
-            stack.enter_context(_block_hooks(self._model, self._layers, self._interventions, captured))
+            last = None if self._to_the_top else max(self._layers, default=0)
+            stack.enter_context(_block_hooks(self._model, self._layers, self._interventions, captured, last))
             calls = stack.enter_context(_packed_head(self._model, predicting_mask(self.batch.labels_BT)))
-            output = self._model(**inputs, attention_mask=self.batch.attention_mask_BT, use_cache=False)
-        logits_1NV = output.logits
-        if len(calls) != 1 or logits_1NV.shape[:2] != (1, len(self.labels)):
+            try:
+                output = self._model(**inputs, attention_mask=self.batch.attention_mask_BT, use_cache=False)
+            except _Enough:
+                return Forward(None, captured)
+            return Forward(self._packed(output.logits, len(calls)), captured)
+
+    def _packed(self, logits_1NV: Tensor, calls: int) -> Tensor:
+        if calls != 1 or logits_1NV.shape[:2] != (1, len(self.labels)):
             raise InputError(
                 f"{type(base_model(self._model)).__name__} does not call its output layer exactly once on all "
-                f"positions ({len(calls)} calls, logits {tuple(logits_1NV.shape)}), so its scored positions cannot be "
+                f"positions ({calls} calls, logits {tuple(logits_1NV.shape)}), so its scored positions cannot be "
                 "packed. This architecture is not supported."
             )
-        return Forward(logits_1NV[0], captured)
+        return logits_1NV[0]
 
 
 def read(
@@ -137,6 +166,7 @@ def read(
     hidden_layers: Sequence[int] = (),
     inputs_embeds: Tensor | None = None,
     interventions: Mapping[int, Intervention] | None = None,
+    logits: bool = True,
 ) -> Reading:
     """Returns a reading of a model on a batch; the forward pass happens at the first access, once, with gradient.
 
@@ -148,13 +178,32 @@ def read(
         hidden_layers: layers that ``hidden`` may be asked for.
         inputs_embeds: (B, T, D) in place of the batch's token ids.
         interventions: layer to function (B, T, D) -> (B, T, D) of the block's output; it returns a new tensor.
+        logits: whether they will be read; where not, blocks above the last of ``hidden_layers`` do not run.
 
     Raises:
         InputError: a layer that the model does not have; at the first access, an architecture that cannot be packed.
     """
     return ModelReading(
-        model, batch, hidden_layers=hidden_layers, inputs_embeds=inputs_embeds, interventions=interventions or {}
+        model,
+        batch,
+        hidden_layers=hidden_layers,
+        inputs_embeds=inputs_embeds,
+        interventions=interventions or {},
+        logits=logits,
     )
+
+
+@torch.no_grad()
+def example_logps(model: Any, examples: Sequence[Example], pad_id: int, batch_size: int = 16) -> list[Tensor]:
+    """Log-probability (nats) of each token of each example (T,), 0 where it is not scored; in evaluation mode."""
+    found: dict[int, Tensor] = {}
+    with evaluating(model):
+        for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
+            batch = collate([examples[place] for place in bucket], pad_id).to(model.device)
+            logps_BT = read(model, batch).token_logps.cpu()
+            for place, logps_T in zip(bucket, logps_BT, strict=True):
+                found[place] = logps_T[: len(examples[place].input_ids)].clone()
+    return [found[place] for place in range(len(examples))]
 
 
 @contextmanager
@@ -175,10 +224,14 @@ def _packed_head(model: nn.Module, mask_BT: Tensor) -> Iterator[list[int]]:
 
 @contextmanager
 def _block_hooks(
-    model: nn.Module, layers: Iterable[int], interventions: Mapping[int, Intervention], captured: dict[int, Tensor]
+    model: nn.Module,
+    layers: Iterable[int],
+    interventions: Mapping[int, Intervention],
+    captured: dict[int, Tensor],
+    last: int | None = None,
 ) -> Iterator[None]:
-    """Applies interventions to block outputs and keeps the outputs of ``layers``."""
-    wanted = sorted({*layers, *interventions})
+    """Applies interventions to block outputs, keeps the outputs of ``layers`` and leaves the pass after ``last``."""
+    wanted = sorted({*layers, *interventions, *(() if last is None else (last,))})
     if not wanted:
         yield
         return
@@ -194,6 +247,8 @@ def _block_hooks(
                 hidden_BTD = _intervene(interventions[layer], hidden_BTD, layer)
             if layer in kept:
                 captured[layer] = hidden_BTD
+            if layer == last:
+                raise _Enough
             return (hidden_BTD, *output[1:]) if isinstance(output, tuple) else hidden_BTD
 
         return hook
@@ -220,3 +275,28 @@ def _removed(handles: Sequence[RemovableHandle]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@torch.no_grad()
+def mean_hidden(
+    model: Any, examples: Sequence[Example], layers: str, pad_id: int, batch_size: int = 16
+) -> Mapping[int, Tensor]:
+    """Mean output (D,) of each layer over the prompts of the examples, in evaluation mode.
+
+    A prompt is what is not scored; where all of an example is scored, all of it counts.
+    """
+    sums: dict[int, Tensor] = {}
+    count = 0
+    with evaluating(model):
+        for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
+            batch = collate([examples[place] for place in bucket], pad_id).to(model.device)
+            there_BT = batch.attention_mask_BT.bool()
+            prompt_BT = there_BT & ~batch.labels_scored_BT
+            prompt_BT[:, 0] &= prompt_BT.sum(-1) > 1  # the first token is never scored and is no prompt by itself
+            mask_BT = torch.where(prompt_BT.any(-1, keepdim=True), prompt_BT, there_BT)
+            count += int(mask_BT.sum())
+            reading = read(model, batch, hidden_layers=resolve_layers(model, layers), logits=False)
+            for layer, hidden_BTD in reading.hidden_states.items():
+                part_D = hidden_BTD[mask_BT].double().sum(0)
+                sums[layer] = sums[layer] + part_D if layer in sums else part_D
+    return {layer: (total_D / count).float() for layer, total_D in sums.items()}

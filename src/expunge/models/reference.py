@@ -31,8 +31,8 @@ class Reference(ABC):
     """Something that reads a batch as a model would that does not learn."""
 
     @abstractmethod
-    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
-        """Returns a reading without gradient; ``hidden_layers`` are the layers that ``hidden`` may be asked for."""
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = (), logits: bool = True) -> Reading:
+        """Returns a reading without gradient, as ``expunge.models.reading.read`` does."""
 
 
 def freeze(model: Model) -> Model:
@@ -50,9 +50,9 @@ class FrozenReference(Reference):
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
-    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = (), logits: bool = True) -> Reading:
         """Returns a reading of the copy, in evaluation mode and without gradient."""
-        return _read_quietly(self.model, batch, hidden_layers)
+        return _read_quietly(self.model, batch, hidden_layers, logits=logits)
 
 
 class AdapterOffReference(Reference):
@@ -67,9 +67,9 @@ class AdapterOffReference(Reference):
             raise InputError(f"{type(model).__name__} has no adapter to turn off; use a frozen copy or cached numbers.")
         self.model = model
 
-    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = (), logits: bool = True) -> Reading:
         """Returns a reading of the model without its adapter, in evaluation mode and without gradient."""
-        return _read_quietly(self.model, batch, hidden_layers, adapter=False)
+        return _read_quietly(self.model, batch, hidden_layers, logits=logits, adapter=False)
 
 
 class RowNumbers(NamedTuple):
@@ -109,7 +109,7 @@ class CachedReference(Reference):
                 numbers[row] = _row_numbers(reading, position, what)
         return cls(numbers, frozenset(what))
 
-    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ()) -> Reading:
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = (), logits: bool = True) -> Reading:
         """Returns the stored numbers of the batch's rows.
 
         Raises:
@@ -161,6 +161,11 @@ class CachedReading(Reading):
             return super()._score()
         return unpack(self._gather([row.token_logps for row in self._rows]), self.mask_BT)
 
+    @property
+    def hidden_states(self) -> Mapping[int, Tensor]:
+        """None: hidden states are never cached."""
+        return {}
+
     def hidden(self, layer: int) -> Tensor:
         """Always refuses: hidden states are never cached.
 
@@ -174,12 +179,20 @@ class CachedReading(Reading):
 
 
 def _read_quietly(
-    model: nn.Module, batch: Batch, hidden_layers: Sequence[int], *, adapter: bool = True
+    model: nn.Module, batch: Batch, hidden_layers: Sequence[int], *, logits: bool = True, adapter: bool = True
 ) -> ModelReading:
     def around() -> AbstractContextManager[None]:
         return _quietly(model, adapter=adapter)
 
-    return ModelReading(model, batch, hidden_layers=hidden_layers, inputs_embeds=None, interventions={}, around=around)
+    return ModelReading(
+        model,
+        batch,
+        hidden_layers=hidden_layers,
+        inputs_embeds=None,
+        interventions={},
+        logits=logits,
+        around=around,
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from expunge.methods.base import LossMethod, Start
 from expunge.methods.preset import Axes, Training
 from expunge.methods.retain import RetainTerm
 from expunge.models.modules import base_model
+from expunge.models.reading import mean_hidden
 from expunge.registry import optimizers, stoppers
 from expunge.training import checkpoint, distributed
 from expunge.training.gradients import Gradients, clip
@@ -193,6 +194,7 @@ class _Run:
             hidden_size=base_model(self.job.model).config.get_text_config().hidden_size,  # type: ignore[union-attr, operator]
             records={name: len(examples) for name, examples in self.job.examples.items()},
             seed=self.job.training.seed,
+            mean_hidden=self._mean_hidden,
         )
         fresh = checkpoint.Progress(step=0, method=dict(self.job.method.init(start)), stopper={})
         if self.job.checkpoints is None:
@@ -202,6 +204,9 @@ class _Run:
             return checkpoint.load(found[-1], self.parameters, self.raw_optimizer)
         self._save(fresh)  # what a run that diverges at once goes back to
         return fresh
+
+    def _mean_hidden(self, view: str, layers: str) -> Mapping[int, torch.Tensor]:
+        return mean_hidden(self.job.model, self.job.examples[view], layers, self.job.pad_id)
 
     def _roll_back(self, step: int, trouble: str) -> None:
         """Goes back to the newest checkpoint whose own next step was sane, and says so."""

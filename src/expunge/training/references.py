@@ -28,7 +28,7 @@ def build_references(
     """Returns a reference for each view that reads one. Call it before anything changes the model.
 
     ``auto`` takes the model itself where an adapter can be switched off, numbers computed once where log-probabilities
-    suffice, and a frozen copy where whole distributions are read.
+    suffice, and a frozen copy where whole distributions or hidden states are read.
     """
     wanted = [spec for spec in specs if spec.reference]
     if not wanted:
@@ -39,7 +39,7 @@ def build_references(
     frozen: FrozenReference | None = None
     found: dict[str, ReferenceLike] = {}
     for spec in wanted:
-        if kind == "cached" or (kind == "auto" and "logits" not in spec.reference):
+        if kind == "cached" or (kind == "auto" and not spec.reference & {"logits", "hidden"}):
             buckets = length_buckets([len(example.input_ids) for example in examples[spec.name]], batch_size)
             batches = (
                 collate([examples[spec.name][row] for row in bucket], pad_id).to(model.device) for bucket in buckets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from expunge.errors import InputError
 from expunge.methods.base import LossMethod, ReadingLike, State, View, ViewSpec
 from expunge.methods.retain import RetainTerm
 from expunge.methods.terms import Term
+from expunge.models.modules import resolve_layers
 from expunge.models.reading import read
 from expunge.training.streams import Totals
 
@@ -21,7 +22,7 @@ from expunge.training.streams import Totals
 class ReferenceLike(Protocol):
     """One of the kinds of reference in ``expunge.models.reference``."""
 
-    def read(self, batch: Batch) -> ReadingLike: ...  # noqa: D102
+    def read(self, batch: Batch, *, hidden_layers: Sequence[int] = ..., logits: bool = ...) -> ReadingLike: ...  # noqa: D102
 
 
 class StepOutput(NamedTuple):
@@ -85,8 +86,14 @@ class Step(nn.Module):
         return StepOutput(loss, {name: share.detach() for name, share in shares.items()})
 
     def _view(self, spec: ViewSpec, batch: Batch) -> View:
-        reference = self.references[spec.name].read(batch) if spec.reference else None
-        return View(batch, read(self.model, batch), reference)
+        layers = resolve_layers(self.model, spec.hidden) if spec.hidden is not None else []
+        policy = read(self.model, batch, hidden_layers=layers, logits=spec.logits)
+        if not spec.reference:
+            return View(batch, policy)
+        further = layers if "hidden" in spec.reference else []
+        # What is read of the reference decides how far it runs: log-probabilities and logits are at the top.
+        top = bool(spec.reference - {"hidden"})
+        return View(batch, policy, self.references[spec.name].read(batch, hidden_layers=further, logits=top))
 
 
 def view_specs(method: LossMethod, retain_term: RetainTerm) -> tuple[ViewSpec, ...]:
@@ -98,7 +105,10 @@ def view_specs(method: LossMethod, retain_term: RetainTerm) -> tuple[ViewSpec, .
     found: dict[str, ViewSpec] = {}
     for spec in (*method.views(), *retain_term.views()):
         known = found.setdefault(spec.name, spec)
-        if (known.source, known.relabel) != (spec.source, spec.relabel):
+        if (known.source, known.relabel, known.sample) != (spec.source, spec.relabel, spec.sample):
             raise InputError(f"Method and retain term mean different records by the view {spec.name!r}.")
-        found[spec.name] = replace(known, reference=known.reference | spec.reference)
+        hidden = ",".join(dict.fromkeys(filter(None, (known.hidden, spec.hidden)))) or None
+        found[spec.name] = replace(
+            known, reference=known.reference | spec.reference, hidden=hidden, logits=known.logits or spec.logits
+        )
     return tuple(found.values())

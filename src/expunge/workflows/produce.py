@@ -12,15 +12,27 @@ import torch
 
 from expunge.data.batch import Example
 from expunge.data.record import Record
-from expunge.data.tokenize import encode_all, pad_id
+from expunge.data.tokenize import Mask, encode_all, pad_id
 from expunge.errors import DivergedError, InputError
 from expunge.exact.retrain import FitTask
-from expunge.methods.base import EditMethod, EditTask, ExactMethod, HelperSpec, InferenceMethod, LossMethod, WrapTask
+from expunge.methods.base import (
+    EditMethod,
+    EditTask,
+    ExactMethod,
+    HelperSpec,
+    InferenceMethod,
+    LossMethod,
+    ViewSpec,
+    WrapTask,
+)
 from expunge.methods.finetune import Finetune
 from expunge.methods.preset import Axes, Recipe, Training
 from expunge.methods.retain import NoRetain
+from expunge.models.reading import example_logps
+from expunge.models.relabel import Relabeller, RelabelTask
 from expunge.models.tensors import write_tensors
-from expunge.registry import parameter_choices, relabellers
+from expunge.models.tokens.base import TokenChoice, TokenTask
+from expunge.registry import parameter_choices, relabellers, token_choices
 from expunge.storage import atomic
 from expunge.storage.run import RunFolder
 from expunge.training.distributed import gathered, launched_strategy, leads
@@ -67,13 +79,47 @@ class Work:
     stop_requested: Callable[[], bool]
     secret: bytes
 
-    def encoded(self, split: str, *, relabel: bool = False) -> list[Example]:
-        """Tokenised records of a split, with the relabeller's answers where a view asks for them."""
-        records = list(self.splits[split])
-        if relabel:
-            relabeller = self.recipe.axes.relabel.create(relabellers)
-            records = [relabeller.relabel(record, seed=self.recipe.training.seed) for record in records]
-        encoded = encode_all(records, self.tokenizer, max_length=self.max_length)
+    def encoded(self, split: str) -> list[Example]:
+        """Tokenised records of a split."""
+        return self._encoded(list(self.splits[split]), split, "answer")
+
+    def viewed(self, spec: ViewSpec, *, main: bool) -> list[Example]:
+        """Tokenised records of a view, with the relabeller's answers and the token choice where they apply.
+
+        Args:
+            spec: the view.
+            main: whether its records are those of the method's first view, to which the token choice applies.
+        """
+        choice: TokenChoice = self.recipe.axes.tokens.create(token_choices)
+        chosen = main and (choice.relabelled or not spec.relabel)
+        records = list(self.splits[spec.source])
+        relabeller: Relabeller = self.recipe.axes.relabel.create(relabellers)
+        if spec.relabel:
+            records = relabeller.relabel_all(records, self.relabel_task, spec.sample)
+        examples = self._encoded(records, spec.source, choice.mask if chosen else "answer")
+        if spec.relabel:
+            examples = relabeller.relabel_tokens(examples, self.relabel_task, spec.sample)
+        return choice.choose(examples, self._token_task(records)) if chosen else examples
+
+    @property
+    def relabel_task(self) -> RelabelTask:
+        """What the relabeller works with."""
+        return RelabelTask(
+            model=self.model,
+            tokenizer=self.tokenizer,
+            records=dict(self.splits),
+            seed=self.recipe.training.seed,
+            max_length=self.max_length,
+        )
+
+    def _token_task(self, records: list[Record]) -> TokenTask:
+        def logps(examples: Sequence[Example]) -> list[torch.Tensor]:
+            return example_logps(self.model, examples, pad_id(self.tokenizer))
+
+        return TokenTask(records=records, tokenizer=self.tokenizer, logps=logps)
+
+    def _encoded(self, records: list[Record], split: str, mask: Mask) -> list[Example]:
+        encoded = encode_all(records, self.tokenizer, max_length=self.max_length, mask=mask)
         if encoded.truncated:
             self.run.events.append(
                 "warning",
@@ -118,7 +164,7 @@ def _by_loss(work: Work, method: LossMethod) -> Product:
     axes = work.recipe.axes
     retain_term = work.recipe.retain_term
     specs = view_specs(method, retain_term)
-    examples = {spec.name: work.encoded(spec.source, relabel=spec.relabel) for spec in specs}
+    examples = {spec.name: work.viewed(spec, main=spec.source == specs[0].source) for spec in specs}
     choice = axes.parameters.create(parameter_choices)
     model = choice.apply(work.model)
     filler = pad_id(work.tokenizer)

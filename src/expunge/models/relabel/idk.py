@@ -1,13 +1,13 @@
-"""Other answers for the same prompts, the same for every run with the same seed."""
+"""A refusal in place of the answer. Maini et al. (TOFU), 2024, https://arxiv.org/abs/2401.06121."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.models.relabel.base import Relabeller
 from expunge.registry import relabellers
 
 REFUSALS = (
@@ -34,17 +34,6 @@ REFUSALS = (
 )
 
 
-class Relabeller(ABC):
-    """Base of the relabellers."""
-
-    @abstractmethod
-    def relabel(self, record: Record, *, seed: int, epoch: int = 0) -> Record:
-        """Returns the record with another answer; depends on seed, epoch and record number only.
-
-        References cached by row fit one epoch: pass another epoch only where the reference is read from a model.
-        """
-
-
 @relabellers.register("idk")
 @dataclass(frozen=True, kw_only=True)
 class IDK(Relabeller):
@@ -57,8 +46,8 @@ class IDK(Relabeller):
         if not self.answers:
             raise InputError("The relabeller idk needs at least one refusal.")
 
-    def relabel(self, record: Record, *, seed: int, epoch: int = 0) -> Record:
-        """Picks a refusal by hash of seed, epoch and record number; no generator is touched.
+    def relabel(self, record: Record, *, seed: int, sample: int = 0) -> Record:
+        """Picks a refusal by hash of seed, sample and record number; no generator is touched.
 
         Raises:
             InputError: the record is plain text, which has no question to refuse.
@@ -69,7 +58,7 @@ class IDK(Relabeller):
                 "records with prompt and completion, or choose a method without relabelled answers."
             )
         answer = record.answer.reveal()
-        key = hashlib.sha256(f"{seed}/{epoch}/idk/{record.index}".encode()).digest()
+        key = hashlib.sha256(f"{seed}/{sample}/idk/{record.index}".encode()).digest()
         refusal = self.answers[int.from_bytes(key[:8], "big") % len(self.answers)]
         # Prompt and completion stand verbatim side by side, so the white space between them stays what it was.
         before = answer[: len(answer) - len(answer.lstrip())] if record.kind == "completion" else ""

@@ -1,6 +1,6 @@
-"""Losses, per sequence, not reduced, to be minimised; they know no model, no ``-100`` and no padding.
+"""Losses that hold an answer against a reference or another answer.
 
-Shapes: B sequences, T tokens. Log-probabilities are in nats; a sequence's is the sum over its answer.
+Shapes: B sequences. Log-probabilities are in nats; a sequence's is the sum over its answer.
 """
 
 from __future__ import annotations
@@ -11,24 +11,6 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from expunge.errors import InputError
-
-
-def gradient_ascent(logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Mean log-probability of each sequence (B,), nats per token: minimising it makes the tokens unlikely.
-
-    Args:
-        logps_BT: log-probability of each token.
-        mask_BT: weight of each token (or a boolean mask); a sequence without weight gives 0.
-    """
-    weights_BT = mask_BT.to(logps_BT)
-    counted_BT = logps_BT.masked_fill(weights_BT == 0, 0)  # 0 times the -inf of an impossible token would be NaN
-    totals_B = weights_BT.sum(-1)
-    return (counted_BT * weights_BT).sum(-1) / totals_B.masked_fill(totals_B == 0, 1)
-
-
-def nll(logps_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Mean negative log-likelihood of each sequence (B,), nats per token: ``-gradient_ascent``."""
-    return -gradient_ascent(logps_BT, mask_BT)
 
 
 def npo_loss(logps_B: Tensor, ref_logps_B: Tensor, beta: float) -> Tensor:

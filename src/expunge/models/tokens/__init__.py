@@ -1,0 +1,1 @@
+"""Token choices: which tokens of a forget record count."""
