@@ -120,7 +120,7 @@ def test_gradients_of_single_terms_add_up():
 
     def taken(forget: float, retain: float) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         terms = gradients(data, {}, {"forget": forget, "retain": retain})
-        return gradients.buffers(), terms
+        return gradients.take(), terms
 
     # The retain term (KL to the reference) is flat at the start, so the model is moved first.
     with torch.no_grad():

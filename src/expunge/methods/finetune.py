@@ -20,10 +20,11 @@ class Finetune(LossMethod):
     )
 
     source: str = "train"  # records to learn
+    view: str = "train"
 
     def views(self) -> tuple[ViewSpec, ...]:
         """One stream of records."""
-        return (ViewSpec(name="train", source=self.source),)
+        return (ViewSpec(name=self.view, source=self.source),)
 
     def terms(self, views: Views, state: State) -> dict[str, Term]:
         """One term, ``nll``."""
@@ -31,5 +32,5 @@ class Finetune(LossMethod):
 
     def forget_term(self, views: Views, state: State) -> Term:
         """Token mean of the negative log-likelihood."""
-        view = views["train"]
-        return Term(nll(view.policy.token_logps, view.batch.token_weights_BT), "token", "train")
+        view = views[self.view]
+        return Term(nll(view.policy.token_logps, view.batch.token_weights_BT), "token", self.view)

@@ -1,14 +1,15 @@
 """Checkpoints: safetensors and JSON only, one folder each, complete or absent.
 
 ``step-000050/`` holds ``weights.safetensors`` (trainable parameters), ``optimizer.safetensors``,
-``method.safetensors`` (the method's state) and ``state.json``. No random state: the loop seeds every step anew.
+``method.safetensors`` and ``combiner.safetensors`` (their states) and ``state.json``. No random state: the loop seeds
+every step anew.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Progress:
     Attributes:
         step: optimizer steps done.
         method: the method's state.
+        combiner: the combiner's state.
         stopper: the stopper's state.
         reason: why the run ended before its last step; None while it goes on.
     """
@@ -37,6 +39,7 @@ class Progress:
     step: int
     method: dict[str, Tensor]
     stopper: dict[str, list[float]]
+    combiner: dict[str, Tensor] = field(default_factory=dict)
     reason: str | None = None
 
 
@@ -61,8 +64,9 @@ def save(
         write_tensors(temporary / "weights.safetensors", weights)
         write_tensors(temporary / "optimizer.safetensors", state)
         write_tensors(temporary / "method.safetensors", progress.method)
+        write_tensors(temporary / "combiner.safetensors", progress.combiner)
         state_of_run = {"step": progress.step, "stopper": progress.stopper, "reason": progress.reason}
-        atomic.write_json(temporary / "state.json", {"version": 1, **state_of_run})
+        atomic.write_json(temporary / "state.json", {"version": 2, **state_of_run})
     for old in list_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
 
@@ -85,7 +89,13 @@ def load(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.op
         }
     method = load_file(path / "method.safetensors")
     state: dict[str, Any] = atomic.read_json(path / "state.json")
-    return Progress(step=int(state["step"]), method=method, stopper=state["stopper"], reason=state["reason"])
+    return Progress(
+        step=int(state["step"]),
+        method=method,
+        combiner=load_file(path / "combiner.safetensors"),
+        stopper=state["stopper"],
+        reason=state["reason"],
+    )
 
 
 @torch.no_grad()

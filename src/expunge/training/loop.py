@@ -20,15 +20,18 @@ from expunge.methods.preset import Axes, Training
 from expunge.methods.retain import RetainTerm
 from expunge.models.modules import base_model
 from expunge.models.reading import mean_hidden
-from expunge.registry import optimizers, stoppers
+from expunge.registry import combiners, optimizers, perturbations, stoppers
 from expunge.training import checkpoint, distributed
-from expunge.training.gradients import Gradients, clip
+from expunge.training.combiners import Combiner, Moment
+from expunge.training.direction import Direction
+from expunge.training.gradients import Gradients, clip, trainable
 from expunge.training.guard import runaway
 from expunge.training.optimizers import learning_rate
 from expunge.training.order import steps_per_epoch
+from expunge.training.perturbations.base import Perturbation
 from expunge.training.step import ReferenceLike, Step, view_specs
 from expunge.training.stoppers import Stopper
-from expunge.training.streams import Streams
+from expunge.training.streams import StepData, Streams
 
 ROUNDING = 1e-9
 
@@ -117,18 +120,16 @@ class _Run:
         self.accelerator = accelerator
         self.streams = job.streams()
         self.steps = total_steps(job.training, self.streams.size)
-        self.weights = {"forget": job.axes.forget_weight, "retain": job.axes.retain_weight}
-        step = Step(job.model, job.method, job.retain_term, job.references)
-        optimizer = job.axes.optimizer.create(optimizers).create(_trainable(step).values(), job.training)
+        axes = job.axes
+        self.weights = {"forget": axes.forget_weight, "retain": axes.retain_weight, **job.method.term_weights()}
+        self.perturbation: Perturbation = axes.perturb.create(perturbations)
+        self.combiner: Combiner = axes.combiner.create(combiners)
+        step = Step(job.model, job.method, job.retain_term, job.references, self.perturbation)
+        optimizer = axes.optimizer.create(optimizers).create(trainable(step).values(), job.training)
         self.step, self.optimizer = accelerator.prepare(step, optimizer)
         self.raw_optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
-        self.stopper: Stopper = job.axes.stopper.create(stoppers)
+        self.stopper: Stopper = axes.stopper.create(stoppers)
         self.gradients = Gradients(accelerator, self.step)
-
-    @property
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Trainable parameters by name, without the wrapper's prefix."""
-        return _trainable(self.accelerator.unwrap_model(self.step))
 
     def run(self) -> TrainResult:
         progress = self._resume()
@@ -149,12 +150,22 @@ class _Run:
         job, number = self.job, progress.step
         # Seeded for every step anew, on every device: dropout needs no state to be resumed, and ranks differ.
         torch.manual_seed(_step_seed(job.training.seed, number, self.accelerator.process_index))
-        data = self.streams.step_data(number, rank=self.accelerator.process_index, ranks=self.accelerator.num_processes)
+        data = self._data(number)
         progress.step += 1
         if not data.micro_batches:  # every record of this batch is left out
             return None
-        terms = self.gradients(data, progress.method, self.weights)
-        norm = clip(list(self.parameters.values()), job.training.max_grad_norm)
+        moment = Moment(number, self.steps)
+        direction = Direction(
+            gradients=self.gradients,
+            number=number,
+            data=data,
+            others=lambda: self._others(number),
+            state=progress.method,
+            weights=self.combiner.weights(self.weights, progress.combiner, moment),
+            seed=_step_seed(job.training.seed, number, 0),  # the same on all ranks
+        )
+        terms = direction.find(self.combiner, self.perturbation)
+        norm = clip(list(self.gradients.parameters.values()), job.training.max_grad_norm)
         trouble = runaway(terms, norm, job.training.runaway, {"forget": job.method.scale})
         if trouble:
             self._roll_back(number, trouble)
@@ -164,9 +175,21 @@ class _Run:
         self.raw_optimizer.step()
         if self.accelerator.is_main_process:
             job.listener(StepReport(progress.step, self.steps, terms, norm, rate))
+        progress.combiner = self.combiner.update(progress.combiner, terms, moment)
         verdict = self.stopper.update(progress.stopper, terms)
         progress.stopper = verdict.state
         return verdict.reason
+
+    def _data(self, number: int) -> StepData:
+        accelerator = self.accelerator
+        return self.streams.step_data(number, rank=accelerator.process_index, ranks=accelerator.num_processes)
+
+    def _others(self, number: int) -> list[StepData]:
+        """The other effective batches of a step's epoch, the next one first."""
+        size = self.streams.steps_per_epoch
+        epoch, place = divmod(number, size)
+        others = (self._data(epoch * size + (place + ahead) % size) for ahead in range(1, size))
+        return [data for data in others if data.micro_batches]
 
     def _stop_requested(self) -> bool:
         """Whether any process was asked to stop: all must leave at the same step, or the others wait for ever."""
@@ -183,7 +206,7 @@ class _Run:
             checkpoint.save(
                 self.job.checkpoints,
                 progress,
-                self.parameters,
+                self.gradients.parameters,
                 self.raw_optimizer,
                 write=self.accelerator.is_main_process,
             )
@@ -196,12 +219,14 @@ class _Run:
             seed=self.job.training.seed,
             mean_hidden=self._mean_hidden,
         )
-        fresh = checkpoint.Progress(step=0, method=dict(self.job.method.init(start)), stopper={})
+        fresh = checkpoint.Progress(
+            step=0, method=dict(self.job.method.init(start)), combiner=self.combiner.start(), stopper={}
+        )
         if self.job.checkpoints is None:
             return fresh
         found = checkpoint.list_checkpoints(self.job.checkpoints)
         if found:
-            return checkpoint.load(found[-1], self.parameters, self.raw_optimizer)
+            return checkpoint.load(found[-1], self.gradients.parameters, self.raw_optimizer)
         self._save(fresh)  # what a run that diverges at once goes back to
         return fresh
 
@@ -216,16 +241,12 @@ class _Run:
                 path for path in checkpoint.list_checkpoints(self.job.checkpoints) if _steps_of(path) < max(step, 1)
             ]
             if good:
-                checkpoint.load_weights(good[-1], self.parameters)
+                checkpoint.load_weights(good[-1], self.gradients.parameters)
                 note = f"the model is back at step {_steps_of(good[-1])}"
         raise DivergedError(
             f"The run diverged at step {step + 1}: {trouble}; {note}. "
             "Lower the learning rate, add a retain term or a stopper."
         )
-
-
-def _trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

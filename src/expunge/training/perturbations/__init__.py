@@ -1,0 +1,1 @@
+"""Perturbations: an adversary that the forget term is trained against."""
