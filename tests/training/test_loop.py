@@ -26,44 +26,14 @@ from expunge.methods.terms import per_token
 from expunge.models.parameters import Layers, LoRA
 from expunge.training import checkpoint, distributed
 from expunge.training.gradients import Gradients
-from expunge.training.loop import Job, StepReport, total_steps, train
+from expunge.training.loop import StepReport, total_steps, train
 from expunge.training.optimizers import learning_rate
-from expunge.training.references import build_references
 from expunge.training.step import Step, view_specs
 from expunge.training.streams import Streams
 from tests.support.tiny import examples, llama
+from tests.training.jobs import FORGET, TRAINING, job, weights_after
 
 TOLERANCE = 2e-6  # float32 sums in another order
-TRAINING = Training(learning_rate=1e-3, epochs=2, batch_size=8, micro_batch=8, warmup=0.0, checkpoint_every=2)
-FORGET, RETAIN = examples(10, seed=1), examples(14, seed=2)
-
-
-def job(method=None, retain=None, model=None, training=TRAINING, **more) -> Job:
-    method = method or NPO()
-    retain = retain or RetainNLL()
-    model = model or llama()
-    views = {"forget": FORGET, "retain": RETAIN, "alternate": examples(10, seed=3), "train": FORGET}
-    axes = more.pop("axes", Axes())
-    chosen = {spec.name: views[spec.name] for spec in (*method.views(), *retain.views())}
-    references = build_references(
-        model, (*method.views(), *retain.views()), chosen, kind=axes.reference, pad_id=0, batch_size=4
-    )
-    return Job(
-        model=model,
-        method=method,
-        retain_term=retain,
-        axes=axes,
-        training=training,
-        examples=chosen,
-        references=references,
-        **more,
-    )
-
-
-def weights_after(**changes) -> torch.Tensor:
-    made = job(**changes)
-    train(made)
-    return torch.cat([parameter.detach().flatten() for parameter in made.model.parameters()])
 
 
 @pytest.mark.parametrize("method", [GradientAscent(), NPO(), IdkDPO(), Finetune()], ids=lambda m: type(m).__name__)

@@ -51,6 +51,16 @@ Config = Annotated[Path | None, typer.Option("--config", help="Settings from a Y
 RetainTerm = Annotated[str | None, typer.Option("--retain-term", help="See: expunge list retain_terms.")]
 Lora = Annotated[int | None, typer.Option("--lora", help="Train a LoRA adapter of this rank and merge it.")]
 Layers = Annotated[str | None, typer.Option("--layers", help="Change these layers only, such as 5-7.")]
+Tokens = Annotated[str | None, typer.Option("--tokens", help="Which tokens count. See: expunge list token_choices.")]
+Combiner = Annotated[
+    str | None, typer.Option("--combiner", help="How forget and retain terms combine. See: expunge list combiners.")
+]
+Perturb = Annotated[
+    str | None, typer.Option("--perturb", help="An adversary to forget against. See: expunge list perturbations.")
+]
+Penalty = Annotated[
+    str | None, typer.Option("--penalty", help="What draws the weights back. See: expunge list penalties.")
+]
 Optimizer = Annotated[str | None, typer.Option("--optimizer", help="See: expunge list optimizers.")]
 Relabel = Annotated[str | None, typer.Option("--relabel", help="See: expunge list relabellers.")]
 Stopper = Annotated[

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Argument(help="A model folder in Hugging Face layout, or a Hub id.")]
 NoAudit = Annotated[bool, typer.Option("--no-audit", help="Leave out audit and report.")]
-AXES = ("config", "overrides", "lora", "layers", "retain_term", "optimizer", "relabel", "stopper")  # make the settings
+AXES = (
+    *("config", "overrides", "lora", "layers", "retain_term", "tokens", "combiner"),
+    *("optimizer", "perturb", "penalty", "relabel", "stopper"),
+)  # make the settings
 PLAIN = (
     *("model", "out", "forget", "retain", "holdout", "base", "method", "suite", "forms", "paraphraser"),
     *("allow_remote", "max_length", "allow_overlap", "keep_helpers"),
@@ -42,7 +45,11 @@ def unlearn(
     retain_term: options.RetainTerm = None,
     lora: options.Lora = None,
     layers: options.Layers = None,
+    tokens: options.Tokens = None,
+    combiner: options.Combiner = None,
     optimizer: options.Optimizer = None,
+    perturb: options.Perturb = None,
+    penalty: options.Penalty = None,
     relabel: options.Relabel = None,
     stopper: options.Stopper = None,
     suite: options.Suite = "quick",
@@ -85,7 +92,11 @@ def plan(
     retain_term: options.RetainTerm = None,
     lora: options.Lora = None,
     layers: options.Layers = None,
+    tokens: options.Tokens = None,
+    combiner: options.Combiner = None,
     optimizer: options.Optimizer = None,
+    perturb: options.Perturb = None,
+    penalty: options.Penalty = None,
     relabel: options.Relabel = None,
     stopper: options.Stopper = None,
     suite: options.Suite = "quick",

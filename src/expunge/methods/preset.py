@@ -110,6 +110,7 @@ class Preset:
         method: registry name and settings of the loss, edit, exact or inference method.
         axes: exchangeable parts.
         training: numbers of the loop.
+        before: stages that run first, one after the other: registry names with changes to their presets.
         source: where the settings come from.
         departs: where they depart from paper or reference code, and why.
     """
@@ -117,18 +118,20 @@ class Preset:
     method: Choice
     axes: Axes = field(default_factory=Axes)
     training: Training = field(default_factory=Training)
+    before: tuple[Choice, ...] = ()
     source: str = ""
     departs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A preset after the user's changes: what is run and recorded."""
+    """A preset after the user's changes: what is run and recorded; ``before`` runs first."""
 
     name: str
     method: Method
     axes: Axes
     training: Training
+    before: tuple[Recipe, ...] = ()
 
     @property
     def retain_term(self) -> RetainTerm:
@@ -137,6 +140,8 @@ class Recipe:
 
     def create_axes(self) -> None:
         """Builds every axis once, so that a setting that cannot be meant is refused before anything runs."""
+        for stage in self.before:
+            stage.create_axes()
         self.axes.retain_term.create(retain_terms)
         self.axes.relabel.create(relabellers)
         self.axes.tokens.create(token_choices)
@@ -149,7 +154,8 @@ class Recipe:
 
     def needs(self) -> tuple[str, ...]:
         """All that must be handed in, the retain term's records included."""
-        needs = dict.fromkeys(self.method.needs())
+        needs = dict.fromkeys(need for stage in self.before for need in stage.needs())
+        needs |= dict.fromkeys(self.method.needs())
         if isinstance(self.method, LossMethod):
             needs |= dict.fromkeys(view.source for view in (*self.method.views(), *self.retain_term.views()))
         return tuple(needs)
@@ -178,7 +184,8 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     Args:
         name: registry name.
         changes: setting to value. A setting of the method (``beta``), of the loop (``learning_rate``) or an axis
-            (``retain_term``, a name or ``{name, settings}``); each has one owner.
+            (``retain_term``, a name or ``{name, settings}``); each has one owner. Changes to a stage that runs before
+            are given under ``before`` and its name: ``{before: {add_noise: {scale: 0.1}}}``.
 
     Raises:
         UnknownNameError: a setting that nobody has.
@@ -193,6 +200,8 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     axes: dict[str, Any] = {}
     choices = {item.name for item in dataclasses.fields(Axes) if isinstance(getattr(preset.axes, item.name), Choice)}
     for key, value in (changes or {}).items():
+        if key == "before":
+            continue
         if key in field_names(cls):
             method[key] = value
         elif cls.takes is not None and key in (*field_names(Training), *field_names(Axes)) and key not in cls.takes:
@@ -211,7 +220,19 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         method=build(cls, method, where=where),
         axes=build(Axes, {**_shallow(preset.axes), **axes}, where=where),
         training=build(Training, {**_shallow(preset.training), **training}, where=where),
+        before=_stages(name, preset, (changes or {}).get("before", {})),
     )
+
+
+def _stages(name: str, preset: Preset, changes: Any) -> tuple[Recipe, ...]:
+    """The stages before a method, with the user's changes by stage."""
+    known = [stage.name for stage in preset.before]
+    if not isinstance(changes, Mapping):
+        raise InputError(f"What changes before {name!r} is given by stage, such as {{add_noise: {{scale: 0.1}}}}.")
+    for stage in changes:
+        if stage not in known:
+            raise UnknownNameError(f"Nothing called {stage!r} runs before {name!r}.{suggest(str(stage), known)}")
+    return tuple(resolve(stage.name, {**stage.settings, **changes.get(stage.name, {})}) for stage in preset.before)
 
 
 def _shallow(settings: Any) -> dict[str, Any]:

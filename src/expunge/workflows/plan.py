@@ -120,7 +120,11 @@ def plan(request: Request) -> Plan:
 
 
 def count_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
-    """Optimizer steps of a recipe."""
+    """Optimizer steps of a recipe, those of its earlier stages included."""
+    return _own_steps(recipe, splits) + sum(count_steps(stage, splits) for stage in recipe.before)
+
+
+def _own_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
     method, training = recipe.method, recipe.training
     if isinstance(method, LossMethod):
         return total_steps(training, len(splits[method.views()[0].source]))
@@ -174,6 +178,7 @@ def _time_steps(
             run=run,
             max_length=max_length,
             stop_requested=lambda: len(times) > limit,
+            checkpoints=run.checkpoints,
             secret=b"plan",
         )
         times.clear()

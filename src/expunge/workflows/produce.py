@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ from expunge.storage.run import RunFolder
 from expunge.training.distributed import gathered, launched_strategy, leads
 from expunge.training.loop import Job, StepReport, TrainResult, train
 from expunge.training.references import build_references
-from expunge.training.step import view_specs
+from expunge.training.step import ReferenceLike, view_specs
 
 
 class Product(NamedTuple):
@@ -66,6 +66,7 @@ class Work:
         run: where checkpoints, helper models and events go.
         max_length: longest record, tokens.
         stop_requested: asked after every step.
+        checkpoints: where this stage keeps them.
         secret: key for what a policy keeps of the records.
     """
 
@@ -78,6 +79,7 @@ class Work:
     max_length: int
     stop_requested: Callable[[], bool]
     secret: bytes
+    checkpoints: Path
 
     def encoded(self, split: str) -> list[Example]:
         """Tokenised records of a split."""
@@ -140,15 +142,34 @@ class Work:
 
 
 def produce(work: Work) -> Product:
-    """Runs the recipe.
+    """Runs the recipe, its earlier stages first.
 
     Raises:
         DivergedError: a helper model diverged, so there is nothing to save.
         InterruptedRunError: stopped on request.
     """
+    if not work.recipe.before:
+        return _produce(work, None)
+    # What the last stage reads of the original is read before anything changes it.
+    examples = _examples(work)
+    prepared = Prepared(examples, _references(work, work.model, examples))
+    model = work.model
+    for number, recipe in enumerate(work.recipe.before):
+        work.run.events.append("phase", name=f"first {recipe.name}")
+        stage = replace(
+            work, recipe=recipe, model=model, checkpoints=work.checkpoints / f"before-{number}-{recipe.name}"
+        )
+        product = _produce(stage, None)
+        if product.trouble is not None:
+            return product
+        model = product.model
+    return _produce(replace(work, model=model), prepared)
+
+
+def _produce(work: Work, prepared: Prepared | None) -> Product:
     method = work.recipe.method
     if isinstance(method, LossMethod):
-        return _by_loss(work, method)
+        return _by_loss(work, method, prepared)
     if isinstance(method, EditMethod):
         return _by_edit(work, method)
     if isinstance(method, ExactMethod):
@@ -160,25 +181,45 @@ def produce(work: Work) -> Product:
     raise InputError(f"{type(method).__name__} is of no kind that can be run.")
 
 
-def _by_loss(work: Work, method: LossMethod) -> Product:
+class Prepared(NamedTuple):
+    """What the loop reads: tokenised records of each view, and references to the original."""
+
+    examples: dict[str, list[Example]]
+    references: dict[str, ReferenceLike]
+
+
+def _examples(work: Work) -> dict[str, list[Example]]:
+    """Tokenised records of each view; relabellers and token choices read the model as it is now."""
+    specs = _specs(work)
+    return {spec.name: work.viewed(spec, main=spec.source == specs[0].source) for spec in specs}
+
+
+def _references(work: Work, model: Any, examples: Mapping[str, list[Example]]) -> dict[str, ReferenceLike]:
+    kind, filler = work.recipe.axes.reference, pad_id(work.tokenizer)
+    return build_references(model, _specs(work), examples, kind=kind, pad_id=filler, batch_size=16)
+
+
+def _specs(work: Work) -> tuple[ViewSpec, ...]:
+    method = work.recipe.method
+    return view_specs(method, work.recipe.retain_term) if isinstance(method, LossMethod) else ()
+
+
+def _by_loss(work: Work, method: LossMethod, prepared: Prepared | None) -> Product:
     axes = work.recipe.axes
-    retain_term = work.recipe.retain_term
-    specs = view_specs(method, retain_term)
-    examples = {spec.name: work.viewed(spec, main=spec.source == specs[0].source) for spec in specs}
+    examples = _examples(work) if prepared is None else prepared.examples
     choice = axes.parameters.create(parameter_choices)
-    model = choice.apply(work.model)
-    filler = pad_id(work.tokenizer)
-    references = build_references(model, specs, examples, kind=axes.reference, pad_id=filler, batch_size=16)
+    model = choice.apply(work.model)  # with an adapter, it is its own reference
+    references = _references(work, model, examples) if prepared is None else prepared.references
     job = Job(
         model=model,
         method=method,
-        retain_term=retain_term,
+        retain_term=work.recipe.retain_term,
         axes=axes,
         training=work.recipe.training,
         examples=examples,
         references=references,
-        pad_id=filler,
-        checkpoints=work.run.checkpoints,
+        pad_id=pad_id(work.tokenizer),
+        checkpoints=work.checkpoints,
         listener=work.log_step,
         stop_requested=work.stop_requested,
     )
@@ -246,7 +287,7 @@ def _exactly(work: Work, method: ExactMethod) -> Product:
         axes=work.recipe.axes,
         training=work.recipe.training,
         pad_id=pad_id(work.tokenizer),
-        checkpoints=work.run.checkpoints,
+        checkpoints=work.checkpoints,
         listener=work.log_step,
         stop_requested=work.stop_requested,
     )

@@ -179,11 +179,13 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
 
 def recipe_config(recipe: Recipe) -> dict[str, Any]:
     """What is done to the model."""
+    stages = {"before": [recipe_config(stage) for stage in recipe.before]} if recipe.before else {}
     return {
         "method": recipe.name,
         "settings": to_plain(recipe.method),
         "axes": to_plain(recipe.axes),
         "training": to_plain(recipe.training),
+        **stages,
     }
 
 
@@ -237,6 +239,7 @@ def _prepare(
         run=run,
         max_length=max_length,
         stop_requested=stop_requested,
+        checkpoints=run.checkpoints,
         secret=bytes.fromhex(DataKey.load_or_create(run.root).hmac("policy")),
     )
     return LoadedWork(work, digest, dtype)
