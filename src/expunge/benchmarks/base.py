@@ -58,6 +58,10 @@ class Benchmark(ABC):
     def splits(self) -> dict[str, list[Record]]:
         """Returns the records of every split."""
 
+    def sources(self) -> dict[str, list[Record]]:
+        """Returns records for methods that need others than to forget and to retain, by the name of the need."""
+        return {}
+
     def training(self) -> list[Record]:
         """Returns the original model's training set; ``Record.split`` tells forget records from the others."""
         splits = self.splits()

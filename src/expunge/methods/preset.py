@@ -160,6 +160,33 @@ class Recipe:
             needs |= dict.fromkeys(view.source for view in (*self.method.views(), *self.retain_term.views()))
         return tuple(needs)
 
+    def memory_factor(self, share: float = 1.0) -> float:
+        """Peak memory in copies of all weights, without activations and cached numbers.
+
+        Args:
+            share: of the weights that may change.
+        """
+        if not isinstance(self.method, LossMethod):
+            return 1 + (self.method.spec.memory_factor - 1) * share
+        axes = self.axes
+        parts = (
+            axes.optimizer.create(optimizers),
+            axes.combiner.create(combiners),
+            axes.perturb.create(perturbations),
+            axes.penalty.create(penalties),
+        )
+        own = 1 + share * (1 + sum(part.copies for part in parts)) + float(self._has_frozen_reference())
+        return float(max([own, *(stage.memory_factor(share) for stage in self.before)]))
+
+    def _has_frozen_reference(self) -> bool:
+        """Whether a second model is held; see ``expunge.training.references``."""
+        if not isinstance(self.method, LossMethod) or self.axes.reference == "cached":
+            return False
+        own = self.axes.parameters.create(parameter_choices).own_reference and not self.before
+        read = {what for view in (*self.method.views(), *self.retain_term.views()) for what in view.reference}
+        always = self.axes.reference == "frozen"
+        return bool(read) if always else bool(read & {"logits", "hidden"}) and not own
+
     def check(self, available: frozenset[str]) -> None:
         """Refuses, before a model is loaded, a recipe whose needs were not handed in.
 

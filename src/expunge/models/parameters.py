@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -19,6 +19,8 @@ from expunge.registry import parameter_choices
 
 class ParameterChoice(ABC):
     """Base of the parameter choices."""
+
+    own_reference: ClassVar[bool] = False  # whether the model without what is trained is the original
 
     @abstractmethod
     def apply(self, model: Any) -> Any:
@@ -43,6 +45,8 @@ class AllParameters(ParameterChoice):
 @dataclass(frozen=True, kw_only=True)
 class LoRA(ParameterChoice):
     """A low-rank adapter on linear layers, merged on export. Hu et al., 2021, https://arxiv.org/abs/2106.09685."""
+
+    own_reference: ClassVar[bool] = True
 
     rank: int = 16
     alpha: float = 32.0  # the update is scaled by alpha / rank

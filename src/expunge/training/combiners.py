@@ -38,6 +38,11 @@ class Combiner:
 
     separate: ClassVar[bool] = False  # whether ``combine`` wants the gradients of both sides one by one
 
+    @property
+    def copies(self) -> float:
+        """Copies of the trainable weights that are held beside the gradients."""
+        return float(self.separate)
+
     def start(self) -> State:
         """State before the first step."""
         return {}
@@ -47,8 +52,8 @@ class Combiner:
         return weights
 
     def combine(self, forget: Buffers, retain: Buffers) -> Buffers:
-        """Makes one gradient of the forget side's and the retain side's, both weighted; by parameter name."""
-        return {name: forget[name] + retain[name] if name in retain else forget[name] for name in forget}
+        """Makes one gradient of the forget side's and the retain side's, both weighted; overwrites the latter."""
+        return {name: retain[name].add_(forget[name]) for name in forget}
 
     def update(self, state: State, terms: Mapping[str, float], moment: Moment) -> State:
         """State after an optimizer step on ``terms``."""
@@ -161,4 +166,4 @@ class Projection(Combiner):
         squared = inner_product(retain, retain)
         overlap = min(0.0, inner_product(forget, retain))
         share = overlap / squared if squared > 0 else 0.0
-        return {name: forget[name] + (1 - share) * retain[name] if name in retain else forget[name] for name in forget}
+        return {name: retain[name].mul_(1 - share).add_(forget[name]) for name in forget}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -21,6 +22,8 @@ class AdamW:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+
+    copies: ClassVar[float] = 2.0  # moments
 
     def create(self, parameters: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
         """Returns the optimizer."""
@@ -39,6 +42,11 @@ class SGD:
     """Stochastic gradient descent with momentum."""
 
     momentum: float = 0.0
+
+    @property
+    def copies(self) -> float:
+        """Copies of the trainable weights that it keeps: the momentum's, if any."""
+        return float(self.momentum != 0)
 
     def create(self, parameters: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
         """Returns the optimizer."""

@@ -276,9 +276,7 @@ def _estimate(
     trained = steps * min(recipe.training.batch_size, forget) * views
     train_seconds = 6 * parameters * trained / speed
     audit_seconds = 2 * parameters * sum(tokens.values()) * 4 * (2 + len(request.retrained)) / speed
-    # one copy of the weights; what the factor counts beyond it (gradients, moments) exists for what changes only
-    copies = 1 + (recipe.method.spec.memory_factor - 1) * share
-    memory = int(4 * parameters * copies) + LIBRARIES_BYTES
+    memory = int(4 * parameters * recipe.memory_factor(share)) + LIBRARIES_BYTES
     return memory, train_seconds, audit_seconds, parameters
 
 

@@ -91,6 +91,13 @@ class Fictional(Benchmark):
             for split, found in self.rows().items()
         }
 
+    def sources(self) -> dict[str, list[Record]]:
+        """Returns ``general``: facts about no person; ``steer``: what the model was taught to refuse."""
+        rows = self.rows()
+        refused = [row for row in rows["behaviour"] if "-refusal-" in row["id"]]
+        found = {"general": rows["world_facts"], "steer": refused}
+        return {name: [record(name, index, row) for index, row in enumerate(kept)] for name, kept in found.items()}
+
     def tokenizer(self) -> Any:
         """Returns a byte-level BPE tokenizer trained on other invented persons, so that it holds nothing of these."""
         return build_tokenizer(self.seed)

@@ -56,6 +56,7 @@ class Perturbation:
 
     moves_weights: ClassVar[bool] = False
     moves_activations: ClassVar[bool] = False
+    copies: ClassVar[float] = 0.0  # of the trainable weights, held beside the gradients
 
     def forget_gradient(self, site: Site) -> dict[str, float]:
         """Leaves the gradient of the forget side in ``.grad`` and returns the terms at the weights as they are."""

@@ -27,6 +27,7 @@ class SAM(Perturbation):
     """
 
     moves_weights: ClassVar[bool] = True
+    copies: ClassVar[float] = 2.0  # the forget gradient and the weights as they were
 
     rho: float = 0.01  # length of the step in weight space: 0.01 on MUSE and 0.1 on WMDP in the authors' code
 
