@@ -198,10 +198,19 @@ class LossMethod(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class EditTask:
-    """What an edit works with: the helper models' weights by name, and the records."""
+    """What an edit works with.
+
+    Attributes:
+        helpers: the helper models' weights by name.
+        forget: the records.
+        fisher: split and number of records to the Fisher information of each weight, by name.
+        seed: of the run.
+    """
 
     helpers: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     forget: tuple[Record, ...] = ()
+    fisher: Callable[[str, int], Mapping[str, Tensor]] = lambda split, records: {}
+    seed: int = 0
 
 
 class EditMethod(Method):
