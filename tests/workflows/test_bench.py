@@ -14,7 +14,6 @@ from expunge.cli.bench import parse_seeds
 from expunge.config import Choice
 from expunge.errors import (
     DivergedError,
-    ExpungeError,
     InputError,
     InterruptedRunError,
     ResourceError,
@@ -26,6 +25,7 @@ from expunge.storage.run import RunFolder
 from expunge.workflows import bench as module
 from expunge.workflows.demo import check_outcome
 from tests.support.canary import find_canary
+from tests.support.jobs import run_here
 from tests.workflows.conftest import CANARY
 from tests.workflows.test_audit import QUICK, unlearn_request
 from tests.workflows.test_unlearn import SETTINGS
@@ -115,16 +115,7 @@ def test_seeds_are_a_number_or_a_list():
 @pytest.fixture
 def here(monkeypatch) -> None:
     """Jobs run in this process: no pool, and the tests' own suite."""
-
-    def run_jobs(jobs, work, *, workers):
-        for job in jobs:
-            try:
-                work(job.argument)
-                yield Outcome(job.name, None)
-            except ExpungeError as error:
-                yield Outcome(job.name, str(error), error.exit_code)
-
-    monkeypatch.setattr(module, "run_jobs", run_jobs)
+    monkeypatch.setattr(module, "run_jobs", run_here)
 
 
 def short(untrained, out, **changes) -> BenchRequest:

@@ -14,9 +14,8 @@ from expunge.api import AuditRequest, Request, ShadowsRequest, audit, shadows, u
 from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.cli import main
 from expunge.config import Choice, to_plain
-from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError, ResourceError
+from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError
 from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
-from expunge.executors.local import Outcome
 from expunge.models.load import build_model, save_model
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
@@ -27,6 +26,7 @@ from expunge.workflows.demo import train_pair
 from expunge.workflows.repeat import read_run
 from expunge.workflows.unlearn import recipe_config, run_config
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
+from tests.support.jobs import run_here
 from tests.workflows.test_audit import request, unlearn_request, warnings_of
 
 POOL = Choice("fictional", {"preset": "pool", "seed": 0})
@@ -72,16 +72,8 @@ def trained(monkeypatch, models) -> list[Path]:
         path = wanted.folder / "generation_config.json"  # no two models with one digest
         path.write_text(json.dumps({**json.loads(path.read_text()), "shadow": len(found)}))
 
-    def run_jobs(jobs, work, *, workers):
-        for job in jobs:
-            try:
-                work(job.argument)
-                yield Outcome(job.name, None)
-            except ExpungeError as error:
-                yield Outcome(job.name, str(error), error.exit_code)
-
     monkeypatch.setattr(module, "train_model", train)
-    monkeypatch.setattr(module, "run_jobs", run_jobs)
+    monkeypatch.setattr(module, "run_jobs", run_here)
     return found
 
 

@@ -16,13 +16,12 @@ import numpy as np
 from expunge.data.batch import IGNORE, Example
 from expunge.errors import InputError
 from expunge.evaluation.forward import read_examples
+from expunge.evaluation.speaking import DRAWS
 from expunge.functional.guesses import MAX_GUESSES, Guess, format_guesses
 from expunge.metrics.base import Numbers
 from expunge.models.generate import sampled
 from expunge.models.load import LoadedModel
 from expunge.storage import atomic
-
-_DRAWS = 1_000_003  # seeds of two draws differ, whatever the seed of the call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ def _draw(
             loaded.tokenizer,
             list(prefixes.values()),
             max_new_tokens=guessing.length,
-            seed=guessing.draw_seed * _DRAWS + draw,
+            seed=guessing.draw_seed * DRAWS + draw,
             temperature=guessing.temperature,
             top_p=guessing.top_p,
             top_k=guessing.top_k,

@@ -9,7 +9,7 @@ from expunge.metrics.base import Sampling
 from expunge.models.generate import Draws, greedy, sampled
 from expunge.models.load import LoadedModel
 
-_DRAWS = 1_000_003  # seeds of two draws differ, whatever the seed of the metric
+DRAWS = 1_000_003  # seeds of two draws differ, whatever the seed of the metric
 
 
 class Turn(NamedTuple):
@@ -35,7 +35,7 @@ def turns(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens:
 
 def draw_seed(sampling: Sampling | None, draw: int) -> int:
     """Returns the seed of one of several draws."""
-    return (sampling.draw_seed if sampling else 0) * _DRAWS + draw
+    return (sampling.draw_seed if sampling else 0) * DRAWS + draw
 
 
 class Speaker:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 SIGNIFICANT = 0.05
-_HALF = NormalDist().inv_cdf(0.975)  # half a 95 % interval, in standard errors
+NORMAL_95 = NormalDist().inv_cdf(0.975)  # half a 95 % interval, in standard errors
 # A difference is found at the 5 % level with 80 % power from z(0.975) + z(0.8) standard errors.
-POWER = _HALF + NormalDist().inv_cdf(0.8)
-DETECTABLE = POWER / _HALF  # the same in half intervals
+POWER = NORMAL_95 + NormalDist().inv_cdf(0.8)
+DETECTABLE = POWER / NORMAL_95  # the same in half intervals
 
 
 def holm(p_values: Sequence[float] | Floats) -> Floats:
@@ -41,7 +41,7 @@ def p_of_interval(value: float, low: float, high: float, null: float = 0.0) -> f
     if distance == 0 or math.isinf(low) or math.isinf(high):
         return 1.0
     half = value - low if value > null else high - value
-    return 0.0 if half <= 0 else math.erfc(_HALF * distance / half / math.sqrt(2))
+    return 0.0 if half <= 0 else math.erfc(NORMAL_95 * distance / half / math.sqrt(2))
 
 
 def detectable_auc(n: int) -> float:

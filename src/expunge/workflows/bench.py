@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.demo import ROLES, ToTrain, check_outcome, error_of, train_model
 from expunge.workflows.inputs import bind_data, read_inputs
-from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.signals import stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
 from expunge.workflows.unlearn import Request, audit_config, recipe_config, source_config, unlearn
 
@@ -91,7 +90,7 @@ def bench(request: BenchRequest, listeners: Sequence[Any] = ()) -> Bench:
     run = RunFolder.create(request.out, _config(request, checked), tuple(listeners))
     with run.locked(), stop_on_signal() as stop_requested:
         bind_data(run, checked[request.methods[0]].records)
-        with logged_states(run), _stopped(stop_requested):
+        with logged_states(run), stopped_by_request(stop_requested, STOPPED):
             if request.own is None:
                 _train(request, run, stop_requested)
             _unlearn(request, run, stop_requested)
@@ -107,19 +106,6 @@ class _Checked(NamedTuple):
 
     recipe: Recipe
     records: dict[str, list[Record]]
-
-
-@contextmanager
-def _stopped(stop_requested: Callable[[], bool]) -> Iterator[None]:
-    """Whatever fails after a stop was asked for, such as processes that got the same signal, failed because of it."""
-    try:
-        yield
-    except (InterruptedRunError, DivergedError):
-        raise
-    except Exception as error:
-        if stop_requested():
-            raise InterruptedRunError(STOPPED) from error
-        raise
 
 
 def _refuse_empty(run: RunFolder, rows: Sequence[BenchRow]) -> None:

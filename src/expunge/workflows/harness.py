@@ -20,6 +20,7 @@ from expunge.evaluation.result import Evaluation, Omitted, ScoreRecord
 from expunge.evaluation.store import read_answer, write_answer
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.surroundings import surroundings
+from expunge.functional.testing import NORMAL_95
 from expunge.metrics.base import Direction
 from expunge.models.load import LoadedModel
 from expunge.storage.digests import DataKey
@@ -33,7 +34,6 @@ from expunge.workflows.identity import code_digest
 BATCH_SIZE = 16
 RESAMPLES = 1000  # of standard errors that have no formula
 SEEDS = (0, 1234, 1234)  # of random, numpy and torch: lm_eval's own defaults
-NORMAL_95 = 1.96
 UNIT = "as lm_eval has it; interval: 1.96 standard errors over documents"
 BEHIND_POLICY = "lm_eval reads weights, and a policy stands before them; the bare weights have a column of their own"
 THROUGH_PROMPTS = "lm_eval reads weights, and only prompts may be sent"

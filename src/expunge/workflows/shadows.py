@@ -7,8 +7,7 @@ the run was, and one trained without them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from expunge.workflows.audit import AuditRequest, audit, last_audit
 from expunge.workflows.demo import ToTrain, check_outcome, train_model
 from expunge.workflows.finished import Finished
 from expunge.workflows.repeat import Repeatable, read_run
-from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.signals import stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
 from expunge.workflows.unlearn import Request, unlearn
 
@@ -93,7 +92,12 @@ def shadows(request: ShadowsRequest, listeners: Sequence[Any] = ()) -> Finished:
     suite = request.suite or str(last_audit(source.run).get("suite", "quick"))
     suites.get(suite)
     run = RunFolder.create(request.out, _config(source), tuple(listeners))
-    with run.locked(), stop_on_signal() as stop_requested, logged_states(run), _stopped(stop_requested):
+    with (
+        run.locked(),
+        stop_on_signal() as stop_requested,
+        logged_states(run),
+        stopped_by_request(stop_requested, STOPPED),
+    ):
         wanted = [shadow for number in range(1, request.count + 1) for shadow in _pair(source, run, number, request)]
         _make(run, source, wanted, request.workers, stop_requested)
         usable = _usable(run, wanted, keep_shadows=request.keep_shadows)
@@ -207,16 +211,3 @@ def _audit_request(request: ShadowsRequest, source: Repeatable, suite: str, made
         shadow_unlearned=tuple(str(one.request.out / "model") for one in made if one.request is not None),
         shadow_retrained=tuple(str(one.train.folder) for one in made if one.request is None),
     )
-
-
-@contextmanager
-def _stopped(stop_requested: Callable[[], bool]) -> Iterator[None]:
-    """Whatever fails after a stop was asked for, such as processes that got the same signal, failed because of it."""
-    try:
-        yield
-    except (InterruptedRunError, DivergedError):
-        raise
-    except Exception as error:
-        if stop_requested():
-            raise InterruptedRunError(STOPPED) from error
-        raise

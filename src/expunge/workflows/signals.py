@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from expunge.errors import InterruptedRunError
+from expunge.errors import DivergedError, InterruptedRunError
 
 POLL = 0.1  # seconds between two looks at whether a stop was asked for
 Asked = Callable[[], bool]  # whether a stop was asked for
@@ -47,6 +47,23 @@ def stop_if_asked(stop_requested: Asked, text: str) -> None:
     """
     if stop_requested():
         raise InterruptedRunError(text)
+
+
+@contextmanager
+def stopped_by_request(stop_requested: Asked, text: str) -> Iterator[None]:
+    """Whatever fails after a stop was asked for, such as processes that got the same signal, failed because of it.
+
+    Raises:
+        InterruptedRunError: with this text, in place of such a failure.
+    """
+    try:
+        yield
+    except (InterruptedRunError, DivergedError):
+        raise
+    except Exception as error:
+        if stop_requested():
+            raise InterruptedRunError(text) from error
+        raise
 
 
 def wait(seconds: float, stop_requested: Asked, text: str) -> None:
