@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from torch.nn.functional import kl_div
 
-from expunge.functional.divergences import forward_kl
+from expunge.functional.divergences import forward_kl, uniform_divergence
 
 EXACT = {"rtol": 0, "atol": 1e-12}  # float64
 
@@ -85,3 +85,25 @@ def test_a_position_does_not_depend_on_its_batch():
     logits_NV, ref_logits_NV = example()
     alone_N = torch.cat([forward_kl(logits_NV[[n]], ref_logits_NV[[n]]) for n in range(5)])
     torch.testing.assert_close(alone_N, forward_kl(logits_NV, ref_logits_NV), **EXACT)
+
+
+def test_uniform_divergence_by_hand():
+    """KL(uniform || (1/2, 1/4, 1/4)) = (log(2/3) + 2 log(4/3)) / 3 = log(32/27) / 3; equal logits give 0."""
+    logits_NV = torch.tensor([[0.5, 0.25, 0.25], [1.0, 1.0, 1.0]], dtype=torch.float64).log() + 7
+    found = uniform_divergence(logits_NV)
+    assert found.tolist() == pytest.approx([math.log(32 / 27) / 3, 0], abs=1e-12)
+
+
+def test_uniform_divergence_is_kl_with_a_flat_reference():
+    logits_NV = torch.randn(5, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    flat_NV = torch.zeros_like(logits_NV)
+    torch.testing.assert_close(uniform_divergence(logits_NV), forward_kl(logits_NV, flat_NV), rtol=0, atol=1e-12)
+    uniform_divergence(logits_NV).sum().backward()
+    expected = logits_NV.detach().softmax(-1) - 1 / 11  # the gradient of KL(target || model): model minus target
+    torch.testing.assert_close(logits_NV.grad, expected, rtol=0, atol=1e-12)
+
+
+def test_uniform_divergence_of_half_precision_is_computed_in_float32():
+    logits_NV = torch.randn(3, 50, generator=torch.Generator().manual_seed(1)).bfloat16()
+    assert uniform_divergence(logits_NV).dtype == torch.float32
+    torch.testing.assert_close(uniform_divergence(logits_NV), uniform_divergence(logits_NV.float()))

@@ -5,7 +5,8 @@ Shapes: B sequences, T tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
@@ -26,11 +27,24 @@ class Term:
         values: (B,) for reduction ``sequence``; (B, T), or (B,) with means over tokens, for ``token``; to be minimised.
         reduction: what the weights count.
         view: the view whose record and token weights apply.
+        others: parts of the same mean that are read on other views: both sums run over all parts.
     """
 
     values: Tensor
     reduction: Reduction
     view: str = "forget"
+    others: tuple[Term, ...] = ()
+
+    def share(self, batches: Mapping[str, Batch], totals: Mapping[tuple[str, Reduction], float]) -> Tensor:
+        """Part of one micro-batch in the term's value, a scalar with gradient.
+
+        Args:
+            batches: the micro-batch of each view.
+            totals: sum of the weights of each view over the effective batch.
+        """
+        parts = (self, *self.others)
+        numerators = [part.numerator(batches[part.view]) for part in parts]
+        return sum(numerators[1:], numerators[0]) / sum(totals[part.view, part.reduction] for part in parts)
 
     def numerator(self, batch: Batch) -> Tensor:
         """Weighted sum of the values over one micro-batch, a scalar with gradient."""
@@ -57,3 +71,8 @@ def per_sequence(values_B: Tensor, view: str = "forget") -> Term:
 def per_token(values_BT: Tensor, view: str = "forget") -> Term:
     """A term with one value per scored token."""
     return Term(values_BT, "token", view)
+
+
+def joined(parts: Sequence[Term]) -> Term:
+    """One term of several: the weighted mean over all of them, as if they were read on one view."""
+    return replace(parts[0], others=tuple(parts[1:]))

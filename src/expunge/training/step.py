@@ -88,9 +88,7 @@ class Step(nn.Module):
             terms = method.terms({spec.name: self._view(spec, batches[spec.name]) for spec in method.views()}, state)
         else:
             terms = self._terms(batches, state, totals, weights, seed)
-        shares = {
-            name: term.numerator(batches[term.view]) / totals[term.view, term.reduction] for name, term in terms.items()
-        }
+        shares = {name: term.share(batches, totals) for name, term in terms.items()}
         weighted = [_weight(name, weights) * share for name, share in shares.items()]
         counted = [part for part, name in zip(weighted, shares, strict=True) if _weight(name, weights)]
         # Where no term counts, zeros with a gradient, so that all ranks still reduce the same buffers.
@@ -104,8 +102,7 @@ class Step(nn.Module):
         if self.perturbation.moves_activations and weights["forget"]:
 
             def forget(tried: Disturbance) -> Tensor:
-                term = self.method.terms(self._views(batches, tried), state)["forget"]
-                return term.numerator(batches[term.view]) / totals[term.view, term.reduction]
+                return self.method.terms(self._views(batches, tried), state)["forget"].share(batches, totals)
 
             disturbance = self.perturbation.disturb(self.model, batches["forget"], forget, seed)
         views = self._views(batches, disturbance)
