@@ -7,7 +7,9 @@ each sequence, the mean over its tokens.
 
 from __future__ import annotations
 
+from expunge.functional.losses.hidden import hidden_distance
 from expunge.functional.losses.likelihood import gradient_ascent, mean_probability, nll
+from expunge.functional.losses.margins import inverted_hinge, pdu_margin
 from expunge.functional.losses.preference import (
     Divergence,
     answer_preservation_loss,
@@ -18,22 +20,45 @@ from expunge.functional.losses.preference import (
     simnpo_loss,
     tnpo_loss,
 )
+from expunge.functional.losses.targets import (
+    ceu_targets,
+    least_likely,
+    shred_targets,
+    target_cross_entropy,
+    teacher_tokens,
+    top_k_kl,
+    undial_targets,
+    unilogit_logits,
+    unilogit_targets,
+)
 from expunge.functional.losses.weights import check_power, satimp_weights, weighted_ascent, wga_weights
 
 __all__ = [
     "Divergence",
     "answer_preservation_loss",
+    "ceu_targets",
     "check_beta",
     "check_power",
     "dpo_loss",
     "flat_loss",
     "gradient_ascent",
+    "hidden_distance",
+    "inverted_hinge",
+    "least_likely",
     "mean_probability",
     "nll",
     "npo_loss",
+    "pdu_margin",
     "satimp_weights",
+    "shred_targets",
     "simnpo_loss",
+    "target_cross_entropy",
+    "teacher_tokens",
     "tnpo_loss",
+    "top_k_kl",
+    "undial_targets",
+    "unilogit_logits",
+    "unilogit_targets",
     "weighted_ascent",
     "wga_weights",
 ]
