@@ -13,7 +13,7 @@ from expunge.config import Choice
 from expunge.errors import DivergedError, InputError
 from expunge.models.load import save_model, weights_digest
 from expunge.models.modules import layer_of
-from expunge.models.parameters import AllParameters, Layers, LoRA
+from expunge.models.parameters import AllParameters, Layers, LoRA, MLPOut
 from expunge.models.reading import read
 from expunge.registry import parameter_choices
 from tests.models.conftest import CONFIGS, build
@@ -41,7 +41,7 @@ def shake(model, scale=0.2):
 
 
 def test_registered_names():
-    assert set(parameter_choices.names()) >= {"all", "lora", "layers"}
+    assert set(parameter_choices.names()) >= {"all", "lora", "layers", "mlp_out"}
     assert Choice("lora", {"rank": 4, "targets": ["q_proj"]}).create(parameter_choices) == LoRA(
         rank=4, targets=("q_proj",)
     )
@@ -182,3 +182,33 @@ def test_layers_refusals(model):
     tied.model.layers[0].register_parameter("shared", tied.lm_head.weight)
     with pytest.raises(InputError, match="share a weight with the embedding"):
         Layers(layers="0").apply(tied)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_mlp_out_is_the_last_linear_layer_of_the_feed_forward_part(name, batch):
+    """Found by order of calls: what is registered last in a block is what runs last before it ends."""
+    model = build(name)
+    ran = []
+    for place, module in model.named_modules():
+        if type(module).__name__ in ("Linear", "Conv1D"):
+            module.register_forward_pre_hook(lambda *_, place=place: ran.append(place))
+    read(model, batch, hidden_layers=(1,), logits=False).hidden(1)
+    assert MLPOut(layers="1").apply(model) is model
+    assert trainable(model) == {f"{ran[-1]}.weight"}
+    assert "mlp" in ran[-1]
+    assert ".1." in ran[-1]
+
+
+def test_mlp_out_takes_fractions_on_shallow_and_deep_models():
+    """Layers 5 to 7 of 32, and what is left of them in smaller models; other weights and biases stay off."""
+    for layers, expected in ((2, [0]), (3, [0]), (12, [2]), (16, [2, 3]), (32, [5, 6, 7])):
+        model = MLPOut(layers="0.1613-0.2258").apply(build("llama", num_hidden_layers=layers))
+        assert trainable(model) == {f"model.layers.{layer}.mlp.down_proj.weight" for layer in expected}
+
+
+def test_mlp_out_without_a_linear_layer_is_refused_by_name():
+    model = build("llama")
+    model.model.layers[1].mlp = torch.nn.Identity()
+    model.model.layers[1].self_attn = torch.nn.Identity()
+    with pytest.raises(InputError, match="parameters=layers"):
+        MLPOut(layers="0-1").apply(model)

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from expunge.data.batch import IGNORE, collate
+from expunge.data.batch import IGNORE, Example, collate
 from expunge.errors import InputError
 from expunge.functional.logprobs import token_logps
 from expunge.models.modules import blocks, output_head
-from expunge.models.reading import read
+from expunge.models.parameters import LoRA
+from expunge.models.reading import mean_hidden, read
+from expunge.models.reference import AdapterOffReference, FrozenReference, freeze
 from tests.models.conftest import build, make_examples
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # float32 products of other shapes
@@ -237,3 +239,117 @@ def test_a_model_that_uses_its_head_otherwise_is_refused_by_name(batch):
     with pytest.raises(InputError, match="Flat does not hand its output layer all positions"):
         _ = read(model, batch).logits
     assert hooks(model) == 0
+
+
+def three_blocks(name="llama", **changes):
+    """Three blocks; the numbers of GPT-2-like configurations have other names."""
+    return build(name, **{"n_layer" if name in ("gpt2", "gptj") else "num_hidden_layers": 3}, **changes)
+
+
+def counted(model):
+    """Calls of each block, counted by hooks of the test; the handles are the caller's to remove."""
+    calls = [0] * len(blocks(model))
+
+    def count(layer):
+        def hook(*_):
+            calls[layer] += 1
+
+        return hook
+
+    handles = [block.register_forward_pre_hook(count(layer)) for layer, block in enumerate(blocks(model))]
+    return calls, handles
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gptj", "neox"])
+def test_blocks_above_the_last_one_needed_do_not_run(name, batch):
+    model = three_blocks(name)
+    calls, handles = counted(model)
+    head = []
+    handles.append(output_head(model).register_forward_pre_hook(lambda *_: head.append(1)))
+    low = read(model, batch, hidden_layers=(0,), logits=False).hidden(0)
+    assert (calls, head) == ([1, 0, 0], [])
+    middle = read(model, batch, hidden_layers=(0, 1), logits=False)
+    assert list(middle.hidden_states) == [0, 1]
+    assert (calls, head) == ([2, 1, 0], [])
+    whole = read(model, batch, hidden_layers=(0, 1))
+    for layer in (0, 1):
+        assert torch.equal(middle.hidden(layer), whole.hidden(layer))
+    assert torch.equal(low, whole.hidden(0))
+    assert (calls, head) == ([3, 2, 1], [1])
+    for handle in handles:
+        handle.remove()
+    assert hooks(model) == 0
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_pass_that_ends_early_has_the_same_gradients(batch, checkpointing):
+    grads = []
+    for logits in (True, False):
+        model = three_blocks().train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        read(model, batch, hidden_layers=(0, 1), logits=logits).hidden(1).square().sum().backward()
+        grads.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert grads[0]["model.layers.0.mlp.up_proj.weight"].abs().sum() > 0
+    for name, grad in grads[0].items():
+        assert (grads[1][name] is None) == (grad is None), name
+        assert grad is None or torch.equal(grads[1][name], grad), name
+
+
+def test_a_pass_that_ends_early_has_no_logits_and_leaves_no_hooks(batch):
+    model = three_blocks()
+    reading = read(model, batch, hidden_layers=(1,), logits=False)
+    assert reading.hidden(1).shape == (*batch.input_ids_BT.shape, 32)
+    assert hooks(model) == 0
+    for number in ("logits", "token_logps", "sequence_logps"):
+        with pytest.raises(InputError, match="ends below the output layer"):
+            getattr(reading, number)
+    with pytest.raises(InputError, match="not asked for"):
+        reading.hidden(2)
+    torch.testing.assert_close(read(model, batch).logits, read(three_blocks(), batch).logits)
+
+
+def test_interventions_below_act_and_those_above_do_not_run(batch):
+    model = three_blocks()
+    above = []
+    interventions = {0: lambda hidden: hidden + 1.0, 2: lambda hidden: above.append(1) or hidden}
+    early = read(model, batch, hidden_layers=(1,), interventions=interventions, logits=False).hidden(1)
+    assert above == []
+    assert torch.equal(early, read(model, batch, hidden_layers=(1,), interventions=interventions).hidden(1))
+    assert not torch.allclose(early, read(model, batch, hidden_layers=(1,)).hidden(1))
+    assert hooks(model) == 0
+
+
+def test_the_reference_ends_early_too_and_an_adapter_wrapper_changes_nothing(batch):
+    model = LoRA(rank=2).apply(three_blocks())
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data += 0.3
+    calls, handles = counted(model)
+    policy = read(model, batch, hidden_layers=(0,), logits=False).hidden(0)
+    for reference in (AdapterOffReference(model), FrozenReference(freeze(three_blocks()))):
+        states = reference.read(batch, hidden_layers=(0,), logits=False).hidden_states
+        torch.testing.assert_close(states[0], read(three_blocks(), batch, hidden_layers=(0,)).hidden(0), **TOLERANCE)
+        assert not torch.allclose(states[0], policy)
+        assert not states[0].requires_grad
+    assert calls == [2, 0, 0]
+    for handle in handles:
+        handle.remove()
+    assert hooks(model) == 0
+
+
+def test_mean_hidden_counts_prompts_record_by_record():
+    """Prompts by hand; a record that is scored from its second token on counts in full."""
+    model = three_blocks()
+    records = [*make_examples(), Example((1, 8, 9), (IGNORE, 8, 9), 9)]
+    counted_states = []
+    for example in records:
+        states = full(model, collate([example], pad_id=0), output_hidden_states=True).hidden_states[2][0]
+        prompt = [place for place, label in enumerate(example.labels) if label == IGNORE]
+        counted_states += [states] if prompt == [0] else [states[place][None] for place in prompt]
+    expected = torch.cat(counted_states).double().mean(0).float()
+    calls, _ = counted(model)
+    found = mean_hidden(model, records, "1", pad_id=0, batch_size=2)
+    assert list(found) == [1]
+    torch.testing.assert_close(found[1], expected, **TOLERANCE)
+    assert calls == [3, 3, 0]

@@ -61,6 +61,14 @@ class Batch:
         """True where a token is scored; column 0 never is."""
         return scored_positions(self.labels_BT)
 
+    @property
+    def prompts_BT(self) -> Tensor:
+        """True on the prompt, which is what is not scored; on all tokens of a record of which all is scored."""
+        there_BT = self.attention_mask_BT.bool()
+        prompt_BT = there_BT & ~self.labels_scored_BT
+        prompt_BT[:, 0] &= prompt_BT.sum(-1) > 1  # the first token is never scored and is no prompt by itself
+        return torch.where(prompt_BT.any(-1, keepdim=True), prompt_BT, there_BT)
+
     def to(self, device: torch.device | str) -> Batch:
         """Returns the batch on another device."""
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})

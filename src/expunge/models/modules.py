@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from peft import PeftModel
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import InputError
 
@@ -51,6 +52,30 @@ def output_head(model: nn.Module) -> nn.Module:
     if not isinstance(head, nn.Module):
         raise InputError(f"{type(inner).__name__} has no output layer; hand in a causal language model.")
     return head
+
+
+def feed_forward_out(model: nn.Module, block: nn.Module) -> nn.Linear | Conv1D:
+    """Returns the linear layer that writes the feed-forward part of a block back: the last one to the model's width.
+
+    Blocks run their feed-forward part after or beside attention and register it last, whatever they call it.
+
+    Raises:
+        InputError: there is none, as in a mixture of experts whose matrices are stacked.
+    """
+    inner = base_model(model)
+    width = inner.config.get_text_config().hidden_size  # type: ignore[union-attr, operator]
+    found = [
+        module
+        for module in block.modules()
+        if (isinstance(module, nn.Linear) and module.out_features == width)
+        or (isinstance(module, Conv1D) and module.nf == width)
+    ]
+    if not found:
+        raise InputError(
+            f"The blocks of {type(inner).__name__} have no linear layer that leads back to the model's width of "
+            f"{width}; choose weights with parameters=layers and a pattern in modules."
+        )
+    return found[-1]
 
 
 def layer_map(model: nn.Module) -> dict[str, int]:

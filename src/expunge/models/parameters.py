@@ -13,7 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import DivergedError, InputError
-from expunge.models.modules import blocks, layer_map, output_head, resolve_layers
+from expunge.models.modules import blocks, feed_forward_out, layer_map, output_head, resolve_layers
 from expunge.registry import parameter_choices
 
 
@@ -164,4 +164,25 @@ class Layers(ParameterChoice):
         model.requires_grad_(False)
         for parameter in chosen:
             parameter.requires_grad_(True)
+        return model
+
+
+@parameter_choices.register("mlp_out")
+@dataclass(frozen=True, kw_only=True)
+class MLPOut(ParameterChoice):
+    """Only the last matrix of the feed-forward part of some blocks may change (``mlp.down_proj``), without its bias."""
+
+    layers: str  # such as "5-7"
+
+    def apply(self, model: Any) -> Any:
+        """Switches gradients on for these matrices and off elsewhere.
+
+        Raises:
+            InputError: a block has no such linear layer.
+        """
+        stack = blocks(model)
+        chosen = [feed_forward_out(model, stack[layer]) for layer in resolve_layers(model, self.layers)]
+        model.requires_grad_(False)
+        for module in chosen:
+            module.weight.requires_grad_(True)
         return model

@@ -290,10 +290,7 @@ def mean_hidden(
     with evaluating(model):
         for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
             batch = collate([examples[place] for place in bucket], pad_id).to(model.device)
-            there_BT = batch.attention_mask_BT.bool()
-            prompt_BT = there_BT & ~batch.labels_scored_BT
-            prompt_BT[:, 0] &= prompt_BT.sum(-1) > 1  # the first token is never scored and is no prompt by itself
-            mask_BT = torch.where(prompt_BT.any(-1, keepdim=True), prompt_BT, there_BT)
+            mask_BT = batch.prompts_BT
             count += int(mask_BT.sum())
             reading = read(model, batch, hidden_layers=resolve_layers(model, layers), logits=False)
             for layer, hidden_BTD in reading.hidden_states.items():

@@ -7,7 +7,6 @@ each sequence, the mean over its tokens.
 
 from __future__ import annotations
 
-from expunge.functional.losses.hidden import hidden_distance
 from expunge.functional.losses.likelihood import gradient_ascent, mean_probability, nll
 from expunge.functional.losses.margins import inverted_hinge, pdu_margin
 from expunge.functional.losses.preference import (
@@ -19,6 +18,15 @@ from expunge.functional.losses.preference import (
     npo_loss,
     simnpo_loss,
     tnpo_loss,
+)
+from expunge.functional.losses.representation import (
+    control_vector,
+    hidden_distance,
+    random_mapping,
+    rerouting,
+    rmu_forget,
+    rmu_retain,
+    token_vectors,
 )
 from expunge.functional.losses.targets import (
     ceu_targets,
@@ -39,6 +47,7 @@ __all__ = [
     "ceu_targets",
     "check_beta",
     "check_power",
+    "control_vector",
     "dpo_loss",
     "flat_loss",
     "gradient_ascent",
@@ -49,12 +58,17 @@ __all__ = [
     "nll",
     "npo_loss",
     "pdu_margin",
+    "random_mapping",
+    "rerouting",
+    "rmu_forget",
+    "rmu_retain",
     "satimp_weights",
     "shred_targets",
     "simnpo_loss",
     "target_cross_entropy",
     "teacher_tokens",
     "tnpo_loss",
+    "token_vectors",
     "top_k_kl",
     "undial_targets",
     "unilogit_logits",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from expunge.errors import InputError
-from expunge.functional.losses.hidden import Norm, hidden_distance
+from expunge.functional.losses import hidden_distance, rmu_retain
 from expunge.methods.base import Views, ViewSpec
 from expunge.methods.retain.base import FromSource
 from expunge.methods.terms import Term
@@ -29,7 +30,7 @@ class RetainHidden(FromSource):
     """
 
     layers: str = "0.5-1.0"
-    norm: Norm = "mse"
+    norm: Literal["mse", "l2"] = "mse"
 
     def __post_init__(self) -> None:
         """Refuses no layers."""
@@ -46,8 +47,9 @@ class RetainHidden(FromSource):
         """Token mean of the distance, mean over the layers."""
         view = views[self.source]
         references = view.reference.hidden_states
+        distance = rmu_retain if self.norm == "mse" else hidden_distance
         distances_LB = [
-            hidden_distance(hidden_BTD, references[layer], view.batch.token_weights_BT, self.norm)
+            distance(hidden_BTD, references[layer], view.batch.token_weights_BT)
             for layer, hidden_BTD in view.policy.hidden_states.items()
         ]
         return Term(torch.stack(distances_LB).mean(0), "token", self.source)
