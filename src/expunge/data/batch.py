@@ -21,12 +21,14 @@ class Example:
         labels: the same ids where the token is scored, ``IGNORE`` elsewhere; same length.
         row: position of the record in its list; seeds, cached numbers and scores are kept by it.
         weight: weight of the record in losses.
+        token_weights: weight of each token where it is scored, at least 0; None for 1 each.
     """
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
     row: int
     weight: float = 1.0
+    token_weights: tuple[float, ...] | None = None
 
     @property
     def scored(self) -> int:
@@ -99,11 +101,15 @@ def collate(examples: Sequence[Example], pad_id: int, *, length: int | None = No
         input_ids_BT[row, :size] = torch.tensor(example.input_ids)
         attention_mask_BT[row, :size] = 1
         labels_BT[row, :size] = torch.tensor(example.labels)
+    token_weights_BT = scored_positions(labels_BT).float()
+    for row, example in enumerate(examples):
+        if example.token_weights is not None:
+            token_weights_BT[row, : len(example.input_ids)] *= torch.tensor(example.token_weights)
     return Batch(
         input_ids_BT=input_ids_BT,
         attention_mask_BT=attention_mask_BT,
         labels_BT=labels_BT,
-        token_weights_BT=scored_positions(labels_BT).float(),
+        token_weights_BT=token_weights_BT,
         weights_B=torch.tensor([example.weight for example in examples], dtype=torch.float32),
         rows_B=torch.tensor([example.row for example in examples]),
     )

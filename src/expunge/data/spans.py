@@ -60,6 +60,24 @@ def spans(text: str) -> list[Span]:
     return found
 
 
+def places(text: str) -> list[slice]:
+    """Returns where such spans stand in a text as it is written, in order; none overlap."""
+    # Characters of other width stand for their plain forms, one for one, so that no place moves.
+    plain = "".join(map(_plain, text)).replace("\\_", "__")
+    found: list[slice] = []
+    for pattern, test in _SHAPES.values():
+        taken = [slice(*match.span()) for match in pattern.finditer(plain) if test(match[0])]
+        for place in taken:
+            plain = plain[: place.start] + "\n" * (place.stop - place.start) + plain[place.stop :]
+        found += taken
+    return sorted(found, key=lambda place: place.start)
+
+
+def _plain(character: str) -> str:
+    normal = unicodedata.normalize("NFKC", character)
+    return normal if len(normal) == 1 else character
+
+
 def _value(kind: str, text: str) -> str:
     if kind == "email":
         return text.casefold()

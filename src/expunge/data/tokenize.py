@@ -107,7 +107,7 @@ class _Whole(NamedTuple):
 
 
 def _encode(record: Record, tokenizer: Any, row: int, mask: Mask) -> _Whole:
-    ids, special, answer = _tokenise(render(record, tokenizer), tokenizer)
+    ids, special, _, answer = _tokenise(render(record, tokenizer), tokenizer)
     scored = answer if mask == "answer" else range(len(ids))
     labels = [token if place in scored and not special[place] else IGNORE for place, token in enumerate(ids)]
     eos = tokenizer.eos_token_id
@@ -123,10 +123,11 @@ def _cut(example: Example, max_length: int) -> Example:
 
 
 class _Tokens(NamedTuple):
-    """One tokenisation: ids, whether the tokenizer added the token by itself, and the places of the answer."""
+    """One tokenisation: ids, whether the tokenizer added the token by itself, offsets, and the places of the answer."""
 
     ids: list[int]
     special: list[bool]
+    offsets: list[tuple[int, int]]
     answer: range
 
 
@@ -141,15 +142,39 @@ def _tokenise(rendered: Rendered, tokenizer: Any) -> _Tokens:
         verbose=False,
     )
     ids, special = list(tokens["input_ids"]), [bool(mark) for mark in tokens["special_tokens_mask"]]
+    offsets = [(start, stop) for start, stop in tokens["offset_mapping"]]
+    return _Tokens(ids, special, offsets, _overlapping(offsets, rendered.start, rendered.stop))
+
+
+def _overlapping(offsets: Sequence[tuple[int, int]], first: int, last: int) -> range:
+    """Places of the tokens that overlap the characters from ``first`` up to ``last``."""
     # Tokens that the tokenizer adds by itself have an empty offset.
-    inside = [
-        place
-        for place, (start, stop) in enumerate(tokens["offset_mapping"])
-        if start < stop and rendered.start < stop and start < rendered.stop
-    ]
+    inside = [place for place, (start, stop) in enumerate(offsets) if start < stop and first < stop and start < last]
     # Everything between the first and the last: tokenizers that trim offsets give a token of spaces an empty one.
-    answer = range(inside[0], inside[-1] + 1) if inside else range(len(ids), len(ids))
-    return _Tokens(ids, special, answer)
+    return range(inside[0], inside[-1] + 1) if inside else range(len(offsets), len(offsets))
+
+
+def token_places(record: Record, tokenizer: Any, spans: Sequence[slice]) -> frozenset[int]:
+    """Places of the tokens of ``encode`` that overlap parts of the answer; read off the same single tokenisation.
+
+    Args:
+        record: what was tokenised.
+        tokenizer: a fast tokenizer.
+        spans: parts of ``record.answer``, in characters.
+
+    Raises:
+        InputError: as for ``encode``; or a chat template that rewrites the answer, so that its parts have no place.
+    """
+    rendered, answer = render(record, tokenizer), record.answer.reveal()
+    left_out = answer.find(rendered.text[rendered.start : rendered.stop])  # a template may strip the answer's ends
+    if left_out < 0:
+        raise InputError(f"The tokenizer's chat template rewrites {record.answer}, so its parts cannot be found in it.")
+    offsets, shift = _tokenise(rendered, tokenizer).offsets, rendered.start - left_out
+    ranges = [
+        _overlapping(offsets, max(span.start + shift, rendered.start), min(span.stop + shift, rendered.stop))
+        for span in spans
+    ]
+    return frozenset(place for found in ranges for place in found)
 
 
 def encode_all(records: Sequence[Record], tokenizer: Any, *, max_length: int, mask: Mask = "answer") -> Encoded:

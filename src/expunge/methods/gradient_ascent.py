@@ -1,6 +1,7 @@
 """Gradient ascent. Jang et al., "Knowledge Unlearning", 2022, https://arxiv.org/abs/2210.01504.
 
-With a retain term these are TOFU's GradDiff and KL: Maini et al., 2024, https://arxiv.org/abs/2401.06121.
+With a retain term these are TOFU's GradDiff and KL: Maini et al., 2024, https://arxiv.org/abs/2401.06121; and the four
+of Yao et al., 2024, https://arxiv.org/abs/2402.15159, whose retain term reads general text or text of the same kind.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from typing import ClassVar
 from expunge.config import Choice
 from expunge.functional.losses import gradient_ascent
 from expunge.methods.base import LossMethod, Spec, State, Views
-from expunge.methods.preset import Axes, Preset
+from expunge.methods.preset import Axes, Preset, Training
 from expunge.methods.terms import Term
 from expunge.registry import methods
 
 TOFU = "TOFU's code: learning rate 1e-5, batch 32, 5 epochs, weight decay 0.01"
+YAO = Training(learning_rate=2e-5, epochs=1.0, schedule="cosine", warmup=0.03)
+YAO_SOURCE = "Yao et al., 2024, https://arxiv.org/abs/2402.15159: learning rate 2e-5, one epoch, cosine, warm-up 3 %"
+YAO_KL = "The divergence counts scored tokens; theirs is a cross-entropy that counts padding too."
+YAO_JOINT = "Both terms are in every step; the authors alternate them."
+YAO_BATCH = "Batch 32; the authors accumulate 60 or 85 micro-batches on 8 devices. Records are not packed into chunks."
 
 
 @methods.register("gradient_ascent")
@@ -49,5 +55,45 @@ methods.register("kl_min")(
         axes=Axes(retain_term=Choice("kl")),
         source=TOFU,
         departs="The divergence counts answer tokens only; TOFU's code averages over prompt and padding too.",
+    )
+)
+
+methods.register("ga_descent_general")(
+    Preset(
+        method=Choice("gradient_ascent"),
+        axes=Axes(retain_term=Choice("nll", {"source": "general"})),
+        training=YAO,
+        source=YAO_SOURCE,
+        departs=f"{YAO_BATCH} {YAO_JOINT}",
+    )
+)
+
+methods.register("ga_descent_indist")(
+    Preset(
+        method=Choice("gradient_ascent"),
+        axes=Axes(retain_term=Choice("nll", {"source": "retain"})),
+        training=YAO,
+        source=YAO_SOURCE,
+        departs=f"{YAO_BATCH} {YAO_JOINT} In-distribution text is the retain set.",
+    )
+)
+
+methods.register("ga_kl_general")(
+    Preset(
+        method=Choice("gradient_ascent"),
+        axes=Axes(retain_term=Choice("kl", {"source": "general"})),
+        training=YAO,
+        source=YAO_SOURCE,
+        departs=f"{YAO_BATCH} {YAO_JOINT} {YAO_KL}",
+    )
+)
+
+methods.register("ga_kl_indist")(
+    Preset(
+        method=Choice("gradient_ascent"),
+        axes=Axes(retain_term=Choice("kl", {"source": "retain"})),
+        training=YAO,
+        source=YAO_SOURCE,
+        departs=f"{YAO_BATCH} {YAO_JOINT} In-distribution text is the retain set. {YAO_KL}",
     )
 )

@@ -153,11 +153,14 @@ class Recipe:
         self.axes.stopper.create(stoppers)
 
     def needs(self) -> tuple[str, ...]:
-        """All that must be handed in, the retain term's records included."""
+        """All that must be handed in, the records of retain term and relabeller included."""
         needs = dict.fromkeys(need for stage in self.before for need in stage.needs())
         needs |= dict.fromkeys(self.method.needs())
         if isinstance(self.method, LossMethod):
-            needs |= dict.fromkeys(view.source for view in (*self.method.views(), *self.retain_term.views()))
+            views = (*self.method.views(), *self.retain_term.views())
+            needs |= dict.fromkeys(view.source for view in views)
+            if any(view.relabel for view in views):
+                needs |= dict.fromkeys(self.axes.relabel.create(relabellers).needs)
         return tuple(needs)
 
     def memory_factor(self, share: float = 1.0) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ RESERVED = ("forget", "retain", "holdout", TRAIN_RETAIN)  # not for further spli
 
 
 class Inputs(NamedTuple):
-    """Records by split, the rejected lines of each file, and records for the audit only."""
+    """Records by split, the rejected lines of each file, and further splits for the audit only."""
 
     splits: dict[str, list[Record]]
     rejected: dict[str, list[Rejection]]
@@ -48,6 +48,12 @@ class Inputs(NamedTuple):
         if TRAIN_RETAIN in self.splits:
             found["retain"] = self.splits[TRAIN_RETAIN]
         return found
+
+    def with_needs(self, needs: Collection[str]) -> Inputs:
+        """Moves further splits that a recipe needs, such as ``general``, from the audit's records to the training's."""
+        moved = {split: records for split, records in self.evaluation.items() if split in needs}
+        rest = {split: records for split, records in self.evaluation.items() if split not in moved}
+        return self._replace(splits={**self.splits, **moved}, evaluation=rest)
 
 
 def read_inputs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,22 +104,26 @@ class Work:
             examples = relabeller.relabel_tokens(examples, self.relabel_task, spec.sample)
         return choice.choose(examples, self._token_task(records)) if chosen else examples
 
-    @property
+    @cached_property
     def relabel_task(self) -> RelabelTask:
-        """What the relabeller works with."""
+        """What the relabeller works with, one for the run: a further sample knows the ones before."""
         return RelabelTask(
             model=self.model,
             tokenizer=self.tokenizer,
             records=dict(self.splits),
             seed=self.recipe.training.seed,
             max_length=self.max_length,
+            warn=self._warn,
         )
+
+    def _warn(self, text: str) -> None:
+        self.run.events.append("warning", text=text)
 
     def _token_task(self, records: list[Record]) -> TokenTask:
         def logps(examples: Sequence[Example]) -> list[torch.Tensor]:
             return example_logps(self.model, examples, pad_id(self.tokenizer))
 
-        return TokenTask(records=records, tokenizer=self.tokenizer, logps=logps)
+        return TokenTask(records=records, tokenizer=self.tokenizer, logps=logps, warn=self._warn)
 
     def _encoded(self, records: list[Record], split: str, mask: Mask) -> list[Example]:
         encoded = encode_all(records, self.tokenizer, max_length=self.max_length, mask=mask)

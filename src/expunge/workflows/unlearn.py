@@ -63,7 +63,8 @@ class Request:
         retrained: models trained without the records, to compare with.
         method: registry name.
         settings: changes to the method's settings, numbers of the loop and axes.
-        evaluation: further splits for the audit by name, such as world_facts.
+        evaluation: further splits by name: for the audit, such as world_facts, and those that the method needs, such as
+            general.
         suite: metrics of the audit.
         forms: further forms of the forget records for the audit: ``auto``, ``none``, or names with commas.
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
@@ -120,7 +121,7 @@ class Request:
         recipe.create_axes()
         suites.get(self.suite)
         files = {"forget": self.forget, "retain": self.retain_file, "holdout": self.holdout}
-        inputs = read_inputs(files, self.evaluation, self.benchmark)
+        inputs = read_inputs(files, self.evaluation, self.benchmark).with_needs(recipe.needs())
         supplied = {"base": self.base is not None, "retain": self.retain == SELF}
         recipe.check(inputs.available | {need for need, there in supplied.items() if there})
         kept = [] if self.retain == SELF else inputs.training.get("retain", [])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from expunge.data.forms.words import Word, months_like, scan
 from expunge.data.record import Record
+from expunge.data.spans import places
 
 COMMON_SHARE = 0.3  # of the answers; a word in more of them is part of their wording
 COMMON_ANSWERS = 4  # fewer say nothing about what is common
@@ -26,15 +28,71 @@ def value_span(record: Record, common: Collection[str] = ()) -> slice | None:
         record: any kind of record.
         common: keys of words that many answers of the split have, see ``common_words``.
     """
+    found = _trimmed_runs(record, common)
+    return _slice(max(found, key=_rank)) if found else None
+
+
+def value_spans(record: Record, common: Collection[str] = ()) -> list[slice]:
+    """Returns every place of the value in ``record.answer``, in order; in plain text those of all runs that stand out.
+
+    In plain text a capital at the start of a sentence belongs to the run that follows it: nothing else would take the
+    first name of "Ada Lovelace was born in London."
+    """
+    text = record.answer.reveal()
+    found = _trimmed_runs(record, common)
+    if record.kind == "text":
+        about = _keys(record.subject.reveal()) if record.subject is not None else set()
+        words = scan(text)
+        before = {word.start: leader for leader, word in zip(words, words[1:], strict=False)}
+        found = [_led(text, before.get(run[0].start), run, about) for run in found]
+    else:
+        found = [max(found, key=_rank)] if found else []
+    return joined_spans(span for run in found for span in (_slice(run), *_repeats(text, text[_slice(run)])))
+
+
+def telling_spans(record: Record, common: Collection[str] = ()) -> list[slice]:
+    """Returns the places of ``value_spans`` and of all else that has the shape of personal data, in order."""
+    return joined_spans((*value_spans(record, common), *places(record.answer.reveal())))
+
+
+def joined_spans(spans: Iterable[slice]) -> list[slice]:
+    """Spans in order, those that overlap made one."""
+    found: list[slice] = []
+    for span in sorted(spans, key=lambda one: (one.start, one.stop)):
+        if found and span.start < found[-1].stop:
+            found[-1] = slice(found[-1].start, max(span.stop, found[-1].stop))
+        else:
+            found.append(span)
+    return found
+
+
+def _repeats(text: str, value: str) -> list[slice]:
+    """Every place of a value, not inside longer words; scripts without spaces have no words to be inside of."""
+    edges = r"(?<!\w){}(?!\w)" if value.isascii() else "{}"
+    return [slice(*match.span()) for match in re.finditer(edges.format(re.escape(value)), text)]
+
+
+def _led(text: str, leader: Word | None, run: list[Word], about: Collection[str]) -> list[Word]:
+    """A run with the word before it, where that is written with a capital and belongs to the same name."""
+    if leader is None or text[leader.stop : run[0].start] != " " or leader.stops or leader.key in about:
+        return run
+    return [leader, *run] if leader.text[0].isupper() and run[0].text[0].isupper() else run
+
+
+def _trimmed_runs(record: Record, common: Collection[str]) -> list[list[Word]]:
     words = scan(record.answer.reveal())
     asked = _keys(question_of(record) or "")
     about = _keys(record.subject.reveal()) if record.subject is not None else set()
     # What the answer shares with the subject or its neighbours may be all there is: "Who lives there?" - "Anna."
     for known in (asked | about | set(common), asked | set(common), asked):
-        best = _best(_runs(record, words, known), known)
-        if best is not None:
-            return best
-    return None
+        trimmed = [run for run in (_trim(run, known) for run in _runs(record, words, known)) if run]
+        if trimmed:
+            return trimmed
+    return []
+
+
+def _slice(run: Sequence[Word]) -> slice:
+    return slice(run[0].start, run[-1].stop)
 
 
 def value_of(record: Record, common: Collection[str] = ()) -> str | None:
@@ -111,14 +169,6 @@ def _outstanding(text: str, words: Sequence[Word]) -> Callable[[int], bool]:
 
 def _bridges(before: Word, skipped: Sequence[Word], after: Word) -> bool:
     return len(skipped) <= _BRIDGE and all(word.stops for word in skipped) and before.marked and after.marked
-
-
-def _best(runs: Iterable[list[Word]], known: Collection[str]) -> slice | None:
-    trimmed = [run for run in (_trim(run, known) for run in runs) if run]
-    if not trimmed:
-        return None
-    best = max(trimmed, key=_rank)
-    return slice(best[0].start, best[-1].stop)
 
 
 def _rank(run: Sequence[Word]) -> tuple[bool, bool, int]:

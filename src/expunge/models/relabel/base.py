@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from expunge.data.batch import Example
 from expunge.data.record import Record
+
+
+def silent(text: str) -> None:
+    """Drops a warning; for callers that have nowhere to show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +24,9 @@ class RelabelTask:
         records: by split, those that the relabeller's ``needs`` name among them.
         seed: of the run.
         max_length: longest record, tokens.
+        warn: takes a sentence on what was not done as asked; counts only, no record text.
+        said: what the model was heard to say to each record (split and index), so that a further sample of one run
+            need not be drawn from the start. A cache: without it the answers are the same.
     """
 
     model: Any
@@ -27,6 +34,8 @@ class RelabelTask:
     records: dict[str, Sequence[Record]]
     seed: int
     max_length: int
+    warn: Callable[[str], None] = silent
+    said: dict[tuple[str, int], list[str | None]] = field(default_factory=dict, repr=False)
 
 
 class Relabeller:

@@ -14,6 +14,10 @@ from expunge.data.tokenize import Mask
 from expunge.registry import token_choices
 
 
+def silent(text: str) -> None:
+    """Drops a warning; for callers that have nowhere to show it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenTask:
     """What a token choice may look at.
@@ -22,11 +26,13 @@ class TokenTask:
         records: the records, in the order of the examples.
         tokenizer: their tokenizer.
         logps: examples to the original's log-probability (nats) of each token, (T,), 0 where it is not scored.
+        warn: takes a sentence on what was not done as asked; counts only, no record text.
     """
 
     records: Sequence[Record]
     tokenizer: Any
     logps: Callable[[Sequence[Example]], list[Tensor]]
+    warn: Callable[[str], None] = silent
 
 
 class TokenChoice:
