@@ -97,3 +97,29 @@ methods.register("ga_kl_indist")(
         departs=f"{YAO_BATCH} {YAO_JOINT} In-distribution text is the retain set. {YAO_KL}",
     )
 )
+
+methods.register("jang")(
+    Preset(
+        method=Choice("gradient_ascent"),
+        axes=Axes(
+            tokens=Choice("all"),
+            optimizer=Choice("adamw", {"beta1": 0.9, "beta2": 0.98}),
+            stopper=Choice("memorisation"),
+        ),
+        training=Training(
+            learning_rate=5e-5,
+            epochs=20.0,
+            schedule="constant",
+            warmup=0.0,
+            weight_decay=0.0,
+            dropout=0.0,
+        ),
+        source="the paper's code: Adam (0.9, 0.98), constant learning rate 5e-5, no weight decay, no dropout, at most "
+        "about 20 epochs, EL_10 and MA against unseen text at the end of each epoch",
+        departs="The paper's effective batch is the whole forget set, one step an epoch: for that, set batch_size to "
+        "the number of forget records or more. Thresholds are measured on the holdout records "
+        "under the original; the code takes those of its smallest model for all. A likelihood of 0 on unseen text is "
+        "reached, not undercut. Overlap divides by the n-grams of the true text, as the code does. Gradients are "
+        "clipped at norm 1, which is the loop's default.",
+    )
+)

@@ -51,6 +51,7 @@ class Training:
         seed: order of records and everything else that is random.
         checkpoint_every: optimizer steps between checkpoints; 0 for none.
         runaway: a term whose mean exceeds this absolute value (nats) stops the run as diverged.
+        dropout: share of units that every dropout of the model leaves out while it trains; None: as the model has it.
     """
 
     learning_rate: float = 1e-5
@@ -65,6 +66,7 @@ class Training:
     seed: int = 0
     checkpoint_every: int = 50
     runaway: float = 50.0
+    dropout: float | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be meant."""
@@ -77,6 +79,8 @@ class Training:
                 _check(name, getattr(self, name), above=0.0)
         if not 0 <= self.warmup <= 1:
             raise InputError(f"warmup is a share of the steps between 0 and 1, not {self.warmup}.")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is a share from 0 to below 1, not {self.dropout}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +156,18 @@ class Recipe:
         self.axes.optimizer.create(optimizers)
         self.axes.stopper.create(stoppers)
 
+    def probes(self) -> tuple[str, ...]:
+        """Sources of the records that stopper and penalty read, whatever the views are."""
+        stopper, penalty = self.axes.stopper.create(stoppers), self.axes.penalty.create(penalties)
+        return tuple(dict.fromkeys((*stopper.sources, *penalty.sources)))
+
     def needs(self) -> tuple[str, ...]:
-        """All that must be handed in, the records of retain term and relabeller included."""
+        """All that must be handed in, what retain term, relabeller, stopper and penalty read included."""
         needs = dict.fromkeys(need for stage in self.before for need in stage.needs())
         needs |= dict.fromkeys(self.method.needs())
         if isinstance(self.method, LossMethod):
             views = (*self.method.views(), *self.retain_term.views())
-            needs |= dict.fromkeys(view.source for view in views)
+            needs |= dict.fromkeys((*(view.source for view in views), *self.probes()))
             if any(view.relabel for view in views):
                 needs |= dict.fromkeys(self.axes.relabel.create(relabellers).needs)
         return tuple(needs)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -18,16 +18,21 @@ from expunge.errors import DivergedError, InterruptedRunError
 from expunge.methods.base import LossMethod, Start
 from expunge.methods.preset import Axes, Training
 from expunge.methods.retain import RetainTerm
+from expunge.models.modes import dropping
 from expunge.models.modules import base_model
 from expunge.models.reading import mean_hidden
-from expunge.registry import combiners, optimizers, perturbations, stoppers
+from expunge.registry import combiners, optimizers, penalties, perturbations, stoppers
 from expunge.training import checkpoint, distributed
 from expunge.training.combiners import Combiner, Moment
+from expunge.training.curvature import empirical_fisher, estimate
 from expunge.training.direction import Direction
 from expunge.training.gradients import Gradients, clip, trainable
 from expunge.training.guard import runaway
+from expunge.training.look import Ends, Look
 from expunge.training.optimizers import learning_rate
+from expunge.training.optimizers.sophia import SophiaOptimizer
 from expunge.training.order import steps_per_epoch
+from expunge.training.penalties import NoPenalty, Penalty
 from expunge.training.perturbations.base import Perturbation
 from expunge.training.step import ReferenceLike, Step, view_specs
 from expunge.training.stoppers import Stopper
@@ -66,6 +71,8 @@ class Job:
         examples: tokenised records of each view.
         references: reference of each view that declares one.
         pad_id: token that fills up.
+        end_id: token that ends a text, beside those that the model's own configuration names.
+        probes: tokenised records by source that stopper and penalty read, whatever the views are.
         checkpoints: folder for checkpoints; None keeps none, and a run that diverges has nothing to go back to.
         listener: told of every step, in the main process.
         stop_requested: asked after every step, in every process; True checkpoints and raises ``InterruptedRunError``.
@@ -79,6 +86,8 @@ class Job:
     examples: Mapping[str, Sequence[Example]]
     references: Mapping[str, ReferenceLike] = field(default_factory=dict)
     pad_id: int = 0
+    end_id: int | None = None
+    probes: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     checkpoints: Path | None = None
     listener: Callable[[StepReport], None] = lambda report: None
     stop_requested: Callable[[], bool] = lambda: False
@@ -109,7 +118,8 @@ def train(job: Job, accelerator: Accelerator | None = None) -> TrainResult:
         DivergedError: a step was not finite or not sane; the model holds the last good checkpoint.
         InterruptedRunError: stopped on request; the same call goes on from the checkpoint.
     """
-    return _Run(job, accelerator or distributed.accelerator(job.model)).run()
+    with dropping(job.model, job.training.dropout):
+        return _Run(job, accelerator or distributed.accelerator(job.model)).run()
 
 
 class _Run:
@@ -124,12 +134,15 @@ class _Run:
         self.weights = {"forget": axes.forget_weight, "retain": axes.retain_weight, **job.method.term_weights()}
         self.perturbation: Perturbation = axes.perturb.create(perturbations)
         self.combiner: Combiner = axes.combiner.create(combiners)
+        self.penalty: Penalty = axes.penalty.create(penalties)
         step = Step(job.model, job.method, job.retain_term, job.references, self.perturbation)
         optimizer = axes.optimizer.create(optimizers).create(trainable(step).values(), job.training)
         self.step, self.optimizer = accelerator.prepare(step, optimizer)
         self.raw_optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
         self.stopper: Stopper = axes.stopper.create(stoppers)
         self.gradients = Gradients(accelerator, self.step)
+        # Made at the weights that were handed in, before a checkpoint takes their place.
+        self.drawn_to = self.penalty.prepare(self.gradients.parameters, self._fisher)
 
     def run(self) -> TrainResult:
         progress = self._resume()
@@ -165,20 +178,46 @@ class _Run:
             seed=_step_seed(job.training.seed, number, 0),  # the same on all ranks
         )
         terms = direction.find(self.combiner, self.perturbation)
+        if not isinstance(self.penalty, NoPenalty):
+            terms["penalty"] = self.penalty.add(self.gradients.parameters, self.drawn_to, moment.share)
         norm = clip(list(self.gradients.parameters.values()), job.training.max_grad_norm)
-        trouble = runaway(terms, norm, job.training.runaway, {"forget": job.method.scale})
+        trouble = runaway(terms, norm, job.training.runaway, {"forget": job.method.scale, "penalty": math.inf})
         if trouble:
             self._roll_back(number, trouble)
         rate = learning_rate(job.training, number, self.steps)
         for group in self.raw_optimizer.param_groups:
             group["lr"] = rate
+        if isinstance(self.raw_optimizer, SophiaOptimizer) and self.raw_optimizer.wants_curvature(number):
+            self.raw_optimizer.curvature(estimate(self.accelerator, self.step, data, direction.seed))
         self.raw_optimizer.step()
         if self.accelerator.is_main_process:
             job.listener(StepReport(progress.step, self.steps, terms, norm, rate))
         progress.combiner = self.combiner.update(progress.combiner, terms, moment)
-        verdict = self.stopper.update(progress.stopper, terms)
+        return self._judge(progress, terms)
+
+    def _judge(self, progress: checkpoint.Progress, terms: Mapping[str, float]) -> str | None:
+        """Asks the stopper, which may find a model that no term of the step before it could show to be broken."""
+        try:
+            verdict = self.stopper.update(progress.stopper, terms, self._look(progress.step))
+        except DivergedError as trouble:
+            self._roll_back(progress.step - 1, str(trouble))
         progress.stopper = verdict.state
         return verdict.reason
+
+    def _look(self, step: int) -> Look:
+        def agree(value: float) -> float:
+            tensor = torch.tensor(value, device=self.accelerator.device)
+            return float(self.accelerator.reduce(tensor, reduction="mean"))
+
+        job = self.job
+        return Look(
+            step=step,
+            steps_per_epoch=self.streams.steps_per_epoch,
+            model=job.model,
+            records={**job.examples, **job.probes},
+            ends=Ends(job.end_id, job.pad_id),
+            agree=agree if self.accelerator.num_processes > 1 else float,
+        )
 
     def _data(self, number: int) -> StepData:
         accelerator = self.accelerator
@@ -222,18 +261,21 @@ class _Run:
         fresh = checkpoint.Progress(
             step=0, method=dict(self.job.method.init(start)), combiner=self.combiner.start(), stopper={}
         )
-        if self.job.checkpoints is None:
-            return fresh
-        found = checkpoint.list_checkpoints(self.job.checkpoints)
+        found = [] if self.job.checkpoints is None else checkpoint.list_checkpoints(self.job.checkpoints)
         if found:
             return checkpoint.load(found[-1], self.gradients.parameters, self.raw_optimizer)
+        fresh.stopper = self.stopper.start(self._look(0))
         self._save(fresh)  # what a run that diverges at once goes back to
         return fresh
+
+    def _fisher(self, records: int) -> Mapping[str, torch.Tensor]:
+        job = self.job
+        return empirical_fisher(job.model, job.probes["retain"], job.pad_id, records, self.gradients.parameters)
 
     def _mean_hidden(self, view: str, layers: str) -> Mapping[int, torch.Tensor]:
         return mean_hidden(self.job.model, self.job.examples[view], layers, self.job.pad_id)
 
-    def _roll_back(self, step: int, trouble: str) -> None:
+    def _roll_back(self, step: int, trouble: str) -> NoReturn:
         """Goes back to the newest checkpoint whose own next step was sane, and says so."""
         note = "nothing was kept, since the run has no checkpoints"
         if self.job.checkpoints is not None:

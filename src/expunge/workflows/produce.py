@@ -36,6 +36,7 @@ from expunge.models.tokens.base import TokenChoice, TokenTask
 from expunge.registry import parameter_choices, relabellers, token_choices
 from expunge.storage import atomic
 from expunge.storage.run import RunFolder
+from expunge.training.curvature import empirical_fisher
 from expunge.training.distributed import gathered, launched_strategy, leads
 from expunge.training.loop import Job, StepReport, TrainResult, train
 from expunge.training.references import build_references
@@ -212,6 +213,7 @@ def _specs(work: Work) -> tuple[ViewSpec, ...]:
 def _by_loss(work: Work, method: LossMethod, prepared: Prepared | None) -> Product:
     axes = work.recipe.axes
     examples = _examples(work) if prepared is None else prepared.examples
+    probes = {source: work.encoded(source) for source in work.recipe.probes()}
     choice = axes.parameters.create(parameter_choices)
     model = choice.apply(work.model)  # with an adapter, it is its own reference
     references = _references(work, model, examples) if prepared is None else prepared.references
@@ -224,6 +226,8 @@ def _by_loss(work: Work, method: LossMethod, prepared: Prepared | None) -> Produ
         examples=examples,
         references=references,
         pad_id=pad_id(work.tokenizer),
+        end_id=work.tokenizer.eos_token_id,
+        probes=probes,
         checkpoints=work.checkpoints,
         listener=work.log_step,
         stop_requested=work.stop_requested,
@@ -245,8 +249,20 @@ def _by_edit(work: Work, method: EditMethod) -> Product:
         raise InputError(f"The method {work.recipe.name!r} edits a whole model; launch it without FSDP.")
     original = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
     helpers = {spec.name: _helper(work, spec, original) for spec in method.helpers()}
-    method.edit(work.model, EditTask(helpers=helpers, forget=tuple(work.splits["forget"])))
+    task = EditTask(
+        helpers=helpers,
+        forget=tuple(work.splits["forget"]),
+        fisher=lambda split, records: _fisher(work, split, records),
+        seed=work.recipe.training.seed,
+    )
+    method.edit(work.model, task)
     return Product(work.model, None, TrainResult(0, "edited in one step"))
+
+
+def _fisher(work: Work, split: str, records: int) -> Mapping[str, torch.Tensor]:
+    with torch.enable_grad():
+        model = work.model.requires_grad_(True)
+        return empirical_fisher(model, work.encoded(split), pad_id(work.tokenizer), records)
 
 
 def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

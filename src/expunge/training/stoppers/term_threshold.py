@@ -1,39 +1,14 @@
-"""When to stop before the last step. State is plain numbers and is checkpointed with the run."""
+"""Stops on the value of a term."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from expunge.errors import InputError
 from expunge.registry import stoppers
-
-
-class Verdict(NamedTuple):
-    """New state, and why to stop (None: go on)."""
-
-    state: dict[str, list[float]]
-    reason: str | None
-
-
-class Stopper(ABC):
-    """Base of the stoppers."""
-
-    @abstractmethod
-    def update(self, state: dict[str, list[float]], terms: Mapping[str, float]) -> Verdict:
-        """Looks at the terms of one optimizer step."""
-
-
-@stoppers.register("none")
-@dataclass(frozen=True, kw_only=True)
-class NoStopper(Stopper):
-    """Runs all steps."""
-
-    def update(self, state: dict[str, list[float]], terms: Mapping[str, float]) -> Verdict:
-        """Never stops."""
-        return Verdict(state, None)
+from expunge.training.look import Look
+from expunge.training.stoppers.base import Stopper, StopperState, Verdict
 
 
 @stoppers.register("term_threshold")
@@ -58,7 +33,7 @@ class TermThreshold(Stopper):
         if self.window < 1:
             raise InputError(f"window counts optimizer steps and is at least 1, not {self.window}.")
 
-    def update(self, state: dict[str, list[float]], terms: Mapping[str, float]) -> Verdict:
+    def update(self, state: StopperState, terms: Mapping[str, float], look: Look) -> Verdict:
         """Keeps a window of values and compares its mean."""
         if self.term not in terms:
             raise InputError(f"There is no term {self.term!r} to stop on; this run has {', '.join(sorted(terms))}.")
