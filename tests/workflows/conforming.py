@@ -22,7 +22,8 @@ from expunge.models.load import build_model
 from expunge.storage.events import Event
 from expunge.storage.run import RunFolder
 from expunge.training.gradients import Gradients
-from expunge.workflows.produce import Product, Work, produce
+from expunge.workflows.produce import Product, produce
+from expunge.workflows.work import Work
 
 STEPS, BATCH = 12, 8  # three batches an epoch, so four epochs
 SLOW, FAST = 1e-3, 1e-2  # learning rates for all weights, and for a few

@@ -25,11 +25,19 @@ RESERVED = ("forget", "retain", "holdout", TRAIN_RETAIN)  # not for further spli
 
 
 class Inputs(NamedTuple):
-    """Records by split, the rejected lines of each file, and further splits for the audit only."""
+    """What was handed in.
+
+    Attributes:
+        splits: records by split.
+        rejected: lines that were left out, by split.
+        evaluation: further splits, for the audit only.
+        sources: a benchmark's records for methods that need others than to forget and to retain.
+    """
 
     splits: dict[str, list[Record]]
     rejected: dict[str, list[Rejection]]
     evaluation: dict[str, list[Record]]
+    sources: dict[str, list[Record]]
 
     @property
     def audited(self) -> dict[str, list[Record]]:
@@ -50,8 +58,12 @@ class Inputs(NamedTuple):
         return found
 
     def with_needs(self, needs: Collection[str]) -> Inputs:
-        """Moves further splits that a recipe needs, such as ``general``, from the audit's records to the training's."""
-        moved = {split: records for split, records in self.evaluation.items() if split in needs}
+        """Moves further splits that a recipe needs, such as ``general``, from the audit's records to the training's.
+
+        A file goes before the benchmark's own records of that name.
+        """
+        there = {**self.sources, **self.evaluation}
+        moved = {split: records for split, records in there.items() if split in needs and split not in self.splits}
         rest = {split: records for split, records in self.evaluation.items() if split not in moved}
         return self._replace(splits={**self.splits, **moved}, evaluation=rest)
 
@@ -75,24 +87,26 @@ def read_inputs(
     if taken:
         flag = "retain" if taken[0] == TRAIN_RETAIN else taken[0]
         raise InputError(f"The name {taken[0]!r} is not free for a further split; hand in its file with --{flag}.")
-    splits = _splits_of(benchmark, has_forget=files.get("forget") is not None) if benchmark is not None else {}
+    chosen = None if benchmark is None else _created(benchmark, has_forget=files.get("forget") is not None)
+    splits = {} if chosen is None else chosen.splits()
     results = {split: read_records(path, split) for split, path in {**files, **further}.items() if path is not None}
     splits |= {split: result.records for split, result in results.items() if split not in further}
     return Inputs(
         splits,
         {split: result.rejected for split, result in results.items() if result.rejected},
         {split: results[split].records for split in further},
+        {} if chosen is None else chosen.sources(),
     )
 
 
-def _splits_of(benchmark: Choice, *, has_forget: bool) -> dict[str, list[Record]]:
-    """Reads a benchmark; one that only asks has nothing to forget, which the user then hands in."""
+def _created(benchmark: Choice, *, has_forget: bool) -> Benchmark:
+    """A benchmark; one that only asks has nothing to forget, which the user then hands in."""
     chosen: Benchmark = benchmark.create(benchmarks)
     if not chosen.forget_splits and not has_forget:
         raise InputError(
             f"The benchmark {benchmark.name} has no records to forget, it only asks; hand in yours with --forget."
         )
-    return chosen.splits()
+    return chosen
 
 
 def warn_of_rejected(run: RunFolder, inputs: Inputs) -> None:

@@ -37,8 +37,9 @@ from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
 from expunge.workflows.inputs import SELF
-from expunge.workflows.produce import Work, produce
+from expunge.workflows.produce import produce
 from expunge.workflows.unlearn import Request
+from expunge.workflows.work import Work
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
 LIBRARIES_BYTES = 500_000_000  # resident before any weight is read: Python, torch and transformers

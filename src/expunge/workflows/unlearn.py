@@ -42,8 +42,9 @@ from expunge.workflows.inputs import (
     read_inputs,
     warn_of_rejected,
 )
-from expunge.workflows.produce import Work, produce, remove_traces
+from expunge.workflows.produce import produce, remove_traces
 from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.work import Work
 
 SELF_RECORDS = 256  # texts of --retain self
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from expunge.functional.losses import hidden_distance, inverted_hinge, pdu_margin
+from expunge.functional.losses import inverted_hinge, pdu_margin
 
 EXACT = {"rtol": 0, "atol": 1e-12}  # float64
 
@@ -91,24 +91,3 @@ def test_half_precision_is_computed_in_float32(dtype):
     for loss in (pdu_margin, lambda logits_NV: inverted_hinge(logits_NV, labels_N)):
         assert loss(half_NV).dtype == torch.float32
         torch.testing.assert_close(loss(half_NV).double(), loss(half_NV.double()), rtol=1e-5, atol=1e-6)
-
-
-def test_hidden_distance_by_hand():
-    """(3, 4) is 12.5 or 5, (0, 2) is 2 or 2; means with weights (1, 1), (3, 1) and (0, 1), the last record none."""
-    hidden_BTD = torch.tensor([[[3.0, 4.0], [1.0, 3.0]]] * 4).double().requires_grad_()
-    ref_BTD = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]] * 4).double()
-    weights_BT = rows([1, 1], [3, 1], [0, 1], [0, 0])
-    assert hidden_distance(hidden_BTD, ref_BTD, weights_BT, "mse").tolist() == [7.25, 9.875, 2, 0]
-    assert hidden_distance(hidden_BTD, ref_BTD, weights_BT, "l2").tolist() == [3.5, 4.25, 2, 0]
-    hidden_distance(hidden_BTD, ref_BTD, weights_BT, "l2").sum().backward()
-    expected_TD = rows([0.3, 0.4], [0, 0.5])
-    torch.testing.assert_close(hidden_BTD.grad[0], expected_TD, **EXACT)
-
-
-@pytest.mark.parametrize("norm", ["mse", "l2"])
-def test_equal_hidden_states_have_distance_and_gradient_zero(norm):
-    hidden_BTD = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    values_B = hidden_distance(hidden_BTD, hidden_BTD.detach().clone(), torch.ones(2, 3), norm)
-    values_B.sum().backward()
-    assert values_B.tolist() == [0, 0]
-    assert not hidden_BTD.grad.any()

@@ -179,3 +179,16 @@ def test_token_vectors_are_standard_normal_and_point_everywhere():
     # Nor are the tables of two seeds shifted against each other.
     other = token_vectors(torch.arange(400)[None], 256, seed=1)[0]
     assert float((normed @ (other / other.norm(dim=-1, keepdim=True)).T).abs().max()) < 0.4
+
+
+def test_distances_with_weights_by_hand():
+    """(3, 4) is 12.5 or 5, (0, 2) is 2 or 2; means with weights (1, 1), (3, 1) and (0, 1), the last record none."""
+    hidden_BTD = torch.tensor([[[3.0, 4.0], [1.0, 3.0]]] * 4).double().requires_grad_()
+    ref_BTD = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]] * 4).double()
+    weights_BT = torch.tensor([[1, 1], [3, 1], [0, 1], [0, 0]]).double()
+    assert rmu_retain(hidden_BTD, ref_BTD, weights_BT).tolist() == [7.25, 9.875, 2, 0]
+    distances_B = hidden_distance(hidden_BTD, ref_BTD, weights_BT)
+    assert distances_B.tolist() == [3.5, 4.25, 2, 0]
+    distances_B.sum().backward()
+    expected_TD = torch.tensor([[0.3, 0.4], [0, 0.5]]).double()
+    torch.testing.assert_close(hidden_BTD.grad[0], expected_TD, rtol=0, atol=1e-12)
