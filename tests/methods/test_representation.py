@@ -253,6 +253,16 @@ def test_rerouting_starts_at_one_and_ends_at_a_right_angle():
     assert seen[-1].terms["forget"] < 0.2
 
 
+def test_rerouting_counts_answer_tokens_only():
+    """Equal states on the answer and opposite ones elsewhere: 1, where prompt or padding would pull it down."""
+    batch = collate(FORGET[:3], 0)
+    reference = torch.ones(*batch.input_ids_BT.shape, 2)
+    policy = torch.where(batch.labels_scored_BT[..., None], reference, -reference)
+    view = View(batch, SimpleNamespace(hidden_states={1: policy}), SimpleNamespace(hidden_states={1: reference}))
+    values = CircuitBreaker(layers="1").forget_term({"forget": view}, {}).values
+    torch.testing.assert_close(values, torch.ones(3))
+
+
 def test_lunar_moves_forget_prompts_by_twice_the_direction_and_retain_prompts_less():
     """The first value is the squared length of the move over the width; afterwards the prompts have gone that way."""
     seen: list[StepReport] = []

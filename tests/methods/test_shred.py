@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from expunge.errors import InputError
+from expunge.functional.losses import least_likely
 from expunge.methods.preset import resolve
 from expunge.methods.shred import SHRED
 from expunge.methods.undial import UNDIAL
@@ -35,13 +36,14 @@ def test_at_the_original_only_the_surprising_tokens_count():
 
 
 def test_it_is_the_reference_that_says_what_is_surprising():
-    method = SHRED(share=0.25)
+    method, every = SHRED(share=0.25, strength=5.0, top_k=61), SHRED(share=1.0, strength=5.0, top_k=61)
     views = views_of(method, model=llama(), original=llama(seed=1))
-    same = views_of(method, model=llama(seed=1))
-    first, second = (views["forget"].reference.token_logps for views in (views, same))
-    assert torch.equal(first, second)
-    other = torch.tensor(by_token(method.forget_term(views, {}), views))
-    assert (other > 1e-4).all()  # the model is another one everywhere
+    scored_BT = views["forget"].batch.labels_scored_BT
+    surprising_N = least_likely(views["forget"].reference.token_logps, scored_BT, 0.25)[scored_BT]
+    own_N = least_likely(views["forget"].policy.token_logps, scored_BT, 0.25)[scored_BT]
+    assert not torch.equal(surprising_N, own_N)
+    found_N, lowered_N = (torch.tensor(by_token(each.forget_term(views, {}), views)) for each in (method, every))
+    assert torch.equal(found_N == lowered_N, surprising_N)
 
 
 @pytest.mark.parametrize("more", [{"share": 0.0}, {"skip": 99}, {"strength": 0.0}])

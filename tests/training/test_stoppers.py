@@ -424,6 +424,15 @@ def test_a_model_that_cannot_be_read_goes_back_to_the_last_good_checkpoint(knowi
     assert all(bool(torch.isfinite(parameter).all()) for parameter in made.model.parameters())
 
 
+@pytest.mark.parametrize("read", ["memorisation_accuracy", "nll", "token_accuracy", "extraction_likelihood"])
+def test_a_broken_model_is_not_one_that_has_forgotten(read):
+    model = llama(seed=3)
+    its = look_at(model, forget=[text(1, *range(5, 12))])
+    _break(model)
+    with pytest.raises(DivergedError, match="not numbers"):
+        getattr(its, read)("forget", *([2] if read == "extraction_likelihood" else []))
+
+
 def _break(model: nn.Module) -> None:
     with torch.no_grad():
         next(model.parameters()).fill_(math.nan)
