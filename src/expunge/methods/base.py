@@ -86,7 +86,8 @@ class Spec:
         access: what of the model it must see.
         artefact: what comes out.
         reversible: whether taking the artefact off restores the knowledge.
-        memory_factor: peak memory in copies of the weights (optimizer state and reference included).
+        memory_factor: peak memory in copies of the weights, of a method that is no loss; that of a loss follows from its
+            axes, see ``Recipe.memory_factor``.
         needs: what must be handed in; keys of ``NEED_FLAGS``.
     """
 
@@ -186,6 +187,10 @@ class LossMethod(Method):
     def scale(self) -> float:
         """Largest slope of the forget term in the log-probabilities, for the guard: 1 where it is nats."""
         return 1.0
+
+    def scales(self) -> Mapping[str, float]:
+        """Units in one nat of each term that is not in nats, for the guard; infinity where any finite value is sane."""
+        return {"forget": self.scale}
 
     @abstractmethod
     def forget_term(self, views: Views, state: State) -> Term:

@@ -28,7 +28,6 @@ class CircuitBreaker(LossMethod):
 
     spec: ClassVar[Spec] = Spec(
         paper="Zou et al., 2024, https://arxiv.org/abs/2406.04313",
-        memory_factor=1.2,  # weights and an adapter with its gradients; the original is the model with the adapter off
     )
     preset: ClassVar[Preset] = Preset(
         method=Choice("circuit_breaker"),

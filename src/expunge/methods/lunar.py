@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,7 +36,6 @@ class LUNAR(LossMethod):
 
     spec: ClassVar[Spec] = Spec(
         paper="Shen et al., 2025, https://arxiv.org/abs/2502.07218",
-        memory_factor=2.1,  # weights, a frozen copy, and one matrix with gradients and moments
         needs=("forget", "retain", "steer"),
     )
     preset: ClassVar[Preset] = Preset(
@@ -59,6 +59,10 @@ class LUNAR(LossMethod):
     def scale(self) -> float:
         """Without limit: a squared distance is no nats, and starts as large as the direction is long."""
         return math.inf
+
+    def scales(self) -> Mapping[str, float]:
+        """Neither side is in nats."""
+        return {"forget": self.scale, "retain": self.scale}
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Forget and retain prompts with the original's states; ``steer`` is read once, before the first step."""

@@ -82,7 +82,6 @@ class RMU(Misdirection):
 
     spec: ClassVar[Spec] = Spec(
         paper="Li et al. (WMDP), 2024, https://arxiv.org/abs/2403.03218",
-        memory_factor=2.2,  # weights, a frozen copy, and three matrices with gradients and moments
     )
     preset: ClassVar[Preset] = Preset(
         method=Choice("rmu"),
@@ -119,7 +118,6 @@ class AdaptiveRMU(Misdirection):
 
     spec: ClassVar[Spec] = Spec(
         paper="Huu-Tien et al., 2024, https://arxiv.org/abs/2408.06223",
-        memory_factor=2.2,
     )
     preset: ClassVar[Preset] = Preset(
         method=Choice("adaptive_rmu"),

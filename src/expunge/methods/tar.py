@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -54,6 +55,10 @@ class TAR(LossMethod):
     def needs(self) -> tuple[str, ...]:
         """Retained records for the hidden states, whatever the retain term is."""
         return ("forget", "retain")
+
+    def scales(self) -> Mapping[str, float]:
+        """Distances of hidden states are as long as the states are, and start at 0."""
+        return {"representation": math.inf}
 
     def views(self) -> tuple[ViewSpec, ...]:
         """The forget set, and the retain set's hidden states beside the original's."""

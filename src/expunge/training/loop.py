@@ -132,6 +132,7 @@ class _Run:
         self.steps = total_steps(job.training, self.streams.size)
         axes = job.axes
         self.weights = {"forget": axes.forget_weight, "retain": axes.retain_weight, **job.method.term_weights()}
+        self.scales = {"penalty": math.inf, "retain": job.retain_term.scale, **job.method.scales()}
         self.perturbation: Perturbation = axes.perturb.create(perturbations)
         self.combiner: Combiner = axes.combiner.create(combiners)
         self.penalty: Penalty = axes.penalty.create(penalties)
@@ -181,7 +182,7 @@ class _Run:
         if not isinstance(self.penalty, NoPenalty):
             terms["penalty"] = self.penalty.add(self.gradients.parameters, self.drawn_to, moment.share)
         norm = clip(list(self.gradients.parameters.values()), job.training.max_grad_norm)
-        trouble = runaway(terms, norm, job.training.runaway, {"forget": job.method.scale, "penalty": math.inf})
+        trouble = runaway(terms, norm, job.training.runaway, self.scales)
         if trouble:
             self._roll_back(number, trouble)
         rate = learning_rate(job.training, number, self.steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from expunge.errors import InputError
 from expunge.methods.base import Views, ViewSpec
@@ -12,7 +13,13 @@ from expunge.registry import retain_terms
 
 
 class RetainTerm(ABC):
-    """Base of the retain terms."""
+    """Base of the retain terms.
+
+    Class attributes:
+        scale: units of the term in one nat, for the guard; infinity where any finite value is sane.
+    """
+
+    scale: ClassVar[float] = 1.0
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Streams that the term reads."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -28,6 +29,8 @@ class RetainHidden(FromSource):
         layers: as for ``expunge.models.modules.resolve_layers``; the upper half, which holds what is said.
         norm: ``mse``, the squared difference averaged over the width, or ``l2``, the length of the difference.
     """
+
+    scale: ClassVar[float] = math.inf  # as long as the states are
 
     layers: str = "0.5-1.0"
     norm: Literal["mse", "l2"] = "mse"
