@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,31 +11,22 @@ import pytest
 from expunge.api import plan
 from expunge.data.record import Record
 from expunge.errors import InputError, MissingNeedError
-from expunge.methods.base import ViewSpec
-from expunge.methods.retain import RetainNLL
-from expunge.registry import retain_terms
 from expunge.workflows import unlearn as verb
 from expunge.workflows.inputs import Inputs, bind_data
 from expunge.workflows.unlearn import run_config
 from tests.workflows.test_audit import unlearn_request
 
-
-class GeneralNLL(RetainNLL):
-    """Holds the model on general text."""
-
-    def views(self) -> tuple[ViewSpec, ...]:
-        return (ViewSpec(name="retain", source="general"),)
+GENERAL = {"name": "nll", "settings": {"source": "general"}}
 
 
 @pytest.fixture
-def general(monkeypatch, tmp_path) -> Path:
-    monkeypatch.setitem(retain_terms._objects, "general_nll", GeneralNLL)
+def general(tmp_path) -> Path:
     place = tmp_path / "general.jsonl"
     place.write_text("".join(json.dumps({"text": f"Rain falls {number} times."}) + "\n" for number in range(4)))
     return place
 
 
-def asked(world, out: Path, term: str = "general_nll", **changes):
+def asked(world, out: Path, term=GENERAL, **changes):
     return unlearn_request(world, out, method="gradient_ascent", settings={"retain_term": term, "epochs": 1}, **changes)
 
 
@@ -77,3 +69,10 @@ def test_a_run_goes_on_with_the_same_file_only(untrained, tmp_path, general):
     assert isinstance(changed.training["general"][0], Record)
     with pytest.raises(InputError, match="general changed"):
         bind_data(run, changed.splits)
+
+
+def test_what_is_to_be_forgotten_is_not_trained_on_by_another_name(untrained, tmp_path):
+    request = asked(untrained, tmp_path / "out", evaluation={"general": untrained.forget})
+    with pytest.raises(InputError, match="in the general set too"):
+        request.read()
+    replace(request, allow_overlap=True).read()

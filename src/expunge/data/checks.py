@@ -25,25 +25,33 @@ class SplitReport(NamedTuple):
     overlap: int
 
 
-def check_splits(forget: Sequence[Record], retain: Sequence[Record], *, allow_overlap: bool = False) -> SplitReport:
+def check_splits(
+    forget: Sequence[Record], retain: Sequence[Record], *, allow_overlap: bool = False, name: str = "retain"
+) -> SplitReport:
     """Refuses sets that contradict themselves or each other.
 
     Texts are compared by digest after Unicode normalisation (NFKC), case folding and collapsing of white space.
+
+    Args:
+        forget: records to forget.
+        retain: records that are trained on.
+        allow_overlap: whether a record may be in both.
+        name: what the second set is called.
 
     Raises:
         InputError: an empty forget set, an id that occurs twice, or an overlap that was not allowed.
     """
     if not forget:
         raise InputError("The forget set is empty; hand in at least one record with --forget, or a --benchmark.")
-    for name, records in (("forget", forget), ("retain", retain)):
-        _check_ids(name, records)
+    for role, records in (("forget", forget), (name, retain)):
+        _check_ids(role, records)
     kept = {fingerprint(record) for record in retain}
     shared = [record.index for record in forget if fingerprint(record) in kept]
     if shared and not allow_overlap:
         listing = ", ".join(map(str, shared[:10])) + (", ..." if len(shared) > 10 else "")
         raise InputError(
-            f"{len(shared)} of {len(forget)} forget records are in the retain set too (records {listing}), so the run "
-            "would learn what it is to forget. Remove them from the retain file, or pass --allow-overlap."
+            f"{len(shared)} of {len(forget)} forget records are in the {name} set too (records {listing}), so the run "
+            f"would learn what it is to forget. Remove them from the {name} file, or pass --allow-overlap."
         )
     return SplitReport(len(forget), len(retain), _duplicates(forget), _duplicates(retain), len(shared))
 

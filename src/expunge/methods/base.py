@@ -86,8 +86,8 @@ class Spec:
         access: what of the model it must see.
         artefact: what comes out.
         reversible: whether taking the artefact off restores the knowledge.
-        memory_factor: peak memory in copies of the weights, of a method that is no loss; that of a loss follows from its
-            axes, see ``Recipe.memory_factor``.
+        memory_factor: peak memory in copies of the weights, of a method that is no loss; that of a loss follows from
+            its axes, see ``Recipe.memory_factor``.
         needs: what must be handed in; keys of ``NEED_FLAGS``.
     """
 
@@ -180,7 +180,7 @@ class LossMethod(Method):
         return {}
 
     def term_weights(self) -> Mapping[str, float]:
-        """Weight in the loss of each term beside ``forget`` and ``retain``, which are axes; 1 for those not named."""
+        """Weight of each term beside ``forget`` and ``retain``, which are axes; those not named have ``forget``'s."""
         return {}
 
     @property

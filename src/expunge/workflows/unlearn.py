@@ -126,7 +126,9 @@ class Request:
         supplied = {"base": self.base is not None, "retain": self.retain == SELF}
         recipe.check(inputs.available | {need for need, there in supplied.items() if there})
         kept = [] if self.retain == SELF else inputs.training.get("retain", [])
-        check_splits(inputs.training.get("forget", []), kept, allow_overlap=self.allow_overlap)
+        forget, trained = inputs.training.get("forget", []), set(recipe.needs()) - {"forget", "retain", "holdout"}
+        for name, records in (("retain", kept), *((name, inputs.training.get(name, [])) for name in sorted(trained))):
+            check_splits(forget, records, allow_overlap=self.allow_overlap, name=name)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
         return recipe, inputs
