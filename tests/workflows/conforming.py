@@ -19,6 +19,7 @@ from expunge.exact.retrain import FitTask, Retrain
 from expunge.methods.base import LossMethod
 from expunge.methods.preset import Axes, Recipe, Training, resolve
 from expunge.models.load import build_model
+from expunge.models.reading import example_logps
 from expunge.storage.events import Event
 from expunge.storage.run import RunFolder
 from expunge.training.gradients import Gradients
@@ -37,6 +38,12 @@ class World:
     model: Any
     tokenizer: Any
     splits: Mapping[str, list[Record]]
+
+    def likelihood(self, model: Any) -> float:
+        """Mean log-probability of the forget answers' tokens, nats."""
+        examples = encode_all(self.splits["forget"], self.tokenizer, max_length=MAX_LENGTH).examples
+        logps = example_logps(model, examples, pad_id(self.tokenizer))
+        return sum(float(each.sum()) for each in logps) / sum(example.scored for example in examples)
 
     @classmethod
     def make(cls) -> World:
@@ -100,16 +107,17 @@ class Outcome:
         """The term that makes the model forget, or what stands for it."""
         return "forget" if "forget" in self.terms[0] else next(iter(self.terms[0]))
 
-    def mean(self, term: str, first: int, last: int) -> float:
-        """Mean of a term over some steps."""
-        return sum(step[term] for step in self.terms[first:last]) / (last - first)
+    def mean(self, term: str, first: int | None, last: int | None) -> float:
+        """Mean of a term over some steps, as a slice has them."""
+        chosen = self.terms[first:last]
+        return sum(step[term] for step in chosen) / len(chosen)
 
 
 def short(name: str, **changes: Any) -> Recipe:
     """A preset with few steps, its own parts and settings otherwise."""
     plain = resolve(name)
     rate = SLOW if plain.axes.parameters.name == "all" and changes.get("parameters") is None else FAST
-    loop = {
+    loop: dict[str, Any] = {
         "learning_rate": rate,
         "max_steps": STEPS,
         "epochs": STEPS,
@@ -119,6 +127,7 @@ def short(name: str, **changes: Any) -> Recipe:
         "schedule": "constant",
         "checkpoint_every": 3,
     }
+    loop |= {"parameters": changes["parameters"]} if "parameters" in changes else {}
     stages = {stage.name: loop for stage in plain.before if isinstance(stage.method, LossMethod)}
     return resolve(name, {**loop, **({"before": stages} if stages else {}), **changes})
 
@@ -141,12 +150,18 @@ def carry_out(world: World, recipe: Recipe, out: Path, *, stop_after: int | None
 
 
 class Meter:
-    """Counts float tensors of the shape of a weight, in copies of the model, whenever gradients were taken."""
+    """Counts float tensors of the shape of a weight, in copies of the model, whenever gradients were taken.
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.shapes = {tuple(weight.shape) for weight in model.parameters() if weight.ndim > 1}
-        self.unit = self._live(set(), {id(weight) for weight in model.parameters()})
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in self._tensors()}
+    Args:
+        model: what a copy is.
+        changing: the model as it is trained, whose weights may have other shapes.
+    """
+
+    def __init__(self, model: torch.nn.Module, changing: torch.nn.Module) -> None:
+        weights = [*model.parameters(), *changing.parameters()]
+        self.shapes = {tuple(weight.shape) for weight in weights if weight.ndim > 1}
+        self.unit = sum(weight.numel() for weight in model.parameters() if weight.ndim > 1)
+        self.before = self._tensors()  # held, so that no later tensor takes the place of one of them
         self.most = 0.0
 
     def watch(self, patch: Any) -> None:
@@ -155,7 +170,7 @@ class Meter:
 
         def looked(itself: Gradients, *args: Any, **keys: Any) -> dict[str, float]:
             found = real(itself, *args, **keys)
-            self.most = max(self.most, self._live(self.known, None) / self.unit)
+            self.most = max(self.most, self._live() / self.unit)
             return found
 
         patch.setattr(Gradients, "__call__", looked)
@@ -167,11 +182,9 @@ class Meter:
             if isinstance(thing, torch.Tensor) and tuple(thing.shape) in self.shapes and thing.is_floating_point()
         ]
 
-    def _live(self, known: set[int], only: set[int] | None) -> float:
-        places = {}
-        for tensor in self._tensors():
-            if only is None or id(tensor) in only:
-                places[tensor.untyped_storage().data_ptr()] = tensor.numel()
-            if only is None and tensor.is_leaf and tensor.grad is not None:
-                places[tensor.grad.untyped_storage().data_ptr()] = tensor.grad.numel()
-        return float(sum(size for place, size in places.items() if place not in known))
+    def _live(self) -> int:
+        known = {tensor.untyped_storage().data_ptr() for tensor in self.before}
+        found = self._tensors()
+        gradients = [tensor.grad for tensor in found if tensor.is_leaf and tensor.grad is not None]
+        places = {tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in (*found, *gradients)}
+        return sum(size for place, size in places.items() if place not in known)

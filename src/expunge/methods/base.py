@@ -169,7 +169,14 @@ class Method(ABC):
 
 
 class LossMethod(Method):
-    """A method that is a loss: terms from views."""
+    """A method that is a loss: terms from views.
+
+    Class attributes:
+        monotone: whether the value of the forget term falls as the model forgets. A term whose weights fade with what
+            they weigh goes back to 0, and only its gradient says that it is minimised.
+    """
+
+    monotone: ClassVar[bool] = True
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Streams the terms read; the first one sets the number of steps."""

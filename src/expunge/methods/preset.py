@@ -176,7 +176,7 @@ class Recipe:
         """Peak memory in copies of all weights, without activations and cached numbers.
 
         Args:
-            share: of the weights that may change.
+            share: number of weights that may change, in parts of all of the model's.
         """
         if not isinstance(self.method, LossMethod):
             return 1 + (self.method.spec.memory_factor - 1) * share
@@ -187,7 +187,9 @@ class Recipe:
             axes.perturb.create(perturbations),
             axes.penalty.create(penalties),
         )
-        own = 1 + share * (1 + sum(part.copies for part in parts)) + float(self._has_frozen_reference())
+        beside = axes.parameters.create(parameter_choices).own_reference  # what changes stands beside the weights
+        changing = share * (1 + beside + sum(part.copies for part in parts))
+        own = 1 + changing + self._has_frozen_reference()
         return float(max([own, *(stage.memory_factor(share) for stage in self.before)]))
 
     def _has_frozen_reference(self) -> bool:

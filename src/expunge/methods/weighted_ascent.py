@@ -21,6 +21,7 @@ from expunge.registry import methods
 class WGA(LossMethod):
     """Weighted gradient ascent: the weight p^beta fades as a token is forgotten, so it does not run away."""
 
+    monotone: ClassVar[bool] = False
     spec: ClassVar[Spec] = Spec(paper="Wang et al., 2025, https://arxiv.org/abs/2502.19301")
     preset: ClassVar[Preset] = Preset(
         method=Choice("wga"),
@@ -50,6 +51,7 @@ class WGA(LossMethod):
 class SatImp(LossMethod):
     """Weighted ascent that leaves alone what is forgotten (saturation) and what anybody could guess (importance)."""
 
+    monotone: ClassVar[bool] = False
     spec: ClassVar[Spec] = Spec(paper="Yang et al., 2025, https://arxiv.org/abs/2505.11953")
     preset: ClassVar[Preset] = Preset(
         method=Choice("satimp"),

@@ -73,6 +73,7 @@ def produce(work: Work) -> Product:
         if product.trouble is not None:
             return product
         model = product.model
+    work.run.events.append("phase", name=f"then {work.recipe.name}")
     return _produce(replace(work, model=model), prepared)
 
 
