@@ -136,7 +136,7 @@ def _check(method: str, request: BenchRequest) -> _Checked:
     suites.get(request.suite)
     if request.own is None:
         _generated(request, request.seeds[0])
-        recipe.check(read_inputs({}, benchmark=request.benchmark).available)
+        recipe.check(read_inputs({}, benchmark=request.benchmark).with_needs(recipe.needs()).available)
         return _Checked(recipe, {})
     return _Checked(recipe, replace(request.own, method=method, settings=settings).read()[1].audited)
 
