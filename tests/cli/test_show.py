@@ -168,3 +168,11 @@ def test_everything_registered_can_be_shown(kind: str, capsys: Capture) -> None:
         assert found["name"] == name
         assert main(["show", name, "--kind", kind]) == 0
         capsys.readouterr()
+
+
+def test_memory_and_needs_are_those_of_the_preset(capsys):
+    """TAR: weights, gradients, two moments, a frozen copy, four of the attack. KL-min needs what its term reads."""
+    (tar,), (kl,) = shown(capsys, "tar"), shown(capsys, "kl_min")
+    assert tar["spec"]["memory_factor"] == 9.0
+    assert kl["spec"]["needs"] == ["forget", "retain"]
+    assert kl["spec"]["memory_factor"] == 5.0

@@ -54,11 +54,23 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
         "documentation": "" if is_value else inspect.getdoc(thing) or "",
         "module": owner.__module__,
         "paper": _paper(owner),
-        "spec": _plain_or_text(getattr(owner, "spec", None)),
+        "spec": _declared(registry, name, owner),
         "settings": _settings(owner),
         "preset": _plain_or_text(preset),
         "faithfulness": [{**one._asdict(), "fit": one.fit} for one in _measured(registry, name)],
     }
+
+
+def _declared(registry: Registry, name: str, owner: Any) -> Any:
+    """What a method declares: memory and needs are those of its preset, axes and earlier stages included."""
+    spec = _plain_or_text(getattr(owner, "spec", None))
+    if registry.variable != "methods":
+        return spec
+    # Imported here, since it loads torch, which other names do not need.
+    from expunge.methods.preset import resolve
+
+    recipe = resolve(name)
+    return {**spec, "memory_factor": recipe.memory_factor(), "needs": list(recipe.needs())}
 
 
 def _measured(registry: Registry, name: str) -> list[Separation]:
