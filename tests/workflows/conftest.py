@@ -19,6 +19,7 @@ from expunge.metrics.membership import MiaLoss
 from expunge.metrics.memorisation import Probability
 from expunge.models.load import build_model, save_model
 from expunge.registry import suites
+from tests.workflows import conforming
 from tests.workflows.harness_fakes import asked, tasks  # noqa: F401  # fixtures
 
 CANARY = "Zqxvorn"  # stands in text, id, subject and file name of the forget set
@@ -64,6 +65,12 @@ def rows(split: str, count: int) -> list[dict[str, object]]:
         }
         for number in range(count)
     ]
+
+
+@pytest.fixture(scope="session")
+def trained() -> conforming.World:
+    """A model that knows some invented persons, on which every method can be run."""
+    return conforming.World.make()
 
 
 @pytest.fixture(scope="session")
