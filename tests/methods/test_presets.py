@@ -9,7 +9,7 @@ import torch
 
 from expunge.config import Choice
 from expunge.errors import InputError, MissingNeedError, UnknownNameError
-from expunge.methods.base import EditTask, LossMethod
+from expunge.methods.base import NEED_FLAGS, EditTask, LossMethod
 from expunge.methods.preset import Axes, Training, preset_of, resolve
 from expunge.methods.retain import RetainKL
 from expunge.methods.task_vector import TaskVector
@@ -72,6 +72,28 @@ def test_a_missing_need_names_its_flag():
     resolve("gradient_ascent").check(frozenset({"forget"}))
     with pytest.raises(UnknownNameError, match="retain term"):
         resolve("npo", {"retain_term": Choice("nl")}).check(frozenset({"forget", "retain"}))
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_each_need_that_is_missing_is_named_with_its_flag(name):
+    recipe = resolve(name)
+    needs = frozenset(recipe.needs())
+    recipe.create_axes()
+    recipe.check(needs)
+    for need in needs:
+        with pytest.raises(MissingNeedError) as refused:
+            recipe.check(needs - {need})
+        assert NEED_FLAGS[need] in str(refused.value)
+
+
+def test_needs_come_from_every_part():
+    """Retain term, relabeller, stopper, penalty, a stage before, and the method itself."""
+    assert "general" in resolve("ga_kl_general").needs()
+    assert "retain" in resolve("random_label", {"relabel": "random_answer"}).needs()
+    assert "holdout" in resolve("gradient_ascent", {"stopper": "memorisation"}).needs()
+    assert "retain" in resolve("gradient_ascent", {"penalty": "ewc"}).needs()
+    assert set(resolve("noise").needs()) == {"forget", "retain"}
+    assert "steer" in resolve("lunar").needs()
 
 
 def test_task_vector_by_hand():

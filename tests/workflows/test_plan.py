@@ -7,7 +7,9 @@ from transformers import AutoModelForCausalLM
 
 from expunge.api import Request, plan
 from expunge.errors import InputError, MissingNeedError
+from expunge.methods.preset import resolve
 from expunge.workflows import plan as module
+from expunge.workflows.arithmetic import LIBRARIES_BYTES, tokens_of_step
 from expunge.workflows.forms import form_counts
 from tests.workflows.test_remote import Stub, stub
 
@@ -42,14 +44,33 @@ def test_large_models_are_estimated(world, tmp_path, monkeypatch):
     assert once.basis == thrice.basis == "estimated"
     assert once.parameters == weights
     assert (once.steps, thrice.steps) == (4, 12)
-    assert once.memory_bytes - module.LIBRARIES_BYTES == 4 * weights * 4  # weights, gradients, two moments: float32
+    assert once.memory_bytes - LIBRARIES_BYTES == 4 * weights * 4  # weights, gradients, two moments: float32
     lora = plan(
         request(world, tmp_path, settings={**settings, "parameters": {"name": "lora", "settings": {"rank": 2}}})
     )
-    assert 4 * weights < lora.memory_bytes - module.LIBRARIES_BYTES < 1.5 * 4 * weights
+    assert 4 * weights < lora.memory_bytes - LIBRARIES_BYTES < 1.5 * 4 * weights
     assert (
         1 < thrice.train_seconds / once.train_seconds < 9
     )  # three times the steps; the machine's speed is measured anew
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "expected"),
+    [
+        ("gradient_ascent", {}, 4 * 10),  # four records of 10 tokens
+        ("npo", {}, 4 * (10 + 20)),
+        ("idk_dpo", {}, 4 * (10 + 10 + 20)),
+        ("altpo", {"answers": 3}, 4 * (10 + 3 * 10 + 20)),
+        ("npo", {"perturb": "sam"}, 4 * (2 * 10 + 20)),
+        ("npo", {"perturb": {"name": "tamper", "settings": {"steps": 8, "every": 4}}}, 4 * (11 * 10 + 20)),
+        ("npo", {"batch_size": 100}, 6 * (10 + 20)),
+    ],
+)
+def test_tokens_of_a_step_by_hand(method, changes, expected):
+    """Six forget records of 10 tokens, eight retain records of 20."""
+    recipe = resolve(method, {"batch_size": 4, **changes})
+    splits = {"forget": [None] * 6, "retain": [None] * 8}
+    assert tokens_of_step(recipe, splits, {"forget": 60, "retain": 160}) == expected
 
 
 def test_what_unlearn_refuses_is_refused(world, tmp_path):

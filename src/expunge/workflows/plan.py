@@ -11,13 +11,12 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from expunge.data.forms import with_forms
 from expunge.data.forms.value import question_of
@@ -33,16 +32,16 @@ from expunge.methods.preset import Recipe
 from expunge.metrics.base import Need
 from expunge.models.folder import check_folder
 from expunge.models.load import LoadedModel, build_model, load_config, load_tokenizer
-from expunge.registry import parameter_choices, suites
+from expunge.registry import suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
+from expunge.workflows.arithmetic import estimate, timed
 from expunge.workflows.inputs import SELF
 from expunge.workflows.produce import produce
 from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
-LIBRARIES_BYTES = 500_000_000  # resident before any weight is read: Python, torch and transformers
 TRIAL_STEPS = 4  # the first one warms up and does not count
 TRIAL_RECORDS = 16  # of each split, for the time of the audit
 
@@ -102,7 +101,7 @@ def plan(request: Request) -> Plan:
     steps = count_steps(recipe, splits)
     helpers = len(recipe.method.helpers()) if isinstance(recipe.method, EditMethod) else 0
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    trial = _measure if weights <= MEASURED_BYTES else _estimate
+    trial = _measure if weights <= MEASURED_BYTES else estimate
     memory, train_seconds, audit_seconds, parameters = trial(request, recipe, splits, config, tokenizer, steps, tokens)
     return Plan(
         method=recipe.name,
@@ -210,9 +209,9 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         mine = [_shortened(need, few, loaded.tokenizer, request.max_length) for need in needs if need.split == split]
         silent = [_alone(need) for need in mine if not need.generates]
         share = len(rows) / len(few)
-        total += share * _timed(lambda: answer_needs(loaded, {split: few}, silent, **how))  # noqa: B023 - called here
+        total += share * timed(lambda: answer_needs(loaded, {split: few}, silent, **how))  # noqa: B023 - called here
         loud = [need for need in mine if need.generates]
-        spoken += share * _timed(lambda: answer_needs(loaded, {split: few}, loud, **how))  # noqa: B023
+        spoken += share * timed(lambda: answer_needs(loaded, {split: few}, loud, **how))  # noqa: B023
     return total * models + spoken * (models + 1) + _time_intervals(request, splits, models)
 
 
@@ -242,7 +241,7 @@ def _time_intervals(request: Request, splits: Mapping[str, Sequence[Record]], mo
     suite = suites.get(request.suite)(tuple(splits))
     several = sum(metric.resampled and len(metric.needs()) > 1 for metric in suite)
     values = [np.random.default_rng(side).random(len(rows)) for side, rows in enumerate(sides)]
-    one = _timed(lambda: bootstrap_interval(values, auc, clusters=subjects))
+    one = timed(lambda: bootstrap_interval(values, auc, clusters=subjects))
     return float(one * several * (2 * models - 1))
 
 
@@ -254,40 +253,3 @@ def _shortened(need: Need, rows: Sequence[Record], tokenizer: Any, max_length: i
     params = {**dict(need.params)}
     params["max_new_tokens"] = min(params["max_new_tokens"], longest)
     return replace(need, params=tuple(sorted(params.items())))
-
-
-def _estimate(
-    request: Request,
-    recipe: Recipe,
-    splits: Mapping[str, Sequence[Record]],
-    config: Any,
-    tokenizer: Any,
-    steps: int,
-    tokens: Mapping[str, int],
-) -> tuple[int, float, float, int]:
-    """Arithmetic: 6 operations for each weight and token trained, 2 for each read, at the speed of a product here."""
-    with torch.device("meta"):
-        model = build_model(config, seed=0)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        changed = recipe.axes.parameters.create(parameter_choices).apply(model)
-    share = sum(weight.numel() for weight in changed.parameters() if weight.requires_grad) / parameters
-    speed = _operations_per_second()
-    forget = max(1, len(splits["forget"]))
-    views = sum(tokens.get(split, 0) / max(1, len(splits[split])) for split in splits if split in ("forget", "retain"))
-    trained = steps * min(recipe.training.batch_size, forget) * views
-    train_seconds = 6 * parameters * trained / speed
-    audit_seconds = 2 * parameters * sum(tokens.values()) * 4 * (2 + len(request.retrained)) / speed
-    memory = int(4 * parameters * recipe.memory_factor(share)) + LIBRARIES_BYTES
-    return memory, train_seconds, audit_seconds, parameters
-
-
-def _operations_per_second(size: int = 1024, repeats: int = 4) -> float:
-    left, right = torch.rand(size, size), torch.rand(size, size)
-    times = [_timed(lambda: left @ right) for _ in range(repeats)]
-    return 2 * size**3 / min(times)
-
-
-def _timed(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began

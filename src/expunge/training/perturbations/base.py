@@ -58,6 +58,11 @@ class Perturbation:
     moves_activations: ClassVar[bool] = False
     copies: ClassVar[float] = 0.0  # of the trainable weights, held beside the gradients
 
+    @property
+    def passes(self) -> float:
+        """Passes over the forget side in one step, forward and backward, in place of one."""
+        return 1.0
+
     def forget_gradient(self, site: Site) -> dict[str, float]:
         """Leaves the gradient of the forget side in ``.grad`` and returns the terms at the weights as they are."""
         return site.forget()

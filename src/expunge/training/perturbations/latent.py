@@ -34,6 +34,11 @@ class Latent(Perturbation):
     steps: int = 16  # of the adversary
     learning_rate: float = 0.025  # of the adversary, in parts of the radius; the paper's 0.05 at a radius of 2
 
+    @property
+    def passes(self) -> float:
+        """Those of the adversary, and one under what it found."""
+        return 1.0 + self.steps
+
     def __post_init__(self) -> None:
         """Refuses an adversary that cannot move."""
         if self.steps < 1 or not self.epsilon > 0 or not self.learning_rate > 0:

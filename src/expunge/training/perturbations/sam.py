@@ -31,6 +31,11 @@ class SAM(Perturbation):
 
     rho: float = 0.01  # length of the step in weight space: 0.01 on MUSE and 0.1 on WMDP in the authors' code
 
+    @property
+    def passes(self) -> float:
+        """At the weights, and further on."""
+        return 2.0
+
     def __post_init__(self) -> None:
         """Refuses a distance that cannot be meant."""
         if not 0 <= self.rho < math.inf:

@@ -37,6 +37,11 @@ class Tamper(Perturbation):
     scale: float = 4.0
     learning_rates: tuple[float, ...] = (2e-6, 2e-5, 4e-5)  # of the attacks, in turn
 
+    @property
+    def passes(self) -> float:
+        """At the weights, in the attack, and along it."""
+        return 1.0 + self.steps + self.steps // self.every
+
     def __post_init__(self) -> None:
         """Refuses an attack that is none."""
         if self.steps < FEWEST or not 1 <= self.every <= self.steps:
