@@ -20,6 +20,7 @@ from expunge.errors import (
     UnknownNameError,
 )
 from expunge.executors.local import Job, Outcome
+from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import bench as module
@@ -171,7 +172,7 @@ def test_every_number_hangs_on_something_a_bench_is_bound_to(untrained, tmp_path
     checked = {"npo": module._check("npo", shared)}
     by_records = {"forget", "holdout", "evaluation"}
     without_numbers = {"out", "method", "settings", "suite", "audit", "allow_remote", "allow_overlap", "keep_helpers"}
-    without_numbers |= {"policy"}
+    without_numbers |= {"policy", "family"}
     others = {
         "model": untrained.base,
         "benchmark": Choice("fictional", {"preset": "smoke"}),
@@ -271,6 +272,24 @@ def test_processes_that_die_of_the_same_ctrl_c_are_no_want_of_memory(untrained, 
     with pytest.raises(InterruptedRunError):
         bench(short(untrained, tmp_path / "bench"))
     assert RunFolder.open(tmp_path / "bench").state == "interrupted"
+
+
+def test_what_one_run_read_of_a_shared_model_no_other_reads_again(untrained, tmp_path, here, short_suite):
+    run, _ = bench(
+        short(untrained, tmp_path / "bench", methods=("npo", "grad_diff"), settings={"npo": QUICK, "grad_diff": QUICK})
+    )
+    read, numbers = [], []
+    for name in ("npo-seed-0", "grad_diff-seed-0"):
+        events = read_events(run.root / "runs" / name / "events.jsonl")
+        phases = [str(event.data["name"]) for event in events if event.kind == "phase"]
+        read.append([phase.split()[2] for phase in phases if phase.startswith("read the ")])
+        scores = read_record(run.root / "runs" / name / "record.json").scores
+        numbers.append([score for score in scores if score["role"] == "original"])
+    assert "original" in read[0]
+    assert read[1] == ["unlearned"]
+    assert numbers[0] == numbers[1] != []
+    keys = {(run.root / "runs" / name / "data.key").read_bytes() for name in ("npo-seed-0", "grad_diff-seed-0")}
+    assert keys == {(run.root / "data.key").read_bytes()}
 
 
 def test_a_training_that_fails_is_told_and_the_next_call_goes_on(tmp_path, here, monkeypatch):

@@ -140,6 +140,12 @@ class DataKey:
             )
         return cls(key)
 
+    @classmethod
+    def share(cls, source: Path, target: Path) -> None:
+        """Gives the folder ``target`` the key of ``source``, unless it has one of its own already."""
+        if not (target / KEY_NAME).exists():
+            create_bytes(target / KEY_NAME, cls.load_or_create(source)._key)
+
     def hmac(self, text: str | Secret) -> str:
         """Returns the HMAC-SHA256 (hex) of text in UTF-8."""
         return hmac.digest(self._key, _utf8(_reveal(text)), "sha256").hex()

@@ -211,6 +211,7 @@ def _request(request: BenchRequest, run: RunFolder, method: str, seed: int) -> R
         settings={**request.settings.get(method, {}), "seed": seed},
         suite=request.suite,
         audit=True,
+        family=run.root,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from expunge.config import to_plain
@@ -48,6 +49,7 @@ class Reading:
         max_length: longest record, tokens.
         policy: what the result is held to.
         tasks: tasks of lm_eval, loaded before any model.
+        known: ``scores/`` of runs on the same models and records, under the same key.
     """
 
     suite: str
@@ -55,6 +57,7 @@ class Reading:
     max_length: int
     policy: VerdictPolicy
     tasks: Tasks | None = None
+    known: tuple[Path, ...] = ()
 
 
 def make_card(
@@ -134,7 +137,7 @@ def _evaluate(
     # Stored numbers hang on the forms too, and the data that the run is bound to does not.
     key = DataKey.load_or_create(run.root)
     digests = {split: data["hmac"] for split, data in data_summary(read, key).items()}
-    store = Store(run.scores, digests, reading.max_length, code_digest())
+    store = Store(run.scores, digests, reading.max_length, code_digest(), known=reading.known)
     metrics = suites.get(reading.suite)(asked_splits(read))
     if any(subject.role.startswith(SHADOW) for subject in subjects):
         # Whoever hands in shadow models asks for what they show; the runner drops what a suite has already.

@@ -75,6 +75,8 @@ class Request:
         max_length: longest record, tokens.
         allow_overlap: go on although records are in both sets.
         keep_helpers: keep checkpoints and helper models, whose weights hold the forget set.
+        family: folder whose key the run shares with its siblings in it; what a sibling stored of a model that both
+            read is taken from there.
     """
 
     model: str
@@ -97,6 +99,13 @@ class Request:
     max_length: int = 512
     allow_overlap: bool = False
     keep_helpers: bool = False
+    family: Path | None = None
+
+    @property
+    def siblings(self) -> tuple[Path, ...]:
+        """``scores/`` of the other runs of the family."""
+        found = () if self.family is None else sorted(self.out.parent.glob("*/scores"))
+        return tuple(folder for folder in found if folder.parent != self.out)
 
     @property
     def retain_file(self) -> Path | None:
@@ -154,6 +163,8 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
     run = RunFolder.create(request.out, run_config(request, recipe, inputs), tuple(listeners))
     with run.locked(), stop_on_signal() as stop_requested:
         warn_of_rejected(run, inputs)
+        if request.family is not None:
+            DataKey.share(request.family, run.root)
         bind_data(run, inputs.splits)
         is_saved = model_is_saved(run)
         meet()  # from here on the other processes find the run folder
@@ -332,6 +343,7 @@ def _audit(request: Request, inputs: Inputs, run: RunFolder, stop_requested: Cal
             forms=request.form_choice,
             max_length=request.max_length,
             policy=request.policy or VerdictPolicy(),
+            known=request.siblings,
         )
         record = make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested)
     run.set_state("done")
