@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +21,12 @@ from expunge.errors import (
     UnknownNameError,
 )
 from expunge.executors.local import Job, Outcome
+from expunge.models.load import load_model
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import bench as module
+from expunge.workflows import columns
 from expunge.workflows.demo import check_outcome
 from tests.support.canary import find_canary
 from tests.support.jobs import run_here
@@ -274,22 +277,25 @@ def test_processes_that_die_of_the_same_ctrl_c_are_no_want_of_memory(untrained, 
     assert RunFolder.open(tmp_path / "bench").state == "interrupted"
 
 
-def test_what_one_run_read_of_a_shared_model_no_other_reads_again(untrained, tmp_path, here, short_suite):
-    run, _ = bench(
-        short(untrained, tmp_path / "bench", methods=("npo", "grad_diff"), settings={"npo": QUICK, "grad_diff": QUICK})
+def test_what_one_run_read_of_a_shared_model_no_other_reads_again(untrained, tmp_path, here, short_suite, monkeypatch):
+    loaded: list[str] = []
+
+    def load(source):
+        loaded.append(Path(source).name)
+        return load_model(source)
+
+    monkeypatch.setattr(columns, "load_model", load)
+    methods = ("npo", "grad_diff")
+    run, _ = bench(short(untrained, tmp_path / "bench", methods=methods, settings=dict.fromkeys(methods, QUICK)))
+    own = Path(untrained.model).name
+    assert sorted(loaded) == sorted([own, "model", "model"]), "the original once, each run's result once"
+    places = [run.root / "runs" / f"{method}-seed-0" for method in methods]
+    first, second = (
+        [score for score in read_record(place / "record.json").scores if score["role"] == "original"]
+        for place in places
     )
-    read, numbers = [], []
-    for name in ("npo-seed-0", "grad_diff-seed-0"):
-        events = read_events(run.root / "runs" / name / "events.jsonl")
-        phases = [str(event.data["name"]) for event in events if event.kind == "phase"]
-        read.append([phase.split()[2] for phase in phases if phase.startswith("read the ")])
-        scores = read_record(run.root / "runs" / name / "record.json").scores
-        numbers.append([score for score in scores if score["role"] == "original"])
-    assert "original" in read[0]
-    assert read[1] == ["unlearned"]
-    assert numbers[0] == numbers[1] != []
-    keys = {(run.root / "runs" / name / "data.key").read_bytes() for name in ("npo-seed-0", "grad_diff-seed-0")}
-    assert keys == {(run.root / "data.key").read_bytes()}
+    assert first == second != []
+    assert {(place / "data.key").read_bytes() for place in places} == {(run.root / "data.key").read_bytes()}
 
 
 def test_a_training_that_fails_is_told_and_the_next_call_goes_on(tmp_path, here, monkeypatch):
