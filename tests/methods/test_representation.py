@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from expunge.config import Choice
-from expunge.data.batch import collate
+from expunge.data.batch import IGNORE, collate
 from expunge.errors import InputError, InterruptedRunError
 from expunge.functional.losses import token_vectors
 from expunge.methods.base import Start, View
@@ -281,6 +281,25 @@ def test_lunar_moves_forget_prompts_by_twice_the_direction_and_retain_prompts_le
     # A random model hardly tells the two sets' prompts apart, so that the sets pull against each other.
     assert moved(FORGET) > 0.15
     assert moved(FORGET) > moved(RETAIN) + 0.05
+
+
+def test_lunar_counts_the_prompts_of_both_sides_and_nothing_else():
+    """Prompts stand where they are wanted; answers, padding and what a template writes behind them are far off."""
+    batch = collate([replace(one, labels=(*one.labels[:-1], IGNORE)) for one in FORGET[:3]], 0)
+    first = batch.labels_scored_BT.float().argmax(-1)
+    prompt_BT = torch.arange(batch.input_ids_BT.shape[1]) < first[:, None]
+    assert prompt_BT.sum() > 3
+    zero = torch.zeros(*batch.input_ids_BT.shape, 2)
+    held = torch.where(prompt_BT[..., None], zero, zero + 9)
+    views = {
+        "forget": View(batch, SimpleNamespace(hidden_states={1: held + 2}), SimpleNamespace(hidden_states={1: zero})),
+        "retain": View(batch, SimpleNamespace(hidden_states={1: held}), SimpleNamespace(hidden_states={1: zero})),
+    }
+    terms = LUNAR(layer="1").terms(views, {"direction_1": torch.ones(2)})
+    assert terms["forget"].values.tolist() == terms["retain"].values.tolist() == [0, 0, 0]
+    views = {name: replace(view, policy=SimpleNamespace(hidden_states={1: zero + 5})) for name, view in views.items()}
+    terms = LUNAR(layer="1").terms(views, {"direction_1": torch.ones(2)})
+    assert (terms["forget"].values.tolist(), terms["retain"].values.tolist()) == ([9] * 3, [25] * 3)
 
 
 def test_lunar_reads_block_outputs_for_what_the_paper_says_of_feed_forward_outputs():

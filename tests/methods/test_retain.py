@@ -70,6 +70,16 @@ def test_js_by_its_definition():
     assert by_token(term, views) == pytest.approx(expected.tolist(), abs=1e-6)
 
 
+def test_nll_by_transformers_own_loss():
+    views, term = model_and_original(RetainNLL())
+    with torch.no_grad():
+        expected = [
+            float(llama()(torch.tensor([one.input_ids]), labels=torch.tensor([one.labels])).loss) for one in RETAIN[:4]
+        ]
+    scored_B = views["retain"].batch.labels_scored_BT.sum(-1)
+    assert (term.values.sum(-1) / scored_B).tolist() == pytest.approx(expected, rel=1e-5)
+
+
 def test_kl_is_that_of_the_original_to_the_model():
     views, term = model_and_original(RetainKL())
     p, q = (view.logits.detach().double() for view in (views["retain"].policy, views["retain"].reference))

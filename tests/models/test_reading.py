@@ -14,7 +14,7 @@ from expunge.functional.logprobs import token_logps
 from expunge.models.modules import blocks, output_head
 from expunge.models.parameters import LoRA
 from expunge.models.reading import mean_hidden, read
-from expunge.models.reference import AdapterOffReference, FrozenReference, freeze
+from expunge.models.reference import AdapterOffReference, CachedReference, FrozenReference, freeze
 from tests.models.conftest import build, make_examples
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # float32 products of other shapes
@@ -353,3 +353,31 @@ def test_mean_hidden_counts_prompts_record_by_record():
     assert list(found) == [1]
     torch.testing.assert_close(found[1], expected, **TOLERANCE)
     assert calls == [3, 3, 0]
+
+
+@pytest.mark.parametrize("kind", ["policy", "cached"])
+def test_sums_and_means_go_by_the_weights_of_the_tokens(kind):
+    """A token of weight 0 is out, whatever its log-probability; a record without any weight has the mean 0."""
+    model, batch = build("llama"), collate(make_examples(3), 0)
+    weights_BT = torch.rand(batch.labels_BT.shape, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    weights_BT[2] = 0
+    weighted = batch.with_token_weights(weights_BT)
+    with torch.no_grad():
+        logps_BT = read(model, batch).token_logps
+        assert torch.equal(read(model, batch).sequence_logps, logps_BT.sum(-1))
+        found = read(model, weighted) if kind == "policy" else CachedReference.compute(model, [batch]).read(weighted)
+        expected_B = (logps_BT * weighted.token_weights_BT).sum(-1)
+        torch.testing.assert_close(found.sequence_logps, expected_B)
+        torch.testing.assert_close(found.mean_logps[:2], expected_B[:2] / weighted.token_weights_BT[:2].sum(-1))
+    assert found.mean_logps[2] == 0
+    assert (expected_B[:2] - logps_BT[:2].sum(-1)).abs().min() > 0.1
+
+
+def test_a_prompt_ends_before_the_first_scored_token():
+    """What a template writes behind the answer is no prompt; without a prompt of two tokens all counts."""
+    rows = [
+        Example((1, 5, 6, 7, 8), (IGNORE, IGNORE, 6, IGNORE, IGNORE), 0),
+        Example((1, 5, 6), (1, 5, 6), 1),
+        Example((1, 5, 6, 7), (IGNORE, 5, IGNORE, 7), 2),
+    ]
+    assert collate(rows, 0).prompts_BT.int().tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 from expunge.methods.base import ViewSpec
@@ -25,6 +26,7 @@ def work(run, **changes) -> Work:
         max_length=64,
         stop_requested=lambda: False,
         secret=b"",
+        checkpoints=Path(),
     )
 
 

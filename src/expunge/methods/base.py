@@ -143,8 +143,8 @@ class Start(NamedTuple):
         hidden_size: width of the hidden states.
         records: number of records of each view.
         seed: of the run.
-        mean_hidden: view and layers to the mean output of each layer (D,) before any step, over the tokens that are
-            not scored (the prompt), or over all where every token is scored.
+        mean_hidden: view and layers to the mean output of each layer (D,) before any step, over the tokens before the
+            first scored one (the prompt), or over all where every token is scored.
     """
 
     hidden_size: int
@@ -187,7 +187,10 @@ class LossMethod(Method):
         return {}
 
     def term_weights(self) -> Mapping[str, float]:
-        """Weight of each term beside ``forget`` and ``retain``, which are axes; those not named have ``forget``'s."""
+        """Weight of each term beside ``forget`` and ``retain``, which are axes; those not named have ``forget``'s.
+
+        Terms are of the forget side, unless their names begin with ``retain_``; see ``expunge.methods.terms.holds``.
+        """
         return {}
 
     @property

@@ -58,7 +58,7 @@ class TAR(LossMethod):
 
     def scales(self) -> Mapping[str, float]:
         """Distances of hidden states are as long as the states are, and start at 0."""
-        return {"representation": math.inf}
+        return {"retain_hidden": math.inf}
 
     def views(self) -> tuple[ViewSpec, ...]:
         """The forget set, and the retain set's hidden states beside the original's."""
@@ -69,7 +69,7 @@ class TAR(LossMethod):
 
     def term_weights(self) -> Mapping[str, float]:
         """The weight of the hidden states; it belongs to the retain side, but is no axis."""
-        return {"representation": self.representation_weight}
+        return {"retain_hidden": self.representation_weight}
 
     def terms(self, views: Views, state: State) -> dict[str, Term]:
         """Minus the entropy, and the distance of the hidden states, mean over layers."""
@@ -81,7 +81,7 @@ class TAR(LossMethod):
         ]
         return {
             "forget": self.forget_term(views, state),
-            "representation": Term(torch.stack(distances_LB).mean(0), "token", "retain"),
+            "retain_hidden": Term(torch.stack(distances_LB).mean(0), "token", "retain"),
         }
 
     def forget_term(self, views: Views, state: State) -> Term:

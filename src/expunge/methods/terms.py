@@ -16,6 +16,11 @@ from expunge.data.batch import Batch
 Reduction = Literal["token", "sequence"]
 
 
+def holds(name: str) -> bool:
+    """Whether the term of this name is of the retain side: ``retain``, or a method's own ``retain_...``."""
+    return name == "retain" or name.startswith("retain_")
+
+
 @dataclass(frozen=True)
 class Term:
     """One named part of a loss.

@@ -71,13 +71,15 @@ class Reading(ABC):
 
     @cached_property
     def sequence_logps(self) -> Tensor:
-        """(B,) sum over the scored tokens of each record, in nats."""
-        return self.token_logps.sum(-1)
+        """(B,) sum over the scored tokens of each record, by their weights, in nats."""
+        weights_BT = self.batch.token_weights_BT
+        return (self.token_logps.masked_fill(weights_BT == 0, 0) * weights_BT).sum(-1)
 
     @cached_property
     def mean_logps(self) -> Tensor:
-        """(B,) mean over the scored tokens of each record, in nats per token; 0 where none is scored."""
-        return self.sequence_logps / self.mask_BT.sum(-1).clamp(min=1)
+        """(B,) mean over the scored tokens of each record, by their weights, in nats per token; 0 without any."""
+        totals_B = self.batch.token_weights_BT.sum(-1)
+        return self.sequence_logps / totals_B.masked_fill(totals_B == 0, 1)
 
     def _score(self) -> Tensor:
         return unpack(packed_logps(self.logits, self.labels), self.mask_BT)
@@ -283,7 +285,7 @@ def mean_hidden(
 ) -> Mapping[int, Tensor]:
     """Mean output (D,) of each layer over the prompts of the examples, in evaluation mode.
 
-    A prompt is what is not scored; where all of an example is scored, all of it counts.
+    A prompt is what stands before the first scored token; where all of an example is scored, all of it counts.
     """
     sums: dict[int, Tensor] = {}
     count = 0

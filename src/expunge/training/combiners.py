@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from expunge.errors import InputError
+from expunge.methods.terms import holds
 from expunge.registry import combiners
 from expunge.training.gradients import Buffers, inner_product
 
@@ -84,7 +85,7 @@ class WeightedSum(Combiner):
         """Weights of the axes times the factors of this step: the first ones before any step is done."""
         forget = self.forget_from + (self.forget_to - self.forget_from) * moment.share
         retain = self.retain_from + (self.retain_to - self.retain_from) * moment.share
-        return {name: value * (retain if name == "retain" else forget) for name, value in weights.items()}
+        return {name: value * (retain if holds(name) else forget) for name, value in weights.items()}
 
 
 @combiners.register("alternating")
@@ -95,7 +96,7 @@ class Alternating(Combiner):
     def weights(self, weights: Weights, state: Mapping[str, Tensor], moment: Moment) -> Weights:
         """The weights of one side, 0 for the other."""
         turn = moment.step % 2 == 1
-        return {name: value if (name == "retain") == turn else 0.0 for name, value in weights.items()}
+        return {name: value if holds(name) == turn else 0.0 for name, value in weights.items()}
 
 
 @combiners.register("primal_dual")

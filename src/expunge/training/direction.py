@@ -10,6 +10,7 @@ from torch import nn
 
 from expunge.errors import InputError
 from expunge.methods.base import LossMethod, State
+from expunge.methods.terms import holds
 from expunge.training.combiners import Combiner
 from expunge.training.gradients import Buffers, Gradients
 from expunge.training.perturbations.base import Perturbation
@@ -43,10 +44,10 @@ class Direction:
         if not (combiner.separate or perturbation.moves_weights):
             return self._ask(self.weights)
         terms = perturbation.forget_gradient(self)
-        if "retain" not in terms:
+        if not any(map(holds, terms)):
             return terms
         forget = self.take()
-        self._ask({name: weight if name == "retain" else 0.0 for name, weight in self.weights.items()})
+        self._ask({name: weight if holds(name) else 0.0 for name, weight in self.weights.items()})
         self.put(combiner.combine(forget, self.take()))
         return terms
 
@@ -57,7 +58,7 @@ class Direction:
 
     def forget(self) -> dict[str, float]:
         """Leaves the gradient of the weighted forget side in ``.grad``."""
-        return self._ask({name: 0.0 if name == "retain" else weight for name, weight in self.weights.items()})
+        return self._ask({name: 0.0 if holds(name) else weight for name, weight in self.weights.items()})
 
     def other(self, number: int, method: LossMethod) -> None:
         """Leaves the gradient of another loss on another batch of the same epoch in ``.grad``.

@@ -294,3 +294,17 @@ def test_shred_lowers_an_unlikely_token_outside_of_the_teachers_first_k():
         found_NV = gradient(top_k_kl, logits_NV, targets_NV, teacher_tokens(logits_NV, labels_N, 3))
         assert found_NV[0, 0] > 0
         assert found_NV[0, 3:].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("strength", [3.0, math.inf])
+def test_where_no_other_token_is_possible_the_target_is_the_true_one(strength):
+    """There is nothing to take its place: the position is left alone and no number is lost."""
+    logits_NV, labels_N = torch.tensor([[0.0, -math.inf, -math.inf], [0.0, 1.0, -math.inf]]), torch.tensor([0, 0])
+    for targets_NV in (
+        undial_targets(logits_NV, labels_N, strength),
+        shred_targets(logits_NV, labels_N, torch.tensor([True, True]), strength),
+        ceu_targets(logits_NV, labels_N),
+        unilogit_targets(logits_NV, labels_N),
+    ):
+        assert targets_NV[0].tolist() == [1, 0, 0]
+        assert targets_NV[1, 0] < 0.5

@@ -40,11 +40,11 @@ def say(monkeypatch):
 
 
 def test_the_truth_and_what_is_like_it_is_dropped(say):
-    """Three of the four words of the true answer are too many, two are not."""
-    model = say("She lives in Ulm.", "", "She lives in Rom", "Home in Ulm.\nQuestion: And he?")
-    found = Alternate().relabel_all([record(0)], task(tokenizer=model))
-    assert answers(found) == ["Home in Ulm."]
-    assert [one["temperature"] for one in model.asked] == [1.0, 1.25, 1.5, 1.75]
+    """Three of the four words of the true answer are too many, two are not; one is where it is the town."""
+    model = say("She lives in Ulm.", "", "She lives in Rom", "I think ULM", "She is in Rom.\nQuestion: And he?")
+    found = Alternate(tries=5).relabel_all([record(0)], task(tokenizer=model))
+    assert answers(found) == ["She is in Rom."]
+    assert [one["temperature"] for one in model.asked] == [1.0, 1.25, 1.5, 1.75, 2.0]
     assert all(one["top_p"] == 1.0 and one["max_new_tokens"] == 54 for one in model.asked)
 
 

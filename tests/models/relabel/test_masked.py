@@ -6,6 +6,7 @@ import pytest
 
 from expunge.errors import InputError
 from expunge.models.relabel.masked import Masked
+from expunge.storage.secret import Secret
 from tests.models.relabel.records import TOWNS, YEARS, answers, record, task
 
 
@@ -46,6 +47,13 @@ def test_an_answer_without_a_value_is_masked_as_a_whole_and_said_so():
     own = [record(0), record(1, "completion", answer=" ...\n")]
     assert answers(Masked().relabel_all(own, task(warn=said.append)))[1] == " [...]\n"
     assert said == ["1 of 2 records have nothing that a rule takes for a value; masked as whole."]
+
+
+def test_a_value_is_masked_in_whatever_case_it_stands():
+    """The first place is found by its look, the second by its letters alone."""
+    own = [record(0, answer="The author is Jo Brand. JO BRAND also wrote others.", prompt=Secret("Who wrote it?", "x"))]
+    (text,) = answers(Masked().relabel_all(own, task(retain=[])))
+    assert "brand" not in text.casefold()
 
 
 def test_an_answer_that_is_the_mask_already_is_no_reason_to_fail():

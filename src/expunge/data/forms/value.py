@@ -67,9 +67,12 @@ def joined_spans(spans: Iterable[slice]) -> list[slice]:
 
 
 def _repeats(text: str, value: str) -> list[slice]:
-    """Every place of a value, not inside longer words; scripts without spaces have no words to be inside of."""
+    """Every place of a value in whatever case, not inside longer words.
+
+    Scripts without spaces have no words to be inside of.
+    """
     edges = r"(?<!\w){}(?!\w)" if value.isascii() else "{}"
-    return [slice(*match.span()) for match in re.finditer(edges.format(re.escape(value)), text)]
+    return [slice(*match.span()) for match in re.finditer(edges.format(re.escape(value)), text, re.IGNORECASE)]
 
 
 def _led(text: str, leader: Word | None, run: list[Word], about: Collection[str]) -> list[Word]:

@@ -40,10 +40,7 @@ def ceu_targets(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
 
     Source: Yang (CE-U), 2025, https://arxiv.org/abs/2503.01224.
     """
-    logits_NV = at_least_float32(logits_NV.detach())
-    others_NV = _lowered(logits_NV, labels_N, math.inf)
-    stuck_N1 = others_NV.isneginf().all(-1, keepdim=True)
-    return torch.where(stuck_N1, logits_NV, others_NV).softmax(-1)
+    return _lowered(logits_NV, labels_N, math.inf).softmax(-1)
 
 
 def unilogit_logits(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
@@ -138,10 +135,12 @@ def top_k_kl(logits_NV: Tensor, targets_NV: Tensor, tokens_NK: Tensor) -> Tensor
 
 
 def _lowered(logits_NV: Tensor, labels_N: Tensor, strength: float) -> Tensor:
-    """Logits without gradient, that of the true token less ``strength``; infinity times a one-hot would be NaN."""
+    """Logits without gradient, that of the true token less ``strength``; as they are where no other is possible."""
     logits_NV = at_least_float32(logits_NV.detach())
     own_NV = _one_hot(labels_N, logits_NV.shape[-1])
-    return torch.where(own_NV, logits_NV - strength, logits_NV)
+    # Not by a product with a one-hot: infinity times 0 is NaN, as is a softmax without any possible token.
+    lowered_NV = torch.where(own_NV, logits_NV - strength, logits_NV)
+    return torch.where(lowered_NV.isneginf().all(-1, keepdim=True), logits_NV, lowered_NV)
 
 
 def _one_hot(labels_N: Tensor, vocabulary: int) -> Tensor:

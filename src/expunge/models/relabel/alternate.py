@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from expunge.data.forms.value import value_of
 from expunge.data.record import Record
 from expunge.data.tokenize import prompt_ids
 from expunge.errors import InputError
+from expunge.functional.answers import contains
 from expunge.functional.rouge import rouge_l
 from expunge.functional.words import folded
 from expunge.models.generate import sampled
 from expunge.models.relabel.base import Relabeller, RelabelTask
 from expunge.models.relabel.counterfactual import counterfactuals
 from expunge.models.relabel.draws import answered, draw_seed, refuse_text
+from expunge.models.relabel.values import values_of
 from expunge.registry import relabellers
 
 SEEDS = 2**31  # what a generator of random numbers takes
@@ -26,8 +29,9 @@ class Alternate(Relabeller):
     """Plausible but other answers, drawn from the original itself. Mekala et al. (AltPO), 2024, arXiv 2409.13474.
 
     For questions, prompts and conversations; plain text is refused. The paper asks with an instruction for another
-    answer; here the record's own prompt is asked, at a rising temperature. A record to which the model says nothing
-    else within ``tries`` draws gets a ``counterfactual``, which is warned of. Draws are made for all records at once,
+    answer; here the record's own prompt is asked, at a rising temperature. What holds the true value is no other
+    answer, in whatever wording. A record to which the model says nothing else within ``tries`` draws gets a
+    ``counterfactual``, which is warned of. Draws are made for all records at once,
     so they depend on the set of records too.
 
     Attributes:
@@ -61,9 +65,10 @@ class Alternate(Relabeller):
         """
         refuse_text(records, "alternate")
         said = [task.said.setdefault((record.split, record.index), []) for record in records]
+        common = values_of(records, task).common
         for number in range(sample + 1):
             behind = [place for place, texts in enumerate(said) if len(texts) <= number]
-            self._draw([records[place] for place in behind], [said[place] for place in behind], task, number)
+            self._draw([records[place] for place in behind], [said[place] for place in behind], task, number, common)
         others = [texts[sample] for texts in said]
         silent = [record for record, text in zip(records, others, strict=True) if text is None]
         if silent:
@@ -77,7 +82,12 @@ class Alternate(Relabeller):
         ]
 
     def _draw(
-        self, records: Sequence[Record], said: Sequence[list[str | None]], task: RelabelTask, sample: int
+        self,
+        records: Sequence[Record],
+        said: Sequence[list[str | None]],
+        task: RelabelTask,
+        sample: int,
+        common: Collection[str],
     ) -> None:
         """Adds one answer of the model to what it said to each record; None where it never says another one."""
         prompts = [prompt_ids(record, task.tokenizer, max_length=task.max_length) for record in records]
@@ -98,7 +108,7 @@ class Alternate(Relabeller):
             left = []
             for place, tokens in zip(waiting, drawn, strict=True):
                 text = _told(task.tokenizer.decode(tokens, skip_special_tokens=True))
-                if self._is_other(text, records[place], said[place]):
+                if self._is_other(text, records[place], said[place], common):
                     said[place].append(text)
                 else:
                     left.append(place)
@@ -107,8 +117,10 @@ class Alternate(Relabeller):
             if len(texts) <= sample:
                 texts.append(None)
 
-    def _is_other(self, text: str, record: Record, said: Sequence[str | None]) -> bool:
-        truth = record.answer.reveal()
+    def _is_other(self, text: str, record: Record, said: Sequence[str | None], common: Collection[str]) -> bool:
+        truth, value = record.answer.reveal(), value_of(record, common)
+        if value is not None and contains(text, value):
+            return False
         known = {folded(truth), *(folded(earlier) for earlier in said if earlier is not None)}
         return bool(text) and folded(text) not in known and rouge_l(text, truth).recall <= self.recall
 

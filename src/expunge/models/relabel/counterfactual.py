@@ -42,8 +42,12 @@ def counterfactuals(some: Sequence[Record], records: Sequence[Record], task: Rel
     Raises:
         InputError: as for ``Counterfactual.relabel_all``.
     """
-    others = [record.answer.reveal() for record in (*task.records.get("retain", ()), *records) if _asks(record)]
-    options, values = distinct(others), values_of(records, task)
+    # Another forget record's answer would be learnt by the exchange; one of the retain set is known and may stay so.
+    options = [
+        distinct([record.answer.reveal() for record in source if _asks(record)])
+        for source in (task.records.get("retain", ()), records)
+    ]
+    values = values_of(records, task)
     found = [_own(record, task.seed, sample) or swapped(record, values, sample) for record in some]
     without = [place for place, other in enumerate(found) if other is None and _asks(some[place])]
     for place in without:
@@ -65,10 +69,13 @@ def _own(record: Record, seed: int, sample: int) -> Record | None:
     return None if answer is None else answered(record, answer)
 
 
-def _borrowed(record: Record, options: dict[str, str], seed: int, sample: int) -> Record | None:
-    source = draws("counterfactual/other", seed, record.index)
-    answer = pick(options, sample, source, but=record.answer.reveal())
-    return None if answer is None else answered(record, answer)
+def _borrowed(record: Record, options: Sequence[dict[str, str]], seed: int, sample: int) -> Record | None:
+    for answers in options:
+        source = draws("counterfactual/other", seed, record.index)
+        answer = pick(answers, sample, source, but=record.answer.reveal())
+        if answer is not None:
+            return answered(record, answer)
+    return None
 
 
 def _asks(record: Record) -> bool:
