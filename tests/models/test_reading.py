@@ -345,8 +345,8 @@ def test_mean_hidden_counts_prompts_record_by_record():
     counted_states = []
     for example in records:
         states = full(model, collate([example], pad_id=0), output_hidden_states=True).hidden_states[2][0]
-        prompt = [place for place, label in enumerate(example.labels) if label == IGNORE]
-        counted_states += [states] if prompt == [0] else [states[place][None] for place in prompt]
+        prompt = [place for place, label in enumerate(example.labels) if label == IGNORE and place > 0]
+        counted_states += [states[place][None] for place in prompt] or [states]
     expected = torch.cat(counted_states).double().mean(0).float()
     calls, _ = counted(model)
     found = mean_hidden(model, records, "1", pad_id=0, batch_size=2)
@@ -374,10 +374,10 @@ def test_sums_and_means_go_by_the_weights_of_the_tokens(kind):
 
 
 def test_a_prompt_ends_before_the_first_scored_token():
-    """What a template writes behind the answer is no prompt; without a prompt of two tokens all counts."""
+    """The first token and what a template writes behind the answer are no prompt; without any other all counts."""
     rows = [
         Example((1, 5, 6, 7, 8), (IGNORE, IGNORE, 6, IGNORE, IGNORE), 0),
         Example((1, 5, 6), (1, 5, 6), 1),
         Example((1, 5, 6, 7), (IGNORE, 5, IGNORE, 7), 2),
     ]
-    assert collate(rows, 0).prompts_BT.int().tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]
+    assert collate(rows, 0).prompts_BT.int().tolist() == [[0, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]

@@ -65,10 +65,11 @@ class Batch:
 
     @property
     def prompts_BT(self) -> Tensor:
-        """True on the prompt, all before the first scored token; on all tokens of a record of which all is scored."""
+        """True on the prompt, between the first and the first scored token; on all tokens where nothing is there."""
         there_BT = self.attention_mask_BT.bool()
         prompt_BT = there_BT & (self.labels_scored_BT.cumsum(-1) == 0)  # a template may write more behind the answer
-        prompt_BT[:, 0] &= prompt_BT.sum(-1) > 1  # the first token is never scored and is no prompt by itself
+        # The first token is never scored and mostly begins every text: its state says nothing about this one.
+        prompt_BT[:, 0] = False
         return torch.where(prompt_BT.any(-1, keepdim=True), prompt_BT, there_BT)
 
     def to(self, device: torch.device | str) -> Batch:

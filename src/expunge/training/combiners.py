@@ -121,6 +121,8 @@ class PrimalDual(Combiner):
         for name in ("slack", "rate", "initial", "warmup"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} of the primal-dual combiner is at least 0, not {getattr(self, name)}.")
+        if self.epsilon is not None and not 0 <= self.epsilon < math.inf:
+            raise InputError(f"epsilon bounds the retain term, so it is at least 0, not {self.epsilon}.")
 
     def start(self) -> State:
         """The multiplier; the bound follows after the first step where it is measured."""

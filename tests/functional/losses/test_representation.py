@@ -190,5 +190,5 @@ def test_distances_with_weights_by_hand():
     distances_B = hidden_distance(hidden_BTD, ref_BTD, weights_BT)
     assert distances_B.tolist() == [3.5, 4.25, 2, 0]
     distances_B.sum().backward()
-    expected_TD = torch.tensor([[0.3, 0.4], [0, 0.5]]).double()
+    expected_TD = torch.tensor([[0.3, 0.4], [0, 0.5]], dtype=torch.float64)
     torch.testing.assert_close(hidden_BTD.grad[0], expected_TD, rtol=0, atol=1e-12)
