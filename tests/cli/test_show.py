@@ -102,7 +102,9 @@ def test_a_class_with_its_settings(things: Registry) -> None:
 def test_a_preset_shows_the_settings_of_its_method(things: Registry) -> None:
     found = describe(things, "recipe")
     assert found["preset"] == {"method": {"name": "thing", "settings": {"needed": 2.0}}, "source": "somewhere"}
-    assert found["settings"] == describe(things, "thing")["settings"]
+    own = describe(things, "thing")["settings"]
+    given = {"default": 2.0, "required": False}
+    assert found["settings"] == [{**one, **given} if one["name"] == "needed" else one for one in own]
     assert found["documentation"] == ""
     assert found["paper"] == "Doe, 2024, https://example.org/1"
 
@@ -176,3 +178,11 @@ def test_memory_and_needs_are_those_of_the_preset(capsys):
     assert tar["spec"]["memory_factor"] == 9.0
     assert kl["spec"]["needs"] == ["forget", "retain"]
     assert kl["spec"]["memory_factor"] == 5.0
+
+
+def test_a_preset_shows_what_it_needs_and_takes_with_its_axes_and_its_own_defaults() -> None:
+    """RMU's class declares neither the retain records nor the layer that the preset ``lat`` gives it."""
+    entry = describe(registries()["methods"], "lat")
+    assert entry["spec"]["needs"] == ["forget", "retain"]
+    assert {one["name"]: one["default"] for one in entry["settings"]}["layer"] == "0.2581"
+    assert describe(registries()["methods"], "tar")["spec"]["memory_factor"] > 4

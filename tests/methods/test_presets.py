@@ -139,3 +139,50 @@ def test_weights_of_terms_that_cannot_be_meant_are_refused(name, value):
 def test_a_temperature_is_checked_before_anything_runs(method):
     with pytest.raises(InputError, match="beta"):
         resolve(method, {"beta": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "text"),
+    [
+        ("gradient_ascent", {"combiner": "projection"}, "--retain-term"),
+        ("gradient_ascent", {"combiner": "alternating"}, "--retain-term"),
+        ("gradient_ascent", {"combiner": "primal_dual"}, "--retain-term"),
+        ("retain_finetune", {"combiner": "projection"}, "no forget side"),
+        ("idk", {"perturb": "tamper"}, "true ones"),
+        ("jensun", {"perturb": "tamper"}, "true ones"),
+    ],
+)
+def test_an_axis_without_its_side_is_refused_before_anything_runs(method, changes, text):
+    with pytest.raises(InputError, match=text):
+        resolve(method, changes).create_axes()
+
+
+@pytest.mark.parametrize("perturb", ["latent", "sam"])
+def test_nothing_is_perturbed_where_nothing_is_forgotten(perturb):
+    with pytest.raises(InputError, match="perturb"):
+        resolve("retain_finetune", {"perturb": perturb}).create_axes()
+
+
+def test_every_preset_has_the_sides_that_its_axes_work_on():
+    for name in methods.names():
+        resolve(name).create_axes()
+    resolve("lunar", {"combiner": "projection"}).create_axes()  # has a retain term of its own
+
+
+def test_stages_run_with_the_seed_of_the_run_unless_they_have_one():
+    (stage,) = resolve("noise", {"seed": 3}).before
+    assert stage.training.seed == 3
+    (stage,) = resolve("noise", {"seed": 3, "before": {"add_noise": {"seed": 5}}}).before
+    assert stage.training.seed == 5
+    with pytest.raises(InputError, match="by name"):
+        resolve("noise", {"before": {"add_noise": 5}})
+
+
+def test_noise_is_repaired_as_the_baseline_trains():
+    assert resolve("noise").training == resolve("retain_finetune").training
+
+
+def test_parts_are_all_stages_in_their_order():
+    parts = resolve("tar").parts
+    assert [part.name for part in parts] == ["random_mapping", "tar"]
+    assert not any(part.before for part in parts)

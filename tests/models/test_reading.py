@@ -345,7 +345,8 @@ def test_mean_hidden_counts_prompts_record_by_record():
     counted_states = []
     for example in records:
         states = full(model, collate([example], pad_id=0), output_hidden_states=True).hidden_states[2][0]
-        prompt = [place for place, label in enumerate(example.labels) if label == IGNORE and place > 0]
+        first = next(place for place, label in enumerate(example.labels) if place and label != IGNORE)
+        prompt = range(1, first)
         counted_states += [states[place][None] for place in prompt] or [states]
     expected = torch.cat(counted_states).double().mean(0).float()
     calls, _ = counted(model)

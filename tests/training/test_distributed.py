@@ -92,3 +92,14 @@ def test_halted_run_goes_on_with_the_same_or_fewer_processes(tmp_path, strategy,
     weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two")]
     for name, value in weights[0].items():
         assert torch.allclose(value, weights[1][name], atol=TOLERANCE["adamw"]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("loss", ["rmu", "rmu_sam", "projection", "primal_dual", "sam", "latent"])
+def test_two_processes_find_the_same_direction(tmp_path, loss, strategy):
+    """Weights without a gradient, two gradients a step, and what an adversary moved: all as one process has it."""
+    launch(tmp_path / "one", 1, "ddp", "sgd", "frozen", "0", loss)
+    launch(tmp_path / "two", 2, strategy, "sgd", "frozen", "0", loss)
+    assert len(json.loads((tmp_path / "one" / "reports.json").read_text())) == 3
+    assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["sgd"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from expunge.methods.gradient_ascent import GradientAscent
 from expunge.methods.npo import NPO
 from expunge.methods.preset import Axes, Training
 from expunge.methods.retain import NoRetain, RetainNLL
+from expunge.methods.terms import per_token
 from expunge.models.modules import blocks
 from expunge.training.combiners import WeightedSum
 from expunge.training.direction import Direction
@@ -42,9 +43,8 @@ def direction(made, perturbation, **more):
         data=streams.step_data(0),
         others=lambda: [streams.step_data(1), streams.step_data(2)],
         state={},
-        weights=WEIGHTS,
         seed=5,
-        **more,
+        **{"weights": WEIGHTS, **more},
     )
     terms = site.find(WeightedSum(), perturbation)
     return {name.removeprefix("model."): value for name, value in gradients.take().items()}, terms
@@ -199,6 +199,71 @@ def test_tampering_by_hand():
         expected = total[name] + retain[name] - forget_here[name]
         assert torch.allclose(gradient, expected, atol=2e-4), name
     assert terms["attacked"] != pytest.approx(terms["forget"], abs=1e-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding(GradientAscent):
+    """Ascent, and a term that holds the model on the retain records."""
+
+    def views(self):
+        """Both sets."""
+        return (*GradientAscent.views(self), *RetainNLL().views())
+
+    def term_weights(self):
+        """Whatever the weight of the forget term is."""
+        return {"retain_anchor": 2.0}
+
+    def terms(self, views, state):
+        """Ascent, and likelihood of the retain answers."""
+        anchor = per_token(-views["retain"].policy.token_logps, "retain")
+        return {"forget": self.forget_term(views, state), "retain_anchor": anchor}
+
+
+@pytest.mark.parametrize("adversary", [SAM(rho=5.0), Tamper(steps=8, learning_rates=(1e-2,))])
+def test_what_holds_the_model_is_read_at_its_own_weights(adversary):
+    """With weight 0 for the forget term, the gradient is the plain one of the term that holds, taken once."""
+    made = job(Holding(), NoRetain(), training=TRAINING)
+    weights = {"forget": 0.0, "retain_anchor": 2.0}
+    gradients = gradients_of(made)
+    gradients(made.streams().step_data(0), {}, weights)
+    plain = {name.removeprefix("model."): value for name, value in gradients.take().items()}
+    found, _ = direction(made, adversary, weights=weights)
+    assert max(float(value.abs().max()) for value in plain.values()) > 1e-3
+    for name, gradient in found.items():
+        assert torch.allclose(gradient, plain[name], atol=1e-6), name
+
+
+def test_the_loop_knows_what_a_method_holds_the_model_with():
+    training = replace(TRAINING, epochs=1, max_grad_norm=0.0)
+    plain, attacked = (
+        weights_after(
+            method=Holding(),
+            retain=NoRetain(),
+            training=training,
+            axes=Axes(forget_weight=0.0, optimizer=Choice("sgd"), perturb=Choice(name, settings)),
+        )
+        for name, settings in (("none", {}), ("tamper", {"steps": 8, "learning_rates": (1e-2,)}))
+    )
+    assert (plain - flat(llama())).abs().max() > 1e-5
+    assert (plain - attacked).abs().max() < 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vast(GradientAscent):
+    """A forget term that is in no nats."""
+
+    scale = math.inf
+
+    def forget_term(self, views, state):
+        """Ascent, a thousand times as large."""
+        term = GradientAscent.forget_term(self, views, state)
+        return replace(term, values=1000 * term.values)
+
+
+def test_the_guard_knows_the_unit_of_the_attacked_term():
+    axes = Axes(perturb=Choice("tamper", {"steps": 8, "learning_rates": (1e-5,)}))
+    made = job(Vast(), training=replace(TRAINING, max_steps=1), axes=axes)
+    assert train(made).steps == 1
 
 
 def test_tampering_needs_another_batch_to_attack_with():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,27 +13,42 @@ from safetensors.torch import save_file
 from expunge.config import Choice
 from expunge.methods.npo import NPO
 from expunge.methods.preset import Axes, Training
-from expunge.methods.retain import RetainKL
+from expunge.methods.rmu import RMU
+from expunge.registry import retain_terms
 from expunge.training import checkpoint
 from expunge.training.distributed import accelerator
 from expunge.training.loop import Job, train
 from expunge.training.references import build_references
+from expunge.training.step import view_specs
 from tests.support.tiny import examples, llama
 
+LAYER = Choice("hidden", {"layers": "0"})
+LOSSES = {
+    "npo": (NPO(), Axes(retain_term=Choice("kl"))),
+    "rmu": (RMU(layer="0", coefficient=2.0), Axes(retain_term=LAYER)),  # no gradient above the first block
+    "rmu_sam": (RMU(layer="0", coefficient=2.0), Axes(retain_term=Choice("nll"), perturb=Choice("sam"))),
+    "projection": (NPO(), Axes(retain_term=Choice("kl"), combiner=Choice("projection"))),
+    "primal_dual": (NPO(), Axes(retain_term=Choice("nll"), combiner=Choice("primal_dual", {"initial": 1.0}))),
+    "sam": (NPO(), Axes(retain_term=Choice("kl"), perturb=Choice("sam", {"rho": 0.05}))),
+    "latent": (NPO(), Axes(retain_term=Choice("kl"), perturb=Choice("latent", {"layer": "0", "steps": 2}))),
+}
 
-def run(folder: Path, strategy: str, optimizer: str, kind: str, halt_after: int = 0) -> None:
-    """Trains three steps of NPO with KL on a tied Llama; ``halt_after`` stops earlier with a checkpoint."""
+
+def run(folder: Path, strategy: str, optimizer: str, kind: str, halt_after: int = 0, loss: str = "npo") -> None:
+    """Trains three steps on a tied Llama; ``halt_after`` stops earlier with a checkpoint."""
     torch.set_num_threads(1)
     model = llama(tied=True).requires_grad_(True)
     views = {"forget": examples(10, seed=1), "retain": examples(14, seed=2)}
-    method, retain = NPO(), RetainKL()
-    references = build_references(model, (*method.views(), *retain.views()), views, kind=kind, pad_id=0, batch_size=4)
+    method, axes = LOSSES[loss]
+    retain = axes.retain_term.create(retain_terms)
+    specs = view_specs(method, retain)
+    references = build_references(model, specs, views, kind=kind, pad_id=0, batch_size=4)
     reports: list[dict[str, float]] = []
     job = Job(
         model=model,
         method=method,
         retain_term=retain,
-        axes=Axes(optimizer=Choice(optimizer)),
+        axes=replace(axes, optimizer=Choice(optimizer)),
         training=Training(
             learning_rate=0.05 if optimizer == "sgd" else 1e-3,
             epochs=2,
@@ -48,7 +64,7 @@ def run(folder: Path, strategy: str, optimizer: str, kind: str, halt_after: int 
         listener=lambda report: reports.append({**report.terms, "grad_norm": report.grad_norm}),
         stop_requested=lambda: bool(halt_after) and len(reports) >= halt_after,
     )
-    helper = accelerator(model, strategy)
+    helper = accelerator(model, strategy, partial=job.partial)
     try:
         train(job, helper)
     except Exception as error:
@@ -64,4 +80,4 @@ def run(folder: Path, strategy: str, optimizer: str, kind: str, halt_after: int 
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), *sys.argv[2:5], halt_after=int(sys.argv[5]) if len(sys.argv) > 5 else 0)
+    run(Path(sys.argv[1]), *sys.argv[2:5], *map(int, sys.argv[5:6]), *sys.argv[6:7])

@@ -356,3 +356,16 @@ def test_a_model_that_could_not_be_trained_ends_a_bench_with_its_exit_code(code,
     with pytest.raises(error, match="train the original model failed: No space."):
         check_outcome(Outcome("train the original model", "No space.", code))
     assert code == getattr(error, "exit_code", 1)
+
+
+@pytest.mark.parametrize("method", ["lunar", "ga_descent_general"])
+def test_what_a_benchmark_brings_for_methods_is_there(tmp_path, method):
+    request = BenchRequest(out=tmp_path, methods=(method,), benchmark=Choice("fictional", {"preset": "pool"}))
+    assert module._check(method, request).recipe.name == method
+
+
+def test_an_axis_that_cannot_be_meant_is_refused_before_anything_is_trained(tmp_path):
+    settings = {"npo": {"penalty": {"name": "l2_sp", "settings": {"weight": -1}}}}
+    with pytest.raises(InputError, match="at least 0"):
+        bench(BenchRequest(out=tmp_path / "bench", methods=("npo",), settings=settings))
+    assert not (tmp_path / "bench").exists()

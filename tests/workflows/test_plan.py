@@ -109,3 +109,14 @@ def test_a_plan_asks_no_paraphraser(world, tmp_path, monkeypatch, stub: Stub):
 def test_a_plan_without_an_audit_counts_none(world, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_time_audit", lambda *_: pytest.fail("nothing is audited"))
     assert plan(request(world, tmp_path, audit=False)).audit_seconds == 0.0
+
+
+def test_each_stage_is_timed_by_itself(world, tmp_path, monkeypatch):
+    """Two steps of the mapping at 3 s and one of the second stage at 100 s; both stages leave checkpoints."""
+    seconds = {"random_mapping": 3.0, "tar": 100.0}
+    monkeypatch.setattr(module, "_time_steps", lambda part, *_: 0.0 if part.before else seconds[part.name])
+    settings = {"max_steps": 1, "batch_size": 4, "before": {"random_mapping": {"max_steps": 2}}}
+    made = plan(request(world, tmp_path, method="tar", settings=settings, audit=False))
+    assert made.train_seconds == 106.0
+    once = plan(request(world, tmp_path, method="random_mapping", settings={"max_steps": 1}, audit=False))
+    assert made.disk_bytes - once.disk_bytes == 2 * 3 * 4 * made.parameters

@@ -16,6 +16,7 @@ from expunge.cli import main
 from expunge.config import Choice, to_plain
 from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError
 from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
+from expunge.methods.preset import resolve
 from expunge.models.load import build_model, save_model
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
@@ -23,7 +24,7 @@ from expunge.storage.run import RunFolder
 from expunge.workflows import shadows as module
 from expunge.workflows.audit import last_audit
 from expunge.workflows.demo import train_pair
-from expunge.workflows.repeat import read_run
+from expunge.workflows.repeat import _changes, read_run
 from expunge.workflows.unlearn import recipe_config, run_config
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 from tests.support.jobs import run_here
@@ -413,3 +414,13 @@ def test_weak_unlearning_is_seen_and_the_retrained_model_is_not_taken_for_it(tmp
     # What the attack tells of records that nobody saw is less than what it tells of those that were forgotten.
     control = {role: score["value"] for role, score in scores(run, CONTROL).items()}
     assert control["unlearned"] - control["retrained"] < gap["value"] - 0.2
+
+
+@pytest.mark.parametrize("stage", [{"scale": 0.1}, {"scale": 0.1, "seed": 0}])
+def test_a_recipe_with_stages_is_found_again(stage):
+    """The seed of a stage is the run's, or its own; either is what the shadow models are made with."""
+    changes = {"seed": 3, "learning_rate": 1e-3, "before": {"add_noise": stage}}
+    recorded = to_plain(recipe_config(resolve("noise", changes)))
+    found = _changes(recorded)
+    assert to_plain(recipe_config(resolve("noise", found))) == recorded
+    assert ("seed" in found["before"]["add_noise"]) == ("seed" in stage)

@@ -54,23 +54,32 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
         "documentation": "" if is_value else inspect.getdoc(thing) or "",
         "module": owner.__module__,
         "paper": _paper(owner),
-        "spec": _declared(registry, name, owner),
-        "settings": _settings(owner),
+        "spec": _spec(registry, name, owner),
+        "settings": _as_chosen(_settings(owner), part),
         "preset": _plain_or_text(preset),
         "faithfulness": [{**one._asdict(), "fit": one.fit} for one in _measured(registry, name)],
     }
 
 
-def _declared(registry: Registry, name: str, owner: Any) -> Any:
-    """What a method declares: memory and needs are those of its preset, axes and earlier stages included."""
-    spec = _plain_or_text(getattr(owner, "spec", None))
-    if registry.variable != "methods":
-        return spec
+def _spec(registry: Registry, name: str, owner: Any) -> Any:
+    """What a thing declares; what a method needs and takes follows from its axes and its stages too."""
+    declared = _plain_or_text(getattr(owner, "spec", None))
+    if registry.variable != "methods" or not isinstance(declared, dict):
+        return declared
     # Imported here, since it loads torch, which other names do not need.
     from expunge.methods.preset import resolve
 
     recipe = resolve(name)
-    return {**spec, "memory_factor": recipe.memory_factor(), "needs": list(recipe.needs())}
+    return {**declared, "needs": list(recipe.needs()), "memory_factor": recipe.memory_factor()}
+
+
+def _as_chosen(settings: list[dict[str, Any]], part: Any) -> list[dict[str, Any]]:
+    """Settings with the defaults that a preset gives the method it is made of."""
+    given = part.settings if isinstance(part, Choice) else {}
+    return [
+        {**one, "default": _plain_or_text(given[one["name"]]), "required": False} if one["name"] in given else one
+        for one in settings
+    ]
 
 
 def _measured(registry: Registry, name: str) -> list[Separation]:

@@ -15,6 +15,7 @@ from expunge.config import Choice
 from expunge.errors import InputError
 from expunge.methods.base import EditMethod, EditTask, Spec
 from expunge.methods.preset import Axes, Preset
+from expunge.methods.retain_finetune import RetainFinetune
 from expunge.registry import methods
 
 TINY = 1e-12  # keeps a tensor that no retain record uses from dividing by zero
@@ -27,7 +28,7 @@ class AddNoise(EditMethod):
 
     spec: ClassVar[Spec] = Spec(
         paper="none: an old idea without a paper of its own; ours is the choice of tensors by Fisher information",
-        memory_factor=3.0,  # weights, and the Fisher information on either side
+        memory_factor=4.0,  # weights, the Fisher information on either side, and a gradient while it is summed
     )
     preset: ClassVar[Preset] = Preset(
         method=Choice("add_noise"),
@@ -75,6 +76,8 @@ def _seed(seed: int, name: str) -> int:
 methods.register("noise")(
     Preset(
         method=Choice("retain_finetune"),
+        axes=RetainFinetune.preset.axes,
+        training=RetainFinetune.preset.training,
         before=(Choice("add_noise"),),
         source="our own: noise on a fifth of the tensors, then fine-tuning on the retain records",
         departs="No paper behind it; the repair is the preset retain_finetune.",

@@ -174,9 +174,11 @@ class LossMethod(Method):
     Class attributes:
         monotone: whether the value of the forget term falls as the model forgets. A term whose weights fade with what
             they weigh goes back to 0, and only its gradient says that it is minimised.
+        own_retain: whether the method brings terms of the retain side itself.
     """
 
     monotone: ClassVar[bool] = True
+    own_retain: ClassVar[bool] = False
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Streams the terms read; the first one sets the number of steps."""

@@ -52,6 +52,8 @@ class LUNAR(LossMethod):
         ),
     )
 
+    own_retain: ClassVar[bool] = True
+
     layer: str = LAYER  # a fraction of the depth or a number; move parameters with it
     coefficient: float = 2.0  # length of the move in lengths of the direction
 

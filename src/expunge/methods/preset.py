@@ -138,6 +138,12 @@ class Recipe:
     before: tuple[Recipe, ...] = ()
 
     @property
+    def parts(self) -> tuple[Recipe, ...]:
+        """Every stage by itself, in the order in which they run."""
+        earlier = tuple(part for stage in self.before for part in stage.parts)
+        return (*earlier, dataclasses.replace(self, before=()))
+
+    @property
     def retain_term(self) -> RetainTerm:
         """The retain term's instance."""
         return self.axes.retain_term.create(retain_terms)  # type: ignore[no-any-return]
@@ -155,6 +161,24 @@ class Recipe:
         self.axes.parameters.create(parameter_choices)
         self.axes.optimizer.create(optimizers)
         self.axes.stopper.create(stoppers)
+        if isinstance(self.method, LossMethod):
+            self._check_sides(self.method)
+
+    def _check_sides(self, method: LossMethod) -> None:
+        """Refuses a combiner or a perturbation that works on a side which the loss does not have."""
+        combiner, perturb = self.axes.combiner.create(combiners), self.axes.perturb.create(perturbations)
+        forget = next((view for view in method.views() if view.name == "forget"), None)
+        held = self.axes.retain_term.name != "none" or method.own_retain
+        if combiner.two_sided and (forget is None or not held):
+            lacks = "no forget side" if forget is None else "no retain term; choose one with --retain-term"
+            raise InputError(f"The combiner {self.axes.combiner.name} weighs two sides, and {self.name!r} has {lacks}.")
+        if self.axes.perturb.name != "none" and forget is None:
+            raise InputError(f"The method {self.name!r} has no forget side to perturb; leave out --perturb.")
+        if perturb.relearns and forget is not None and forget.relabel:
+            raise InputError(
+                f"The perturbation {self.axes.perturb.name} attacks by training on the forget answers, in whose place "
+                f"{self.name!r} reads others; choose a method that reads the true ones, or another perturbation."
+            )
 
     def probes(self) -> tuple[str, ...]:
         """Sources of the records that stopper and penalty read, whatever the views are."""
@@ -261,19 +285,25 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         method=build(cls, method, where=where),
         axes=build(Axes, {**_shallow(preset.axes), **axes}, where=where),
         training=build(Training, {**_shallow(preset.training), **training}, where=where),
-        before=_stages(name, preset, (changes or {}).get("before", {})),
+        before=_stages(name, preset, changes or {}),
     )
 
 
-def _stages(name: str, preset: Preset, changes: Any) -> tuple[Recipe, ...]:
-    """The stages before a method, with the user's changes by stage."""
+def _stages(name: str, preset: Preset, given: Mapping[str, Any]) -> tuple[Recipe, ...]:
+    """The stages before a method, with the user's changes by stage; their seed is the run's unless one is given."""
+    changes = given.get("before", {})
+    seed = {"seed": given["seed"]} if "seed" in given else {}
     known = [stage.name for stage in preset.before]
     if not isinstance(changes, Mapping):
         raise InputError(f"What changes before {name!r} is given by stage, such as {{add_noise: {{scale: 0.1}}}}.")
-    for stage in changes:
+    for stage, its in changes.items():
         if stage not in known:
             raise UnknownNameError(f"Nothing called {stage!r} runs before {name!r}.{suggest(str(stage), known)}")
-    return tuple(resolve(stage.name, {**stage.settings, **changes.get(stage.name, {})}) for stage in preset.before)
+        if not isinstance(its, Mapping):
+            raise InputError(f"The settings of {stage!r} are given by name, such as {{seed: 1}}, not {its!r}.")
+    return tuple(
+        resolve(stage.name, {**seed, **stage.settings, **changes.get(stage.name, {})}) for stage in preset.before
+    )
 
 
 def _shallow(settings: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from expunge.methods.preset import Preset, Training
 from expunge.methods.terms import Term, per_token
 from expunge.registry import methods
 
-AXES = ("tokens", "parameters", "combiner", "perturb", "penalty", "optimizer", "stopper", "retain_weight")
+AXES = ("tokens", "parameters", "combiner", "penalty", "optimizer", "stopper", "retain_weight")
 
 
 @methods.register("retain_finetune")

@@ -49,6 +49,8 @@ class TAR(LossMethod):
         ),
     )
 
+    own_retain: ClassVar[bool] = True
+
     layers: str = "0.0-1.0"  # whose hidden states are held on the retain set
     representation_weight: float = 1.0
 

@@ -22,7 +22,7 @@ from expunge.reports.words import Label, counted, listed, names
 PAGE_TITLE = "<title>Expunge comparison"
 _SAME = 1e-4  # relative difference below which one model's score on one machine is the same number
 _FORM_METRICS = ("truth_ratio", "forget_quality", "model_utility", "decoy_rank", "exposure")
-_SETTINGS = ("expunge", "model", "method", "axes", "training", "thresholds", "environment")
+_SETTINGS = ("expunge", "model", "method", "axes", "training", "before", "thresholds", "environment")
 
 
 class Run(NamedTuple):

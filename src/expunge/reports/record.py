@@ -28,6 +28,7 @@ class RunRecord:
         method: name, what it promises, its settings and paper.
         axes: axes with their settings.
         training: numbers of the loop.
+        before: stages that ran first: method, settings, axes and training of each.
         data: records, subjects and HMAC of each split.
         run: steps, reason of the end, seconds, curves of the terms.
         result: digest and folder of the unlearned model; None for a policy.
@@ -81,6 +82,7 @@ class RunRecord:
     policy: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, Any] | None = None
     access: str = "weights"
+    before: list[dict[str, Any]] = field(default_factory=list)
 
 
 def from_plain(plain: Mapping[str, Any]) -> RunRecord:

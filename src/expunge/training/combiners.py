@@ -38,6 +38,7 @@ class Combiner:
     """Base of the combiners."""
 
     separate: ClassVar[bool] = False  # whether ``combine`` wants the gradients of both sides one by one
+    two_sided: ClassVar[bool] = False  # whether it means nothing without a retain term
 
     @property
     def copies(self) -> float:
@@ -93,6 +94,8 @@ class WeightedSum(Combiner):
 class Alternating(Combiner):
     """Forget and retain steps take turns, the forget side first."""
 
+    two_sided: ClassVar[bool] = True
+
     def weights(self, weights: Weights, state: Mapping[str, Tensor], moment: Moment) -> Weights:
         """The weights of one side, 0 for the other."""
         turn = moment.step % 2 == 1
@@ -109,6 +112,8 @@ class PrimalDual(Combiner):
 
     Source: "Constrained Entropic Unlearning", 2025, https://arxiv.org/abs/2506.05314.
     """
+
+    two_sided: ClassVar[bool] = True
 
     epsilon: float | None = None  # bound on the retain term; None: (1 + slack) times its value at the first step
     slack: float = 0.1
@@ -163,6 +168,7 @@ class Projection(Combiner):
     """
 
     separate: ClassVar[bool] = True
+    two_sided: ClassVar[bool] = True
 
     def combine(self, forget: Buffers, retain: Buffers) -> Buffers:
         """Sum of the projected forget gradient and the retain gradient."""

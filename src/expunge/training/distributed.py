@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import FullyShardedDataParallelPlugin, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin, broadcast_object_list
 from torch.distributed.tensor import DTensor
 
 from expunge.errors import InputError
@@ -68,16 +68,19 @@ def launched_strategy() -> Strategy:
     return "fsdp2"
 
 
-def accelerator(model: Any, strategy: Strategy | None = None) -> Accelerator:
+def accelerator(model: Any, strategy: Strategy | None = None, *, partial: bool = False) -> Accelerator:
     """Returns an accelerator for the processes that ``accelerate launch`` or ``torchrun`` started, or for one.
 
     Args:
         model: the model to train; FSDP2 shards its decoder blocks one by one.
         strategy: ``ddp`` keeps a copy of the model in each process, ``fsdp2`` a share of it; None: what the launcher
             says.
+        partial: whether a gradient may leave out trainable weights, as where layers above the last one read do not
+            run: DDP else waits for all of them and fails. It costs DDP a walk through the graph.
     """
     if (strategy or launched_strategy()) == "ddp":
-        return Accelerator(cpu=_on_cpu(), **PLAIN)
+        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if partial else None
+        return Accelerator(cpu=_on_cpu(), kwargs_handlers=handlers, **PLAIN)
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=True,

@@ -92,6 +92,11 @@ class Job:
     listener: Callable[[StepReport], None] = lambda report: None
     stop_requested: Callable[[], bool] = lambda: False
 
+    @property
+    def partial(self) -> bool:
+        """Whether a gradient may leave weights out, since a term ends below the output layer."""
+        return any(spec.hidden is not None for spec in view_specs(self.method, self.retain_term))
+
     def streams(self) -> Streams:
         """Effective batches of this job."""
         return Streams(
@@ -119,7 +124,7 @@ def train(job: Job, accelerator: Accelerator | None = None) -> TrainResult:
         InterruptedRunError: stopped on request; the same call goes on from the checkpoint.
     """
     with dropping(job.model, job.training.dropout):
-        return _Run(job, accelerator or distributed.accelerator(job.model)).run()
+        return _Run(job, accelerator or distributed.accelerator(job.model, partial=job.partial)).run()
 
 
 class _Run:
@@ -132,7 +137,9 @@ class _Run:
         self.steps = total_steps(job.training, self.streams.size)
         axes = job.axes
         self.weights = {"forget": axes.forget_weight, "retain": axes.retain_weight, **job.method.term_weights()}
-        self.scales = {"penalty": math.inf, "retain": job.retain_term.scale, **job.method.scales()}
+        scales = job.method.scales()
+        own = {"penalty": math.inf, "retain": job.retain_term.scale, "attacked": scales.get("forget", 1.0)}
+        self.scales = {**own, **scales}
         self.perturbation: Perturbation = axes.perturb.create(perturbations)
         self.combiner: Combiner = axes.combiner.create(combiners)
         self.penalty: Penalty = axes.penalty.create(penalties)

@@ -131,6 +131,7 @@ def _check(method: str, request: BenchRequest) -> _Checked:
     """Refuses what no run could do."""
     settings = request.settings.get(method, {})
     recipe = resolve(method, settings)
+    recipe.create_axes()
     if isinstance(recipe.method, ExactMethod):
         raise InputError(f"{method!r} is exact: it is the reference column of every run, not a row of the table.")
     suites.get(request.suite)

@@ -99,6 +99,7 @@ def plan(request: Request) -> Plan:
         for split, rows in splits.items()
     }
     steps = count_steps(recipe, splits)
+    stages = sum(_own_steps(part, splits) > 0 for part in recipe.parts)
     helpers = len(recipe.method.helpers()) if isinstance(recipe.method, EditMethod) else 0
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     trial = _measure if weights <= MEASURED_BYTES else estimate
@@ -110,8 +111,8 @@ def plan(request: Request) -> Plan:
         steps=steps,
         parameters=parameters,
         memory_bytes=memory,
-        # the result; two checkpoints of weights and two moments, in float32; helper models
-        disk_bytes=weights + (2 * 3 * 4 * parameters if steps else 0) + 4 * parameters * helpers,
+        # the result; for each stage two checkpoints of weights and two moments, in float32; helper models
+        disk_bytes=weights + 2 * 3 * 4 * parameters * stages + 4 * parameters * helpers,
         train_seconds=train_seconds,
         audit_seconds=audit_seconds if request.audit else 0.0,
         basis="measured" if trial is _measure else "estimated",
@@ -121,7 +122,7 @@ def plan(request: Request) -> Plan:
 
 def count_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
     """Optimizer steps of a recipe, those of its earlier stages included."""
-    return _own_steps(recipe, splits) + sum(count_steps(stage, splits) for stage in recipe.before)
+    return sum(_own_steps(part, splits) for part in recipe.parts)
 
 
 def _own_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
@@ -151,7 +152,10 @@ def _measure(
     model = build_model(config, seed=0).float()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     audit_seconds = _time_audit(request, splits, LoadedModel(model, tokenizer, request.model)) if request.audit else 0.0
-    train_seconds = _time_steps(recipe, splits, model, tokenizer, request.max_length) * steps if steps else 0.0
+    counts = [(part, _own_steps(part, splits)) for part in recipe.parts]
+    train_seconds = sum(
+        count * _time_steps(part, splits, model, tokenizer, request.max_length) for part, count in counts if count
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
     return peak, train_seconds, audit_seconds, parameters
 

@@ -152,8 +152,10 @@ def _attempt(training: Callable[[], TrainResult]) -> tuple[TrainResult, Diverged
 def _by_edit(work: Work, method: EditMethod) -> Product:
     if launched_strategy() == "fsdp2":
         raise InputError(f"The method {work.recipe.name!r} edits a whole model; launch it without FSDP.")
-    original = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
-    helpers = {spec.name: _helper(work, spec, original) for spec in method.helpers()}
+    specs = method.helpers()
+    kept = work.model.named_parameters() if specs else ()  # a copy only where training takes the original's place
+    original = {name: weight.detach().clone() for name, weight in kept}
+    helpers = {spec.name: _helper(work, spec, original) for spec in specs}
     task = EditTask(
         helpers=helpers,
         forget=tuple(work.splits["forget"]),

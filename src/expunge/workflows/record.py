@@ -23,7 +23,7 @@ from expunge.methods.preset import resolve
 from expunge.models.changes import Changes
 from expunge.models.load import Description, describe, load_model
 from expunge.reports.empirical import to_distributions
-from expunge.storage.events import read_events
+from expunge.storage.events import Event, read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest, tokenizer_digest
@@ -81,16 +81,13 @@ def build_record(
         "method": _method_facts(settings),
         "axes": settings.get("axes", {}),
         "training": settings.get("training", {}),
+        "before": settings.get("before", []),
         "data": dict(data),
         "run": {
             "steps": saved.get("steps", 0),
             "reason": saved.get("reason", "the model was made elsewhere"),
             "seconds": saved.get("seconds", 0.0),
-            "curves": [
-                {"step": event.data["step"], "terms": dict(event.data["terms"])}
-                for event in log
-                if event.kind == "metric"
-            ],
+            "curves": _curves(log, settings),
         },
         "result": {"digest": saved["digest"], "folder": "model"} if saved.get("digest") else None,
         "digests": {
@@ -119,6 +116,16 @@ def build_record(
             "threads": torch.get_num_threads(),
         },
     }
+
+
+def _curves(log: Sequence[Event], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Terms by step; of a method with stages those of the last one, whose steps count from 1 again."""
+    last = f"then {settings.get('method')}" if settings.get("before") else None
+    begins = [place for place, event in enumerate(log) if event.kind == "phase" and event.data["name"] == last]
+    metrics = [event for event in log if event.kind == "metric"]
+    if begins:
+        metrics = [event for place, event in enumerate(log) if event.kind == "metric" and place > begins[0]]
+    return [{"step": event.data["step"], "terms": dict(event.data["terms"])} for event in metrics]
 
 
 def _verdict_facts(verdict: Verdict, limits: Thresholds) -> dict[str, Any]:

@@ -151,6 +151,13 @@ def _check_shape(run: RunFolder, benchmark: Fictional) -> None:
         )
 
 
+def _stage_changes(stage: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As ``_changes`` of a stage; its seed is named only where it is not the run's, which it else takes over."""
+    seed = stage["training"]["seed"]
+    found = {key: value for key, value in _changes(stage).items() if key != "seed"}
+    return found if seed == settings["training"]["seed"] else {**found, "seed": seed}
+
+
 def _changes(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What sets the recorded recipe apart from the method's preset; a method refuses what it makes no use of."""
     name = settings["method"]
@@ -160,6 +167,9 @@ def _changes(settings: Mapping[str, Any]) -> dict[str, Any]:
     plain = recipe_config(preset)
     parts = ("settings", "axes", "training")
     changes = {key: value for part in parts for key, value in settings[part].items() if value != plain[part].get(key)}
-    if to_plain(recipe_config(resolve(name, changes))) != {"method": name, **{part: settings[part] for part in parts}}:
+    stages = {stage["method"]: _stage_changes(stage, settings) for stage in settings.get("before", ())}
+    changes |= {"before": stages} if stages else {}
+    recorded = {key: settings[key] for key in ("method", *parts, "before") if key in settings}
+    if to_plain(recipe_config(resolve(name, changes))) != recorded:
         raise InputError(f"The method {name!r} is not what it was when this run was made; make the run again.")
     return changes

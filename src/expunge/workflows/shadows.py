@@ -138,12 +138,12 @@ def _is_trained(wanted: ToTrain) -> bool:
 def _config(source: Repeatable) -> dict[str, Any]:
     """Everything that decides the weights; more pairs may be asked for later."""
     settings = source.run.config
-    shared = ("method", "settings", "axes", "training", "max_length", "retain")
+    shared = ("method", "settings", "axes", "training", "before", "max_length", "retain")
     return {
         "verb": "shadows",
         "run": str(source.run.root.resolve()),
         "benchmark": to_plain(source.choice),
-        **{name: settings.get(name) for name in shared},
+        **{name: settings.get(name) for name in shared if name != "before" or name in settings},
     }
 
 

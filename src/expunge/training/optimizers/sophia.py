@@ -58,8 +58,8 @@ class Sophia:
 
     @property
     def copies(self) -> float:
-        """Copies of the trainable weights that it keeps: m and h."""
-        return 2.0
+        """Copies of the trainable weights: m and h, and for ``gnb`` a second gradient and the estimate made of it."""
+        return 4.0 if self.estimator == "gnb" else 2.0
 
     def create(self, parameters: Iterable[nn.Parameter], training: Training) -> torch.optim.Optimizer:
         """Returns the optimizer."""

@@ -56,6 +56,7 @@ class Perturbation:
 
     moves_weights: ClassVar[bool] = False
     moves_activations: ClassVar[bool] = False
+    relearns: ClassVar[bool] = False  # whether it trains on the view ``forget``, which must then hold the true answers
     copies: ClassVar[float] = 0.0  # of the trainable weights, held beside the gradients
 
     @property

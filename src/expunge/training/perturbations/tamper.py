@@ -29,6 +29,7 @@ class Tamper(Perturbation):
     """
 
     moves_weights: ClassVar[bool] = True
+    relearns: ClassVar[bool] = True
     copies: ClassVar[float] = 4.0  # the weights as they were, two moments of the attack, the sum
 
     steps: int = 64  # of the attack
