@@ -7,7 +7,7 @@ import torch
 
 from expunge.errors import InputError
 from expunge.methods.ceu import CEU
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from tests.methods.running import by_token, check_micro_batches, run, taught, views_of
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from expunge.errors import InputError
 from expunge.methods.dpo import DPO, IdkDPO
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import NoRetain, RetainNLL
 from tests.methods.loops import assert_micro_batches_change_nothing, mean, records, reports, softplus, total
 

@@ -9,7 +9,7 @@ import pytest
 from expunge.errors import InputError
 from expunge.methods.base import ViewSpec
 from expunge.methods.flat import FLAT
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import NoRetain
 from tests.methods.loops import assert_micro_batches_change_nothing, logps, mean, records, reports
 

@@ -9,7 +9,7 @@ import pytest
 from expunge.data.batch import IGNORE, Example
 from expunge.errors import InputError
 from expunge.methods.jensun import JensUn
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import RetainJS
 from expunge.models.relabel import RelabelTask, RepeatRefusal
 from expunge.registry import relabellers

@@ -6,7 +6,7 @@ import pytest
 
 from expunge.config import Choice
 from expunge.errors import MissingNeedError
-from expunge.methods.preset import preset_of, resolve
+from expunge.methods.recipe import preset_of, resolve
 from expunge.methods.relabelled import RelabelledNLL
 from expunge.registry import relabellers
 

@@ -10,7 +10,8 @@ import torch
 
 from expunge.errors import InputError, MissingNeedError
 from expunge.methods.llmu import LLMU
-from expunge.methods.preset import Training, resolve
+from expunge.methods.preset import Training
+from expunge.methods.recipe import resolve
 from expunge.training.loop import Job, StepReport, train
 from expunge.training.references import build_references
 from expunge.training.step import Step, view_specs

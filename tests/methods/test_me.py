@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from expunge.methods.me import MaximumEntropy
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import RetainNLL
 from tests.methods.loops import assert_micro_batches_change_nothing, mean, records, reports
 from tests.support.tiny import VOCABULARY, llama

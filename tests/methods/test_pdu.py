@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from expunge.methods.pdu import PDU
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import RetainNLL
 from tests.methods.running import by_token, check_micro_batches, run, taught, views_of
 

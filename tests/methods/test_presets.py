@@ -10,7 +10,8 @@ import torch
 from expunge.config import Choice
 from expunge.errors import InputError, MissingNeedError, UnknownNameError
 from expunge.methods.base import NEED_FLAGS, EditTask, LossMethod
-from expunge.methods.preset import Axes, Training, preset_of, resolve
+from expunge.methods.preset import Axes, Training
+from expunge.methods.recipe import preset_of, resolve
 from expunge.methods.retain import RetainKL
 from expunge.methods.task_vector import TaskVector
 from expunge.registry import methods
@@ -186,3 +187,11 @@ def test_parts_are_all_stages_in_their_order():
     parts = resolve("tar").parts
     assert [part.name for part in parts] == ["random_mapping", "tar"]
     assert not any(part.before for part in parts)
+
+
+def test_a_token_choice_without_true_answers_to_look_at_is_refused():
+    for name in ("idk", "jensun", "random_label"):
+        with pytest.raises(InputError, match="true answers"):
+            resolve(name, {"tokens": "entities"}).create_axes()
+        resolve(name, {"tokens": "skip_first"}).create_axes()
+    resolve("idk_dpo", {"tokens": "entities"}).create_axes()

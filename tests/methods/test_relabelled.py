@@ -8,7 +8,7 @@ import pytest
 
 from expunge.config import Choice
 from expunge.errors import InputError
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.relabelled import RelabelledNLL
 from expunge.methods.retain import NoRetain, RetainNLL
 from expunge.methods.retain_ap import AnswerPreservation

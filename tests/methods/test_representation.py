@@ -18,8 +18,9 @@ from expunge.functional.losses import token_vectors
 from expunge.methods.base import Start, View
 from expunge.methods.circuit_breaker import CircuitBreaker
 from expunge.methods.lunar import LUNAR
-from expunge.methods.preset import Axes, Training, preset_of, resolve
+from expunge.methods.preset import Axes, Training
 from expunge.methods.random_mapping import RandomMapping
+from expunge.methods.recipe import preset_of, resolve
 from expunge.methods.retain import NoRetain, RetainHidden, RetainNLL
 from expunge.methods.rmu import RMU, AdaptiveRMU
 from expunge.models.modules import blocks, resolve_layers

@@ -10,7 +10,7 @@ from expunge.config import Choice
 from expunge.errors import InputError
 from expunge.methods.finetune import Finetune
 from expunge.methods.gradient_ascent import GradientAscent
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import RetainHidden, RetainJS, RetainKL, RetainNLL
 from expunge.registry import retain_terms
 from tests.methods.running import RETAIN, by_token, check_micro_batches, check_references, run, views_of

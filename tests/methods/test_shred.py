@@ -7,7 +7,7 @@ import torch
 
 from expunge.errors import InputError
 from expunge.functional.losses import least_likely
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.shred import SHRED
 from expunge.methods.undial import UNDIAL
 from tests.methods.running import (

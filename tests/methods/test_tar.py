@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import RetainNLL
 from expunge.methods.tar import TAR
 from expunge.methods.terms import holds

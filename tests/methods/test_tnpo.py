@@ -7,7 +7,7 @@ import math
 import pytest
 
 from expunge.errors import InputError
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import RetainNLL
 from expunge.methods.tnpo import TNPO
 from tests.methods.loops import assert_micro_batches_change_nothing, logps, mean, records, reports, softplus

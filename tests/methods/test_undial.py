@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from expunge.errors import InputError
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.undial import UNDIAL
 from tests.methods.running import by_token, check_micro_batches, check_references, run, taught, views_of
 from tests.support.tiny import llama

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.unilogit import Unilogit
 from tests.methods.running import by_token, check_micro_batches, run, taught, views_of
 from tests.support.tiny import VOCABULARY

@@ -9,7 +9,7 @@ import torch
 
 from expunge.errors import InputError
 from expunge.methods.gradient_ascent import GradientAscent
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import RetainNLL
 from expunge.methods.weighted_ascent import WGA, SatImp
 from expunge.training.loop import train

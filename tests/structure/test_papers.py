@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.registry import methods
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -12,7 +12,7 @@ from expunge.config import Choice
 from expunge.errors import InputError
 from expunge.methods.gradient_ascent import GradientAscent
 from expunge.methods.preset import Axes, Training
-from expunge.methods.retain import NoRetain
+from expunge.methods.retain import NoRetain, RetainKL
 from expunge.registry import combiners
 from expunge.training import checkpoint
 from expunge.training.combiners import Alternating, Combiner, Moment, PrimalDual, Projection, WeightedSum
@@ -71,6 +71,14 @@ def test_the_multiplier_waits_for_the_end_of_its_warmup():
         state = combiner.update(state, {"retain": 1.0}, Moment(step, 4))
         seen.append(float(state["multiplier"]))
     assert seen == [1.0, 1.0, 2.0, 3.0]
+
+
+def test_a_bound_relative_to_nothing_is_refused():
+    """KL to the original is 0 at the start."""
+    with pytest.raises(InputError, match="epsilon"):
+        train(job(GradientAscent(), RetainKL(), axes=Axes(combiner=Choice("primal_dual"))))
+    with pytest.raises(InputError, match="at least 0"):
+        PrimalDual(epsilon=-1.0)
 
 
 def test_primal_dual_needs_a_retain_term():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -411,3 +412,12 @@ def test_learning_rate_course_by_hand():
     )
     cosine = replace(training, warmup=0.0, schedule="cosine")
     assert learning_rate(cosine, 4, 8) == pytest.approx(0.5)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    made = job(checkpoints=tmp_path)
+    train(made)
+    last = checkpoint.list_checkpoints(tmp_path)[-1] / "state.json"
+    last.write_text(json.dumps({**json.loads(last.read_text()), "version": 1}))
+    with pytest.raises(InputError, match="version 1"):
+        train(job(checkpoints=tmp_path))

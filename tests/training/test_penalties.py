@@ -13,7 +13,7 @@ from torch import nn
 
 from expunge.config import Choice
 from expunge.errors import InputError, MissingNeedError
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.registry import penalties
 from expunge.training.penalties import EWC, L1, L2SP, NoPenalty, Penalty, quantile
 

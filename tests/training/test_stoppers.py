@@ -17,7 +17,8 @@ from expunge.errors import DivergedError, InputError, InterruptedRunError, Missi
 from expunge.methods.base import LossMethod, State
 from expunge.methods.finetune import Finetune
 from expunge.methods.gradient_ascent import GradientAscent
-from expunge.methods.preset import Axes, Training, resolve
+from expunge.methods.preset import Axes, Training
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import NoRetain
 from expunge.methods.retain_finetune import RetainFinetune
 from expunge.methods.terms import per_token

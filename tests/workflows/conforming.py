@@ -17,7 +17,8 @@ from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
 from expunge.exact.retrain import FitTask, Retrain
 from expunge.methods.base import LossMethod
-from expunge.methods.preset import Axes, Recipe, Training, resolve
+from expunge.methods.preset import Axes, Training
+from expunge.methods.recipe import Recipe, resolve
 from expunge.models.load import build_model
 from expunge.models.reading import example_logps
 from expunge.storage.events import Event

@@ -14,7 +14,7 @@ import torch
 from expunge.config import Choice
 from expunge.errors import InterruptedRunError
 from expunge.methods.base import LossMethod
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.registry import methods, parameter_choices
 from tests.workflows.conforming import BATCH, STEPS, Meter, carry_out, short
 

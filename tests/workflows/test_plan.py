@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from expunge.api import Request, plan
 from expunge.errors import InputError, MissingNeedError
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.workflows import plan as module
 from expunge.workflows.arithmetic import LIBRARIES_BYTES, tokens_of_step
 from expunge.workflows.forms import form_counts

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from expunge.methods.base import ViewSpec
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.workflows.produce import Work
 from tests.models.conftest import build, make_tokenizer
 from tests.models.relabel.records import record

@@ -16,7 +16,7 @@ from expunge.cli import main
 from expunge.config import Choice, to_plain
 from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError
 from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.models.load import build_model, save_model
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events

@@ -9,7 +9,8 @@ import torch
 
 from expunge.data.tokenize import encode_all, pad_id
 from expunge.methods.finetune import Finetune
-from expunge.methods.preset import Axes, Training, resolve
+from expunge.methods.preset import Axes, Training
+from expunge.methods.recipe import resolve
 from expunge.methods.retain import NoRetain
 from expunge.models.reading import example_logps
 from expunge.training.loop import Job, train

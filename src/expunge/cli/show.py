@@ -67,7 +67,7 @@ def _spec(registry: Registry, name: str, owner: Any) -> Any:
     if registry.variable != "methods" or not isinstance(declared, dict):
         return declared
     # Imported here, since it loads torch, which other names do not need.
-    from expunge.methods.preset import resolve
+    from expunge.methods.recipe import resolve
 
     recipe = resolve(name)
     return {**declared, "needs": list(recipe.needs()), "memory_factor": recipe.memory_factor()}

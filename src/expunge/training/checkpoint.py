@@ -18,10 +18,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from expunge.errors import InputError
 from expunge.models.tensors import write_tensors
 from expunge.storage import atomic
 
 KEEP = 2
+VERSION = 2  # of the layout
 
 
 @dataclass
@@ -66,7 +68,7 @@ def save(
         write_tensors(temporary / "method.safetensors", progress.method)
         write_tensors(temporary / "combiner.safetensors", progress.combiner)
         state_of_run = {"step": progress.step, "stopper": progress.stopper, "reason": progress.reason}
-        atomic.write_json(temporary / "state.json", {"version": 2, **state_of_run})
+        atomic.write_json(temporary / "state.json", {"version": VERSION, **state_of_run})
     for old in list_checkpoints(folder)[:-KEEP]:
         shutil.rmtree(old)
 
@@ -77,7 +79,17 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
-    """Restores parameters and optimizer in place."""
+    """Restores parameters and optimizer in place.
+
+    Raises:
+        InputError: a checkpoint of another version.
+    """
+    state: dict[str, Any] = atomic.read_json(path / "state.json")
+    if state.get("version") != VERSION:
+        raise InputError(
+            f"The checkpoint {path.name} is of version {state.get('version')} and this is version {VERSION}; remove "
+            "the run's checkpoints to begin anew."
+        )
     load_weights(path, parameters)
     stored = load_file(path / "optimizer.safetensors")
     for name, parameter in parameters.items():
@@ -88,7 +100,6 @@ def load(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.op
             for key, value in entries.items()
         }
     method = load_file(path / "method.safetensors")
-    state: dict[str, Any] = atomic.read_json(path / "state.json")
     return Progress(
         step=int(state["step"]),
         method=method,

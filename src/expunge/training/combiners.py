@@ -18,6 +18,7 @@ from expunge.methods.terms import holds
 from expunge.registry import combiners
 from expunge.training.gradients import Buffers, inner_product
 
+TINY = 1e-6  # nats; what rounding leaves of a distance of 0
 State = dict[str, Tensor]
 Weights = Mapping[str, float]
 
@@ -147,6 +148,11 @@ class PrimalDual(Combiner):
         if "retain" not in terms:
             raise InputError("The primal-dual combiner bounds the retain term, and there is none; pass --retain-term.")
         bound = state.get("epsilon")
+        if bound is None and self.epsilon is None and terms["retain"] < TINY:
+            raise InputError(
+                "The retain term starts at 0, as distances to the original do, so no bound can be a multiple of it; "
+                "set one, such as --combiner primal_dual:epsilon=0.05."
+            )
         if bound is None:
             given = (1 + self.slack) * terms["retain"] if self.epsilon is None else self.epsilon
             bound = torch.tensor(given, dtype=torch.float64)

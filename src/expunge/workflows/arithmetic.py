@@ -10,7 +10,7 @@ import torch
 
 from expunge.data.record import Record
 from expunge.methods.base import LossMethod
-from expunge.methods.preset import Recipe
+from expunge.methods.recipe import Recipe
 from expunge.models.load import build_model
 from expunge.registry import parameter_choices, perturbations
 from expunge.training.step import view_specs

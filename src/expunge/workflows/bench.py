@@ -14,7 +14,7 @@ from expunge.data.record import Record
 from expunge.errors import DivergedError, InputError, InterruptedRunError
 from expunge.executors.local import Job, run_jobs
 from expunge.methods.base import ExactMethod
-from expunge.methods.preset import Recipe, resolve
+from expunge.methods.recipe import Recipe, resolve
 from expunge.registry import benchmarks, suites
 from expunge.reports.bench import BenchRow, row_of
 from expunge.reports.bench_page import write_bench

@@ -28,7 +28,7 @@ from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.functional.statistics import auc, bootstrap_interval
 from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
-from expunge.methods.preset import Recipe
+from expunge.methods.recipe import Recipe
 from expunge.metrics.base import Need
 from expunge.models.folder import check_folder
 from expunge.models.load import LoadedModel, build_model, load_config, load_tokenizer

@@ -19,7 +19,7 @@ from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.measures import Measure
 from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
 from expunge.evaluation.verdict.rules import Verdict
-from expunge.methods.preset import resolve
+from expunge.methods.recipe import resolve
 from expunge.models.changes import Changes
 from expunge.models.load import Description, describe, load_model
 from expunge.reports.empirical import to_distributions

@@ -11,7 +11,7 @@ from expunge.benchmarks.fictional import Fictional
 from expunge.config import Choice, to_plain
 from expunge.errors import InputError
 from expunge.methods.base import ExactMethod, LossMethod
-from expunge.methods.preset import Recipe, resolve
+from expunge.methods.recipe import Recipe, resolve
 from expunge.models.load import local_folder
 from expunge.registry import benchmarks
 from expunge.storage import atomic

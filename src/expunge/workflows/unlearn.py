@@ -18,7 +18,7 @@ from expunge.data.tokenize import encode
 from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
-from expunge.methods.preset import Recipe, resolve
+from expunge.methods.recipe import Recipe, resolve
 from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
 from expunge.models.sampling import sample_texts
 from expunge.registry import suites

@@ -14,7 +14,7 @@ from expunge.data.batch import Example
 from expunge.data.record import Record
 from expunge.data.tokenize import Mask, encode_all, pad_id
 from expunge.methods.base import ViewSpec
-from expunge.methods.preset import Recipe
+from expunge.methods.recipe import Recipe
 from expunge.models.reading import example_logps
 from expunge.models.relabel import Relabeller, RelabelTask
 from expunge.models.tokens.base import TokenChoice, TokenTask

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.models.relabel.base import Relabeller
+from expunge.models.relabel.draws import answered, refuse_text
 from expunge.registry import relabellers
 
 REFUSALS = (
@@ -52,14 +53,7 @@ class IDK(Relabeller):
         Raises:
             InputError: the record is plain text, which has no question to refuse.
         """
-        if record.kind == "text":
-            raise InputError(
-                f"Record {record.index} is plain text: there is no question that a refusal could answer. Hand in "
-                "records with prompt and completion, or choose a method without relabelled answers."
-            )
-        answer = record.answer.reveal()
+        refuse_text([record], "idk")
         key = hashlib.sha256(f"{seed}/{sample}/idk/{record.index}".encode()).digest()
         refusal = self.answers[int.from_bytes(key[:8], "big") % len(self.answers)]
-        # Prompt and completion stand verbatim side by side, so the white space between them stays what it was.
-        before = answer[: len(answer) - len(answer.lstrip())] if record.kind == "completion" else ""
-        return record.with_answer(before + refusal)
+        return answered(record, refusal)
