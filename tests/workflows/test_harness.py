@@ -120,7 +120,7 @@ def test_a_signal_stops_between_two_models(untrained, tmp_path, asked, tasks, sh
 
 def test_an_interval_by_hand():
     score = to_score(row(value=0.5, stderr=0.1, n=20, shots=5), "unlearned")
-    assert (score.low, score.high) == pytest.approx((0.5 - 0.196, 0.5 + 0.196))
+    assert (score.low, score.high) == pytest.approx((0.5 - 0.1959964, 0.5 + 0.1959964))
     assert score.details == {"shots": 5.0, "stderr": 0.1}
     assert (score.n, score.records, score.direction, score.role) == (20, 20, "higher", "unlearned")
     few = to_score(row(n=9), "unlearned")
