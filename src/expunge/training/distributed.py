@@ -78,8 +78,9 @@ def accelerator(model: Any, strategy: Strategy | None = None, *, partial: bool =
         partial: whether a gradient may leave out trainable weights, as where layers above the last one read do not
             run: DDP else waits for all of them and fails. It costs DDP a walk through the graph.
     """
+    # Also beside the plugin for FSDP2: without an accelerator device it falls back on DDP.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if partial else None
     if (strategy or launched_strategy()) == "ddp":
-        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if partial else None
         return Accelerator(cpu=_on_cpu(), kwargs_handlers=handlers, **PLAIN)
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
@@ -89,7 +90,7 @@ def accelerator(model: Any, strategy: Strategy | None = None, *, partial: bool =
         cpu_ram_efficient_loading=False,
         state_dict_type="SHARDED_STATE_DICT",
     )
-    return Accelerator(cpu=_on_cpu(), fsdp_plugin=plugin, **PLAIN)
+    return Accelerator(cpu=_on_cpu(), fsdp_plugin=plugin, kwargs_handlers=handlers, **PLAIN)
 
 
 def is_sharded(model: Any) -> bool:
