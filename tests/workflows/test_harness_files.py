@@ -185,7 +185,7 @@ def test_an_audit_with_tasks_of_both_kinds(untrained, tmp_path, short_suite, mon
     assert {role for _, role in found} == {"original", "unlearned"}
     planets = found["lm_eval(task=planets, metric=acc, filter=none)", "original"]
     assert (planets["n"], planets["direction"]) == (12, "higher")
-    assert planets["high"] - planets["value"] == pytest.approx(1.96 * planets["details"]["stderr"])
+    assert planets["high"] - planets["value"] == pytest.approx(1.959964 * planets["details"]["stderr"])
     letters = found["lm_eval(task=expunge_fictional_forget_letter, metric=acc, filter=none)", "original"]
     assert letters["direction"] == "lower"
     assert 0 <= letters["value"] <= 1
