@@ -50,7 +50,11 @@ def launch(folder: Path, processes: int, *arguments: str) -> None:
                 text=True,
             )
         )
-    errors = [process.communicate(timeout=300)[1] for process in started]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
     assert all(process.returncode == 0 for process in started), "\n".join(error[-1500:] for error in errors)
 
 
@@ -71,6 +75,13 @@ def test_two_processes_train_what_one_does(tmp_path, strategy):
     launch(tmp_path / "two", 2, strategy, "sgd", "frozen")
     assert len(json.loads((tmp_path / "one" / "reports.json").read_text())) == 3
     assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["sgd"])
+
+
+def test_a_process_that_comes_late_does_not_take_the_first_checkpoint_for_a_stopped_run(tmp_path, monkeypatch):
+    """It would go on from there without the others, which wait for it to write: for ever."""
+    monkeypatch.setenv("LATE_RANK", "1")
+    launch(tmp_path / "late", 2, "ddp", "sgd", "frozen")
+    assert len(json.loads((tmp_path / "late" / "reports.json").read_text())) == 3
 
 
 @pytest.mark.slow

@@ -270,6 +270,7 @@ class _Run:
             step=0, method=dict(self.job.method.init(start)), combiner=self.combiner.start(), stopper={}
         )
         found = [] if self.job.checkpoints is None else checkpoint.list_checkpoints(self.job.checkpoints)
+        self.accelerator.wait_for_everyone()  # nobody may write the first checkpoint before all have looked
         if found:
             return checkpoint.load(found[-1], self.gradients.parameters, self.raw_optimizer)
         fresh.stopper = self.stopper.start(self._look(0))
