@@ -1,0 +1,229 @@
+"""What an attack is: it acts on a copy of the model or on the prompts, or looks inside, and tells what comes back.
+
+Every attack also runs on the retrained model, which never saw the records: what an attack teaches or chance gives, it
+gives there too. What counts is the excess (``expunge.attacks.recovery``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from expunge.data.record import Record
+from expunge.errors import InputError, MissingNeedError
+from expunge.metrics.base import Floats
+from expunge.models.load import LoadedModel
+from expunge.registry import attacks as registry
+
+Access = Literal["prompts", "logits", "weights"]
+Budget = Literal["quick", "paper"]
+# What must have been tried before a removal is stated.
+Family = Literal["relearning", "quantisation", "weights", "prompts", "latent", "extraction"]
+AS_IT_IS = "as it is"  # the point of a curve before the attack did anything
+
+
+class Threat(NamedTuple):
+    """Who could do it.
+
+    Attributes:
+        family: kind of the attack.
+        access: what the attacker has: an address that answers prompts, next-token probabilities, or the weights.
+        paper: where the protocol comes from, with its address.
+        splits: records that it takes besides the forget set.
+        original: whether it takes the original model too.
+        adapter: whether it acts on a model that is an adapter beside the original's weights, and on no other.
+        policy: whether it acts on a filter before a model too; without one there is nothing to attack.
+    """
+
+    family: Family
+    access: Access
+    paper: str
+    splits: tuple[str, ...] = ()
+    original: bool = False
+    adapter: bool = False
+    policy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackTask:
+    """What an attack works with; the same for every model that it runs on.
+
+    Attributes:
+        splits: records by split, with ``forget``; the forms they bring are theirs.
+        max_length: longest record, tokens.
+        seed: of every draw.
+        original: loads the original model anew; None where there is none.
+        batch_size: sequences in one forward pass.
+        scratch: empty folder for what must lie on disk meanwhile; it is removed when the attack ends.
+        stop_requested: asked between steps; an attack that sees True raises ``InterruptedRunError``.
+        warn: told of what a reader of the result should know; no record text.
+    """
+
+    splits: Mapping[str, Sequence[Record]]
+    max_length: int
+    seed: int = 0
+    original: Callable[[], LoadedModel] | None = None
+    batch_size: int = 16
+    scratch: Path | None = None
+    stop_requested: Callable[[], bool] = lambda: False
+    warn: Callable[[str], None] = field(default=lambda text: None)
+
+    @property
+    def forget(self) -> Sequence[Record]:
+        """The records to forget."""
+        return self.splits["forget"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """Base of all attacks. Fields are settings with the values of the budget ``quick``; the label carries all of them.
+
+    Class attributes:
+        threat: who could do it.
+        title: what a report calls it, a few words.
+        axis: what the points of its curve count; empty where they are named.
+        paper_budget: settings of the budget ``paper``, where they differ from ``quick``.
+    """
+
+    threat: ClassVar[Threat]
+    title: ClassVar[str]
+    axis: ClassVar[str] = ""
+    paper_budget: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def at(cls, budget: Budget, **settings: Any) -> Attack:
+        """Returns the attack at a budget, with changes.
+
+        Raises:
+            InputError: a setting that it does not have.
+        """
+        known = {item.name for item in dataclasses.fields(cls)}
+        if stray := sorted(set(settings) - known):
+            raise InputError(
+                f"The attack {registry.name_of(cls)!r} has no setting {stray[0]!r}; it has {', '.join(sorted(known))}."
+            )
+        return cls(**{**(cls.paper_budget if budget == "paper" else {}), **settings})
+
+    @property
+    def label(self) -> str:
+        """Recorded name: the registry name with every setting, such as ``pruning(shares=(0.1, 0.3))``."""
+        settings = ", ".join(f"{item.name}={getattr(self, item.name)}" for item in dataclasses.fields(self))
+        name = registry.name_of(self)
+        return f"{name}({settings})" if settings else name
+
+    def check(self, task: AttackTask) -> None:
+        """Refuses what could not be run, before a model is loaded.
+
+        Raises:
+            MissingNeedError: records or a model that it takes were not handed in.
+        """
+        for split in ("forget", *self.threat.splits):
+            if not task.splits.get(split):
+                raise MissingNeedError(f"The attack takes {split} records, and none were handed in; {_flag(split)}.")
+        if self.threat.original and task.original is None:
+            raise MissingNeedError(
+                "The attack takes the original model, and none was handed in; pass --original MODEL."
+            )
+
+
+class Point(NamedTuple):
+    """One state of a model under attack, to be read now.
+
+    Attributes:
+        at: place on the axis; 0 where nothing was done yet.
+        shown: numbers of forget records that the attack itself has shown the model; they tell nothing at this point.
+        details: further numbers, such as the share of weights whose code differs.
+    """
+
+    at: float
+    shown: frozenset[int] = frozenset()
+    details: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAttack(Attack):
+    """Changes the weights of a copy; what decides is read again at each point.
+
+    A record's number is the mean over those folds that did not show it.
+    """
+
+    @property
+    def folds(self) -> int:
+        """How many times it acts, each time on a fresh copy."""
+        return 1
+
+    @abstractmethod
+    def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
+        """Changes ``loaded.model`` in place, step by step; after each yield the model is read as it is then.
+
+        All folds yield the same places. The model is in evaluation mode at each yield, without gradients and hooks.
+
+        Args:
+            loaded: a copy in the saved dtype that belongs to the attack.
+            task: records and the rest.
+            fold: from 0.
+
+        Raises:
+            InputError: an architecture that it cannot act on.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptAttack(Attack):
+    """Asks otherwise: the forget records in other wordings, each with its true answer.
+
+    What a report shows is each wording, the mean over them, and for each record the best of them, since an attacker
+    may try all.
+    """
+
+    @abstractmethod
+    def rewrite(self, task: AttackTask) -> Mapping[str, Sequence[Record | None]]:
+        """Returns for each wording, by a short public name, the forget records in their order.
+
+        A record that cannot be asked so is None.
+        """
+
+
+class Probe(NamedTuple):
+    """What a look inside one model gave.
+
+    Attributes:
+        values: for each place, by a short public name, one number for each forget record, from 0 (nothing) to 1 (all of
+            it is there), NaN where the record cannot be probed.
+        best: the place that decides; the others are told.
+        details: further numbers, such as the number of candidates or a control's accuracy.
+        at: place of each name on the axis, where there is one.
+    """
+
+    values: Mapping[str, Floats]
+    best: str
+    details: Mapping[str, float] = {}
+    at: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeAttack(Attack):
+    """Looks inside or searches, and has a measure of its own; the original is probed too.
+
+    Class attributes:
+        unit: what its numbers are, for reports.
+    """
+
+    unit: ClassVar[str]
+
+    @abstractmethod
+    def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
+        """Returns what one model shows; ``loaded`` is a copy that belongs to the attack and is thrown away after it.
+
+        Raises:
+            InputError: an architecture that it cannot look into.
+        """
+
+
+def _flag(split: str) -> str:
+    own = ("retain", "holdout")
+    return f"pass --{split} FILE" if split in own else f"pass --split {split}=FILE"
