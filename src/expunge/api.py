@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from expunge.workflows.attack import AttackRequest as AttackRequest
+from expunge.workflows.attack import attack as attack
+from expunge.workflows.attacks import AttackChoice as AttackChoice
 from expunge.workflows.audit import AuditRequest as AuditRequest
 from expunge.workflows.audit import audit as audit
 from expunge.workflows.bench import Bench as Bench

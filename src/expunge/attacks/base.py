@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from expunge.config import build
 from expunge.data.record import Record
-from expunge.errors import InputError, MissingNeedError
+from expunge.errors import MissingNeedError
 from expunge.metrics.base import Floats
 from expunge.models.load import LoadedModel
 from expunge.registry import attacks as registry
@@ -23,7 +24,6 @@ Access = Literal["prompts", "logits", "weights"]
 Budget = Literal["quick", "paper"]
 # What must have been tried before a removal is stated.
 Family = Literal["relearning", "quantisation", "weights", "prompts", "latent", "extraction"]
-AS_IT_IS = "as it is"  # the point of a curve before the attack did anything
 
 
 class Threat(NamedTuple):
@@ -99,14 +99,10 @@ class Attack(ABC):
         """Returns the attack at a budget, with changes.
 
         Raises:
-            InputError: a setting that it does not have.
+            InputError: a setting that it does not have, or a value that it does not take.
         """
-        known = {item.name for item in dataclasses.fields(cls)}
-        if stray := sorted(set(settings) - known):
-            raise InputError(
-                f"The attack {registry.name_of(cls)!r} has no setting {stray[0]!r}; it has {', '.join(sorted(known))}."
-            )
-        return cls(**{**(cls.paper_budget if budget == "paper" else {}), **settings})
+        values = {**(cls.paper_budget if budget == "paper" else {}), **settings}
+        return build(cls, values, where=f"the attack {registry.name_of(cls())!r}")
 
     @property
     def label(self) -> str:

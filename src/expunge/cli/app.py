@@ -10,6 +10,7 @@ import typer
 
 import expunge
 from expunge.cli import doctor, environment, output
+from expunge.cli.attack import attack
 from expunge.cli.audit import audit
 from expunge.cli.bench import bench
 from expunge.cli.compare import compare
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("unlearn")(unlearn)
 app.command("audit")(audit)
+app.command("attack")(attack)
 app.command("compare")(compare)
 app.command("plan")(plan)
 app.command("bench")(bench)

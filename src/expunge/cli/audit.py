@@ -13,6 +13,7 @@ from expunge.cli.verdict import summary_of
 from expunge.workflows.remote import is_address
 
 if TYPE_CHECKING:
+    from expunge.attacks.base import Budget
     from expunge.evaluation.subjects import Access
 
 
@@ -47,12 +48,15 @@ def audit(
     policy: options.Policy = None,
     lm_eval: options.LmEval = None,
     lm_eval_tasks: options.LmEvalTasks = None,
+    attacks: Annotated[
+        str, typer.Option("--attacks", help="none, or the budget of all attacks that apply: quick or paper.")
+    ] = "none",
     as_json: options.Json = False,
 ) -> None:
     """Measure what a model still knows of the records, and write a report."""
 
     def work(progress: Progress) -> dict[str, Any]:
-        from expunge.api import AuditRequest
+        from expunge.api import AttackChoice, AuditRequest
         from expunge.api import audit as run
 
         request = AuditRequest(
@@ -77,6 +81,7 @@ def audit(
             policy=options.policy(policy),
             lm_eval=lm_eval,
             lm_eval_tasks=tuple(lm_eval_tasks or ()),
+            attacks=None if attacks == "none" else AttackChoice(budget=cast("Budget", attacks)),
         )
         return summary_of(run(request, (progress.listen,)))
 

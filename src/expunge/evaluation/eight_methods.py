@@ -1,7 +1,7 @@
 """Suite ``eight_methods``: a row for each way to look at unlearning. Lynch et al., 2024, https://arxiv.org/abs/2402.16835.
 
-The paper asks one model for one topic; here the rows are read on the forget set and its neighbours. Rows that take an
-attack say so until there is one.
+The paper asks one model for one topic; here the rows are read on the forget set and its neighbours. Rows that take
+attacks name them, and are absent until one of them was run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from expunge.metrics.memorisation import ExactMemorisation, ExtractionStrength, 
 from expunge.registry import suites
 
 NO_ATTACK = "takes an attack that was not run"
+RELEARNING = ("relearn", "relearn_benign", "relearn_unrelated", "relearn_rtt")
 NO_RECORDS = "no records for it were handed in"
 
 
@@ -28,11 +29,13 @@ class Row(NamedTuple):
         name: as in the paper.
         metrics: what reads it; empty where an attack has to act first.
         absent: why it cannot be read; empty where it can.
+        attacks: what reads it in place of metrics; any of them does.
     """
 
     name: str
     metrics: tuple[Metric, ...] = ()
     absent: str = ""
+    attacks: tuple[str, ...] = ()
 
 
 @suites.register("eight_methods")
@@ -53,11 +56,11 @@ def eight_rows(splits: Collection[str]) -> tuple[Row, ...]:
     near = sorted(split for split in splits if split.startswith("neighbours_"))
     return (
         _row("other languages", _asked("second_language"), splits),
-        Row("jailbreak prompts", absent=NO_ATTACK),
-        Row("in-context relearning", absent=NO_ATTACK),
-        Row("relearning by fine-tuning", absent=NO_ATTACK),
+        Row("jailbreak prompts", absent=NO_ATTACK, attacks=("jailbreak", "prefix")),
+        Row("in-context relearning", absent=NO_ATTACK, attacks=("in_context", "in_context_text")),
+        Row("relearning by fine-tuning", absent=NO_ATTACK, attacks=RELEARNING),
         _row("downstream tasks", _tasks(), splits),
-        Row("latent knowledge", absent=NO_ATTACK),
+        Row("latent knowledge", absent=NO_ATTACK, attacks=("linear_probe", "logit_lens")),
         _row("trivial prompting baseline", _spoken(), splits),
         _row("side effects in similar domains", (LocalityGap(), *_effects((*near, "world_facts"))), splits),
     )

@@ -44,9 +44,10 @@ class RunRecord:
         verdict: word and reasons; ``role``: the model that is judged; ``findings``: ways to look as if forgotten that
             showed (name, sentence, bars); ``measures``: metrics that decided (label, standing, and ``distance`` and
             ``original``, how far the judged and the original model are from the band of the retrained models: value,
-            low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high) where attacks were
-            run.
-        rows: rows of a suite that has some: name, labels of its metrics, and why it is absent.
+            low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high, untried) where
+            attacks were run.
+        attacks: what each attack found on all models, see ``expunge.attacks.result.AttackResult``.
+        rows: rows of a suite that has some: name, labels of its metrics, names of its attacks, and why it is absent.
         policy: words that were asked for (``accept``) and whether the verdict is one (``met``; None if none was).
         changes: share of the weights that have another value, and the same by part (block, embeddings, output); None
             where the result is no model of the original's shape.
@@ -78,6 +79,7 @@ class RunRecord:
     digests: dict[str, str] = field(default_factory=dict)
     distributions: list[dict[str, Any]] = field(default_factory=list)
     forms: dict[str, Any] = field(default_factory=dict)
+    attacks: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     policy: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, Any] | None = None

@@ -8,6 +8,7 @@ from expunge.reports.pages import render_page
 from expunge.reports.reading import ORIGINAL, Reading
 from expunge.reports.record import RunRecord
 from expunge.reports.sections import (
+    attacks,
     baseline,
     changes,
     distances,
@@ -57,6 +58,9 @@ def render(record: RunRecord) -> str:
         neighbours=neighbours.charts(reading),
         baseline=baseline.baseline(reading),
         weights=changes.weights(reading),
+        attacks=attacks.rows(reading),
+        attack_charts=attacks.chart(reading),
+        attack_curves=attacks.curves(reading),
         eight=eight.rows(reading),
         training=training.charts(reading),
         groups=tables.groups(reading),

@@ -18,6 +18,7 @@ from expunge.metrics.ulira import INSIDE, OUTSIDE
 from expunge.registry import suites
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
+from expunge.workflows.attacks import AttackChoice
 from expunge.workflows.card import Reading, data_of, make_card
 from expunge.workflows.columns import REMEMBERED, Columns, is_gone, stored_policy
 from expunge.workflows.finished import Finished
@@ -60,6 +61,7 @@ class AuditRequest:
         policy: what the result is held to; None for the run's own, or the defaults.
         lm_eval: tasks of lm_eval, with commas.
         lm_eval_tasks: folders of further task files for it.
+        attacks: attacks to run first; None for none.
     """
 
     target: Path | str
@@ -83,6 +85,7 @@ class AuditRequest:
     policy: VerdictPolicy | None = None
     lm_eval: str | None = None
     lm_eval_tasks: tuple[Path, ...] = ()
+    attacks: AttackChoice | None = None
 
     @property
     def form_choice(self) -> FormChoice:
@@ -119,6 +122,8 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     TaskChoice.parse(request.lm_eval, request.lm_eval_tasks).check()
     inputs = read_inputs(files, request.evaluation, benchmark)
     check_splits(inputs.audited.get("forget", []), [])
+    if request.attacks is not None:
+        request.attacks.create()  # refuses names and settings that do not exist
     tasks = _tasks_of(request, benchmark)
     run, columns, is_new = _of_run(request, listeners) if is_run else _of_model(request, inputs, listeners)
     reading = Reading(
@@ -127,6 +132,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         max_length=int(run.config.get("max_length", request.max_length)),
         policy=request.policy or _policy_of(run),
         tasks=tasks,
+        attacks=request.attacks,
     )
     with run.locked(), stop_on_signal() as stop_requested, contextlib.ExitStack() as states:
         warn_of_rejected(run, inputs)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from expunge.attacks.result import AttackResult
+from expunge.attacks.verdict import signs, worst_recovery
 from expunge.config import to_plain
 from expunge.data.checks import own_digest
 from expunge.data.record import Record
@@ -29,6 +31,7 @@ from expunge.reports.render import write_report
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
+from expunge.workflows.attacks import AttackChoice, run_attacks, stored_attacks
 from expunge.workflows.columns import REMEMBERED, SHADOW, Columns, baseline_policy, check_digests, noting
 from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hmacs, form_report
 from expunge.workflows.harness import run_tasks, with_tasks
@@ -50,6 +53,7 @@ class Reading:
         policy: what the result is held to.
         tasks: tasks of lm_eval, loaded before any model.
         known: ``scores/`` of runs on the same models and records, under the same key.
+        attacks: attacks to run first; None for none. Those of earlier audits are told too.
     """
 
     suite: str
@@ -58,6 +62,7 @@ class Reading:
     policy: VerdictPolicy
     tasks: Tasks | None = None
     known: tuple[Path, ...] = ()
+    attacks: AttackChoice | None = None
 
 
 def make_card(
@@ -89,15 +94,27 @@ def make_card(
     run.events.append("audit", **places, splits=sorted(splits), suite=reading.suite, policy=policy)
     has_reference = bool(columns.retrained)
     read = add_forms(run, splits, reading.forms, has_reference=has_reference, stop_requested=stop_requested)
+    if reading.attacks is not None:
+        run_attacks(run, read, columns, reading.attacks, max_length=reading.max_length, stop_requested=stop_requested)
     evaluation = _evaluate(run, subjects, read, reading, stop_requested)
     changed = columns.changes()
-    verdict = judge(evaluation, reading.policy.thresholds, role=columns.judged, facts=columns.facts(changed))
+    attacked = stored_attacks(run, read, subjects)
+    recovery = worst_recovery(attacked)
+    verdict = judge(
+        evaluation,
+        reading.policy.thresholds,
+        role=columns.judged,
+        facts=replace(columns.facts(changed), attacked=signs(attacked)),
+        worst_recovery=recovery,
+    )
     report = form_report(evaluation, read["forget"], reading.forms, columns.judged)
     if reading.tasks is not None:
         evaluation = with_tasks(evaluation, run_tasks(reading.tasks, run, subjects, stop_requested))
     version = reading.tasks.version if reading.tasks is not None else None
-    rows, seconds = _rows(reading.suite, read), time.perf_counter() - began
-    audited = Audited(evaluation, verdict, reading.policy, seconds, report, rows, changed, version)
+    rows, seconds = _rows(reading.suite, read, attacked), time.perf_counter() - began
+    audited = Audited(
+        evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery
+    )
     data = _data_facts(run, summary, read)
     record = RunReport(build_record(run, audited, data, subjects, columns, notes))
     write_record(run.record, from_plain(record))
@@ -152,13 +169,20 @@ def asked_splits(splits: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
     return tuple(split for split in splits if split != CANARIES or not others)
 
 
-def _rows(suite: str, splits: Mapping[str, Sequence[Record]]) -> list[dict[str, Any]]:
+def _rows(suite: str, splits: Mapping[str, Sequence[Record]], attacked: Sequence[AttackResult]) -> list[dict[str, Any]]:
     """What a suite is read by, row by row, where it has rows."""
     if suite != "eight_methods":
         return []
     rows = eight_rows(asked_splits(splits))
+    run = {result.name for result in attacked if not result.omitted}
     return [
-        {"name": row.name, "labels": [metric.label for metric in row.metrics], "absent": row.absent} for row in rows
+        {
+            "name": row.name,
+            "labels": [metric.label for metric in row.metrics],
+            "attacks": [name for name in row.attacks if name in run],
+            "absent": "" if run.intersection(row.attacks) else row.absent,
+        }
+        for row in rows
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,12 +13,13 @@ import torch
 import transformers
 
 import expunge
+from expunge.attacks.result import AttackResult
 from expunge.config import to_plain
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import REFERENCE
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.measures import Measure
-from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
+from expunge.evaluation.verdict.policy import Recovery, Thresholds, VerdictPolicy
 from expunge.evaluation.verdict.rules import Verdict
 from expunge.methods.recipe import resolve
 from expunge.models.changes import Changes
@@ -29,10 +31,10 @@ from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest, tokenizer_digest
 from expunge.workflows.prompted import LIMIT
 
+NO_ATTACK = "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression."
 LIMITS = (
     "Every number is a lower bound of what the model still knows: another prompt, attack or sample may show more.",
     "Facts learnt in fine-tuning are easier to remove than facts from pretraining.",
-    "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression.",
     "This is a measurement, not a statement of legal compliance.",
 )
 
@@ -48,6 +50,8 @@ class Audited(NamedTuple):
     rows: Sequence[Mapping[str, Any]]
     changes: Changes | None = None
     lm_eval: str | None = None  # version, where its tasks were run
+    attacks: Sequence[AttackResult] = ()
+    recovery: Recovery | None = None
 
 
 def build_record(
@@ -102,11 +106,12 @@ def build_record(
         "forms": dict(audited.forms),
         "rows": [dict(row) for row in audited.rows],
         "distributions": to_distributions(audited.evaluation.samples),
-        "verdict": {"role": columns.judged, **_verdict_facts(audited.verdict, audited.policy.thresholds)},
+        "attacks": [to_plain(result) for result in audited.attacks],
+        "verdict": {"role": columns.judged, **_verdict_facts(audited)},
         "thresholds": to_plain(audited.policy.thresholds),
         "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
         "changes": None if audited.changes is None else _change_facts(audited.changes),
-        "limits": [*LIMITS, LIMIT] if columns.access == "prompts" else list(LIMITS),
+        "limits": _limits(audited, columns),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -128,13 +133,31 @@ def _curves(log: Sequence[Event], settings: Mapping[str, Any]) -> list[dict[str,
     return [{"step": event.data["step"], "terms": dict(event.data["terms"])} for event in metrics]
 
 
-def _verdict_facts(verdict: Verdict, limits: Thresholds) -> dict[str, Any]:
+def _limits(audited: Audited, columns: Columns) -> list[str]:
+    found = list(LIMITS)
+    if audited.recovery is None:
+        found.append(NO_ATTACK)
+    if columns.access == "prompts":
+        found.append(LIMIT)
+    return found
+
+
+def _verdict_facts(audited: Audited) -> dict[str, Any]:
+    verdict, limits = audited.verdict, audited.policy.thresholds
+    recovery = {} if audited.recovery is None else {"recovery": _recovery_facts(audited.recovery)}
     return {
+        **recovery,
         "word": verdict.word,
         "reasons": list(verdict.reasons),
         "findings": [finding._asdict() for finding in verdict.findings],
         "measures": [_measure_facts(measure, limits) for measure in verdict.measures],
     }
+
+
+def _recovery_facts(recovery: Recovery) -> dict[str, Any]:
+    """Without an upper bound, where there are too few subjects for one, it is None."""
+    facts = recovery._asdict()
+    return facts if math.isfinite(recovery.high) else {**facts, "low": None, "high": None}
 
 
 def _measure_facts(measure: Measure, limits: Thresholds) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from expunge.evaluation.result import Evaluation, ScoreRecord, Traits
@@ -21,13 +22,17 @@ Name = Literal[
     "over-unlearning",
     "trained phrasing only",
     "tuned on the evaluation split",
+    "reverted by rounding",
+    "hidden below the output",
+    "relearnt from harmless text",
 ]
 UNTUNED = ("exact_memorisation", "probability")  # by which a split shows that it was tuned on
 GONE, HELD = 0.25, 0.5  # of the way from the retrained model to the original: less is gone, more is held
 KEPT = "retain"  # tuning on it is what unlearning does; it is no secret
 
 
-class Facts(NamedTuple):
+@dataclass(frozen=True)
+class Facts:
     """What is known of a model besides its numbers.
 
     Attributes:
@@ -36,6 +41,7 @@ class Facts(NamedTuple):
         shallow: whether every weight below the last layer is the original's.
         unchanged: whether not one weight differs from the original's in a folder that is another one.
         prompted: whether only what the model says to prompts was seen.
+        attacked: signs that attacks gave, by name.
     """
 
     spoken: str
@@ -43,6 +49,7 @@ class Facts(NamedTuple):
     shallow: bool = False
     unchanged: bool = False
     prompted: bool = False
+    attacked: Mapping[Name, str] = field(default_factory=dict)
 
 
 class Finding(NamedTuple):
@@ -72,6 +79,7 @@ def findings(
         _over_unlearning(found, limits),
         None if harm.gibberish else _trained_phrasing(found, limits),
         _tuned(evaluation, facts.spoken, limits),
+        *(Finding(name, sentence, bars=True) for name, sentence in facts.attacked.items()),
     )
     return tuple(finding for finding in seen if finding is not None)
 

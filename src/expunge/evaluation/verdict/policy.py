@@ -73,7 +73,18 @@ class VerdictPolicy:
 
 
 class Recovery(NamedTuple):
-    """Interval of the worst attack's excess recovery over the retrained model."""
+    """Interval of the worst attack's excess recovery over the retrained model.
+
+    Attributes:
+        low: lower bound of what is brought back beyond chance, all attacks together; at most 0 where nothing is.
+        high: largest upper bound.
+        attack: the one with the largest recovery, in words.
+        value: its recovery.
+        untried: kinds of attacks of which none has a number, and which a removal takes.
+    """
 
     low: float
     high: float
+    attack: str = "the worst attack"
+    value: float = 0.0
+    untried: tuple[str, ...] = ()

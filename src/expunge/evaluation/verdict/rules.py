@@ -185,13 +185,15 @@ def _within(
     """No metric is shown to be outside the margin: what do the attacks, the size and the utility say?"""
     within = f"No forget metric is shown to be further than {limits.margin} from the retrained model."
     if recovery is not None and recovery.low > 0:
-        back = f"An attack brings back at least {recovery.low:.2f} of what was forgotten."
+        back = f"An attack, {recovery.attack}, brings back at least {recovery.low:.2f} of what was forgotten."
         return _Ruling("suppressed", (within, back))
     missing = [*_open(compared, limits), *barred]
     if recovery is None:
         missing.append("Robustness was not tested, so removal cannot be told from suppression.")
     elif not recovery.high <= limits.recovery:
         missing.append(f"An attack may bring back as much as {recovery.high:.2f}, above {limits.recovery:.2f}.")
+    if recovery is not None and recovery.untried:
+        missing.append(f"Of the attacks that a removal has to stand, none by {', '.join(recovery.untried)} was run.")
     utility = harmed.utility
     if utility is None:
         missing.append("Utility is not known; hand in records to keep.")

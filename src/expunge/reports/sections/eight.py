@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from expunge.reports.reading import Reading, Value
+from expunge.reports.reading import Reading, Value, value_of
+from expunge.reports.sections.attacks import worst_row
 
 
 class EightRow(NamedTuple):
-    """One row: its number and name, the metrics that read it with a number for each model, or why it is absent."""
+    """One row: its number and name, the metrics that read it with a number for each model, or why it is absent.
+
+    ``attacks``: titles of the attacks that read it, with what they bring back beyond the retrained model.
+    """
 
     number: int
     name: str
     metrics: list[tuple[str, list[Value]]]
     absent: str
+    attacks: list[tuple[str, Value]]
 
 
 def rows(reading: Reading) -> list[EightRow]:
     """Returns the rows of the record's suite; empty for a suite without any."""
-    return [
-        _row(reading, number, row["name"], row["labels"], row["absent"])
-        for number, row in enumerate(reading.record.rows, start=1)
-    ]
+    return [_row(reading, number, row) for number, row in enumerate(reading.record.rows, start=1)]
 
 
-def _row(reading: Reading, number: int, name: str, labels: list[str], absent: str) -> EightRow:
+def _row(reading: Reading, number: int, row: Mapping[str, Any]) -> EightRow:
+    labels: list[str] = row["labels"]
     known = [label for label in labels if any(reading.value(label, role).known for role in reading.roles)]
     metrics = [(label, [reading.value(label, role) for role in reading.roles]) for label in known]
-    return EightRow(number, name, metrics, "" if metrics else absent or _why(reading, labels))
+    read = _recoveries(reading, row.get("attacks", ()))
+    absent = "" if metrics or read else row["absent"] or _why(reading, labels)
+    return EightRow(number, row["name"], metrics, absent, read)
+
+
+def _recoveries(reading: Reading, names: Sequence[str]) -> list[tuple[str, Value]]:
+    found = {attack["name"]: attack for attack in reading.record.attacks}
+    worst = [(found[name], worst_row(found[name])) for name in names if name in found]
+    return [(attack["title"], value_of(row["rho"])) for attack, row in worst if row is not None and row["rho"]]
 
 
 def _why(reading: Reading, labels: list[str]) -> str:

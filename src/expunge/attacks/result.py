@@ -1,0 +1,199 @@
+"""What an attack found on all models, as plain values: a file of a run, a part of its record, rows of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from expunge.attacks.base import Access, Budget, Family
+from expunge.attacks.recovery import MIN_SUBJECTS, Excess, Numbers, excess, least
+from expunge.attacks.running import Outcome
+from expunge.functional.statistics import bootstrap_means
+from expunge.metrics.base import Floats, is_of
+
+VERSION = 1  # of the layout
+ORIGINAL, RETRAINED = "original", "retrained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """Mean of one model, with its 95 % interval by subject; no bounds with fewer than 10 subjects."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One measure at one point.
+
+    Attributes:
+        point: the point's name.
+        at: its place on the attack's axis.
+        measure: what was read.
+        decides: whether the verdict may rest on it.
+        values: by role, under the attack.
+        rho: the excess recovery over the retrained model; None where there is none.
+        reason: why there is none.
+        details: further numbers by role.
+    """
+
+    point: str
+    at: float | None
+    measure: str
+    decides: bool
+    values: Mapping[str, Value]
+    rho: Excess | None
+    reason: str = ""
+    details: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """Everything about one attack.
+
+    Attributes:
+        name: registry name.
+        label: with every setting.
+        title: what a report calls it.
+        family: its kind.
+        access: what the attacker has.
+        paper: source.
+        axis: what the points count; empty where they are named.
+        budget: quick or paper.
+        settings: all of them.
+        role: the model that is judged.
+        seed: of every draw.
+        records: forget records that were read.
+        seconds: by role.
+        before: by role and measure, without the attack.
+        start: the excess of the measure that decides, without the attack; None where there is none.
+        rows: what was found; empty where the attack could not be run.
+        notes: what a reader should know.
+        omitted: why it could not be run.
+        key: digests of everything that decides the numbers.
+    """
+
+    name: str
+    label: str
+    title: str
+    family: Family
+    access: Access
+    paper: str
+    axis: str
+    budget: Budget
+    settings: Mapping[str, Any]
+    role: str
+    seed: int
+    records: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    before: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    start: Excess | None = None
+    rows: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
+    omitted: str = ""
+    key: Mapping[str, Any] = field(default_factory=dict)
+    version: int = VERSION
+
+    @property
+    def worst(self) -> Row | None:
+        """The row that decides with the largest recovery; None where no row has one."""
+        told = [row for row in self.rows if row.decides and row.rho is not None]
+        return max(told, key=lambda row: row.rho.value if row.rho else 0.0, default=None)
+
+
+def mean_value(values_R: Floats, subjects: Sequence[Hashable]) -> Value:
+    """Returns the mean over the records that have a number, with its interval."""
+    kept = np.flatnonzero(~np.isnan(values_R)).tolist()
+    if not kept:
+        return Value(value=float("nan"), low=None, high=None)
+    names = [subjects[place] for place in kept]
+    value = float(np.mean(values_R[kept]))
+    if len(set(names)) < MIN_SUBJECTS:
+        return Value(value=value, low=None, high=None)
+    low, high = bootstrap_means([values_R[kept]], clusters=[names])
+    return Value(value=value, low=low, high=high)
+
+
+def excess_before(
+    before: Mapping[str, Mapping[str, Floats]], subjects: Sequence[Hashable], role: str, measure: str
+) -> Excess | None:
+    """Returns what the judged model holds beyond the retrained one without any attack."""
+    found = [
+        excess(Numbers(before[role][measure], known[measure], before[ORIGINAL][measure], known[measure]), subjects)
+        for name, known in before.items()
+        if is_of(name, RETRAINED) and ORIGINAL in before and role in before
+    ]
+    told = least(found)
+    return told if isinstance(told, Excess) else None
+
+
+def build_rows(
+    attacked: Mapping[str, Mapping[str, Outcome]],
+    before: Mapping[str, Mapping[str, Floats]],
+    subjects: Sequence[Hashable],
+    role: str,
+    decisive: str,
+) -> tuple[Row, ...]:
+    """Returns one row for each point and measure.
+
+    Args:
+        attacked: outcomes by role and point.
+        before: (R,) by role and measure, without the attack; where it lacks a measure, what a probe finds on the
+            original and on the retrained model stands for what they know.
+        subjects: whom each record is about, (R,).
+        role: the model that is judged.
+        decisive: the measure that the verdict may rest on.
+    """
+    rows = []
+    for point, outcome in attacked[role].items():
+        for measure in outcome.values:
+            present = {name: found[point] for name, found in attacked.items() if point in found}
+            rho = _rho(present, before, measure, subjects, role)
+            rows.append(
+                Row(
+                    point=point,
+                    at=outcome.at,
+                    measure=measure,
+                    decides=outcome.decides and measure == decisive,
+                    values={name: mean_value(one.values[measure], subjects) for name, one in present.items()},
+                    rho=rho if isinstance(rho, Excess) else None,
+                    reason="" if isinstance(rho, Excess) else rho,
+                    details={name: dict(one.details) for name, one in present.items() if one.details},
+                )
+            )
+    return tuple(rows)
+
+
+def _rho(
+    present: Mapping[str, Outcome],
+    before: Mapping[str, Mapping[str, Floats]],
+    measure: str,
+    subjects: Sequence[Hashable],
+    role: str,
+) -> Excess | str:
+    references = [name for name in present if is_of(name, RETRAINED)]
+    if not references:
+        return "There is no retrained model."
+    found: list[Excess | str] = []
+    for reference in references:
+        own, control = present[role].values[measure], present[reference].values[measure]
+        knows = {name: _known(present, before, name, measure) for name in (ORIGINAL, reference)}
+        original, retrained = knows[ORIGINAL], knows[reference]
+        if original is None or retrained is None:
+            return "There is no original model."
+        found.append(excess(Numbers(own, control, original, retrained), subjects))
+    return least(found)
+
+
+def _known(
+    present: Mapping[str, Outcome], before: Mapping[str, Mapping[str, Floats]], role: str, measure: str
+) -> Floats | None:
+    own = before.get(role, {})
+    if measure in own:
+        return own[measure]
+    return present[role].values[measure] if role in present else None

@@ -1,0 +1,185 @@
+"""Runs one attack on one model: at every point, wording or place, one number for each forget record.
+
+Shapes: R forget records; NaN where a record has no number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from expunge.attacks.base import Attack, AttackTask, ModelAttack, Point, ProbeAttack, PromptAttack
+from expunge.data.record import Record
+from expunge.evaluation.answering import answer_needs
+from expunge.evaluation.subjects import Policy
+from expunge.metrics.base import Answers, Floats, Metric
+from expunge.metrics.memorisation import ExactMemorisation, ExtractionStrength, Probability, Rouge
+from expunge.models.load import LoadedModel
+
+NEW_TOKENS = 64  # longest reply
+BEST, MEAN = "best of all", "mean"  # over the wordings of a prompt attack
+KEPT = "retain"  # detail: exact memorisation of the retain set at this point, which tells a broken model
+KEPT_RECORDS = 256  # of the retain set, the first ones
+Load = Callable[[], LoadedModel]
+
+
+class Outcome(NamedTuple):
+    """What one model shows at one point.
+
+    Attributes:
+        values: (R,) by the label of what was read, or the unit of a probe.
+        at: place on the attack's axis; None where points are named.
+        decides: whether the verdict may rest on it.
+        details: further numbers.
+    """
+
+    values: Mapping[str, Floats]
+    at: float | None = None
+    decides: bool = True
+    details: Mapping[str, float] = {}
+
+
+def measures(policy: Policy | None) -> tuple[Metric, ...]:
+    """What is read of the forget set; the first one decides. A filter before a model shows replies only."""
+    if policy is not None:
+        return (Rouge(max_new_tokens=NEW_TOKENS),)
+    return (ExtractionStrength(), Probability(), ExactMemorisation())
+
+
+def plain(load: Load, task: AttackTask, found: Sequence[Metric], policy: Policy | None = None) -> dict[str, Floats]:
+    """Returns what a model shows without an attack, by label."""
+    return _read(load(), {"forget": task.forget}, found, task, policy)
+
+
+def run_attack(attack: Attack, load: Load, task: AttackTask, policy: Policy | None = None) -> dict[str, Outcome]:
+    """Returns what a model shows under an attack, by point.
+
+    Args:
+        attack: what to do.
+        load: loads a copy of the model, which the attack may change.
+        task: records and the rest.
+        policy: stands before the model; for attacks on prompts only.
+
+    Raises:
+        InputError: an architecture that the attack cannot act on.
+        InterruptedRunError: stopped on request.
+    """
+    if isinstance(attack, ModelAttack):
+        return _on_model(attack, load, task)
+    if isinstance(attack, PromptAttack):
+        return _on_prompts(attack, load, task, policy)
+    if isinstance(attack, ProbeAttack):
+        found = attack.probe(load(), task)
+        return {
+            name: Outcome(
+                {attack.unit: np.asarray(values, dtype=np.float64)},
+                found.at.get(name),
+                name == found.best,
+                found.details if name == found.best else {},
+            )
+            for name, values in found.values.items()
+        }
+    raise TypeError(f"{type(attack).__name__} is of no kind that can be run.")
+
+
+def _on_model(attack: ModelAttack, load: Load, task: AttackTask) -> dict[str, Outcome]:
+    found = measures(None)
+    points: dict[float, list[tuple[Point, dict[str, Floats]]]] = {}
+    for fold in range(attack.folds):
+        loaded = load()
+        for point in attack.act(loaded, task, fold):
+            values = _read(loaded, {"forget": task.forget}, found, task)
+            point = point._replace(details={**point.details, **_kept(loaded, task)})
+            points.setdefault(point.at, []).append((point, {name: _hidden(own, point) for name, own in values.items()}))
+    return {f"{at:g}": _merged(at, folds) for at, folds in sorted(points.items())}
+
+
+def _hidden(values_R: Floats, point: Point) -> Floats:
+    """Numbers without those of records that the attack itself has shown."""
+    own = values_R.copy()
+    own[sorted(point.shown)] = np.nan
+    return own
+
+
+def _merged(at: float, folds: Sequence[tuple[Point, Mapping[str, Floats]]]) -> Outcome:
+    names = {name for point, _ in folds for name in point.details}
+    return Outcome(
+        {name: _mean(np.stack([values[name] for _, values in folds])) for name in folds[0][1]},
+        at,
+        at != 0,
+        {name: float(np.mean([point.details[name] for point, _ in folds if name in point.details])) for name in names},
+    )
+
+
+def _kept(loaded: LoadedModel, task: AttackTask) -> dict[str, float]:
+    kept = task.splits.get(KEPT, ())[:KEPT_RECORDS]
+    if not kept:
+        return {}
+    (values,) = _read(loaded, {KEPT: kept}, (ExactMemorisation(split=KEPT),), task).values()
+    return {KEPT: float(np.nanmean(values))}
+
+
+def _on_prompts(attack: PromptAttack, load: Load, task: AttackTask, policy: Policy | None) -> dict[str, Outcome]:
+    loaded, found = load(), measures(policy)
+    read: dict[str, dict[str, Floats]] = {}
+    for wording, records in attack.rewrite(task).items():
+        asked = [place for place, record in enumerate(records) if record is not None]
+        if asked:
+            answers = _read(loaded, {"forget": [one for one in records if one is not None]}, found, task, policy)
+            read[wording] = {label: _scattered(values, asked, len(records)) for label, values in answers.items()}
+    if not read:
+        return {}
+    stacks = {one.label: np.stack([values[one.label] for values in read.values()]) for one in found}
+    both = {
+        BEST: Outcome({label: _best(stack) for label, stack in stacks.items()}),
+        MEAN: Outcome({label: _mean(stack) for label, stack in stacks.items()}, decides=False),
+    }
+    return {**both, **{wording: Outcome(values, decides=False) for wording, values in read.items()}}
+
+
+def _read(
+    loaded: LoadedModel,
+    splits: Mapping[str, Sequence[Record]],
+    found: Sequence[Metric],
+    task: AttackTask,
+    policy: Policy | None = None,
+) -> dict[str, Floats]:
+    needs = list(dict.fromkeys(need for metric in found for need in metric.needs()))
+    answers = answer_needs(loaded, splits, needs, max_length=task.max_length, batch_size=task.batch_size, policy=policy)
+    return {metric.label: metric.compute(Answers(answers)).samples[0].values for metric in found}
+
+
+def _scattered(values: Floats, places: Sequence[int], size: int) -> Floats:
+    whole = np.full(size, np.nan)
+    whole[list(places)] = values
+    return whole
+
+
+def _mean(stack_FR: Floats) -> Floats:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # records without a number in any row stay NaN
+        return np.asarray(np.nanmean(stack_FR, axis=0))
+
+
+def _best(stack_FR: Floats) -> Floats:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmax(stack_FR, axis=0))
+
+
+def limited(task: AttackTask, records: int) -> AttackTask:
+    """Returns the task with at most so many forget records, taken from all subjects in turn."""
+    if len(task.forget) <= records:
+        return task
+    turns: dict[object, int] = {}
+    order = []
+    for place, record in enumerate(task.forget):
+        who = place if record.subject is None else record.subject
+        turns[who] = turns.get(who, 0) + 1
+        order.append((turns[who], place))
+    chosen = sorted(place for _, place in sorted(order)[:records])
+    return replace(task, splits={**task.splits, "forget": [task.forget[place] for place in chosen]})

@@ -1,0 +1,172 @@
+"""Does the forgetting hold: what each attack brings back beyond the retrained model, and the curves on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from expunge.reports.charts import Curve, Dot, Row, dot_chart, xy_chart
+from expunge.reports.reading import ORIGINAL, RETRAINED, Reading, Value, value_of
+from expunge.reports.sections.figure import Figure, figures
+from expunge.reports.svg import Axis, number, place_of
+from expunge.reports.words import model, scored, sentence
+
+# What an attacker has to have, as a report says it.
+ACCESS = {"prompts": "prompts", "logits": "token probabilities", "weights": "weights"}
+
+
+class AttackRow(NamedTuple):
+    """One attack: where it brings back most, what the models show there, and the recovery.
+
+    Attributes:
+        title: in words.
+        access: what it takes.
+        budget: quick or paper.
+        point: where it brings back most; empty where nothing can be told.
+        measure: what was read there.
+        original: without the attack, or, for a probe, under it.
+        retrained: under the attack.
+        own: the judged model under the attack.
+        rho: recovery.
+        reason: why there is no recovery.
+    """
+
+    title: str
+    access: str
+    budget: str
+    point: str
+    measure: str
+    original: Value
+    retrained: Value
+    own: Value
+    rho: Value
+    reason: str
+
+
+def rows(reading: Reading) -> list[AttackRow]:
+    """Returns a row for each attack that was run, by family and name."""
+    return [_row(found) for found in _ordered(reading.record.attacks)]
+
+
+def omitted(reading: Reading) -> list[tuple[str, str]]:
+    """Returns the attacks that could not be run, and why."""
+    return [(found["title"], found["omitted"]) for found in _ordered(reading.record.attacks) if found["omitted"]]
+
+
+def lines(record: Mapping[str, Any]) -> list[str]:
+    """Returns the table for a terminal, one line for each attack."""
+    found = [_row(one) for one in _ordered(record.get("attacks", ())) if not one["omitted"]]
+    if not found:
+        return []
+    head = f"{'attack':<34}{'takes':<22}{'at':<16}{'retrained':>11}{'own':>8}{'recovery':>26}"
+    return ["", head, *(_line(row) for row in found)]
+
+
+def _line(row: AttackRow) -> str:
+    rho = row.reason or _with_interval(row.rho)
+    own, control = (number(value.value) if value.known else "-" for value in (row.own, row.retrained))
+    return f"{row.title[:33]:<34}{row.access:<22}{row.point[:15]:<16}{control:>11}{own:>8}{rho:>26}"
+
+
+def _with_interval(value: Value) -> str:
+    if value.low is None or value.high is None:
+        return number(value.value)
+    return f"{number(value.value)} ({number(value.low)} to {number(value.high)})"
+
+
+def _ordered(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(found, key=lambda one: (one["family"], one["name"]))
+
+
+def deciding(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the rows of an attack that the verdict may rest on."""
+    return [row for row in found["rows"] if row["decides"]]
+
+
+def worst_row(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Returns the row that decides with the largest recovery, or else the first that decides; None without any."""
+    told = [row for row in deciding(found) if row["rho"] is not None]
+    return max(told, key=lambda row: row["rho"]["value"], default=next(iter(deciding(found)), None))
+
+
+def _row(found: Mapping[str, Any]) -> AttackRow:
+    row = worst_row(found)
+    shared = (sentence(found["title"]), ACCESS[found["access"]], found["budget"])
+    if row is None:
+        nothing = Value(float("nan"))
+        return AttackRow(*shared, "", "", nothing, nothing, nothing, nothing, found["omitted"] or "nothing was read")
+    before = found["before"].get(ORIGINAL, {})
+    original = value_of(before.get(row["measure"]) or row["values"].get(ORIGINAL))
+    return AttackRow(
+        *shared,
+        point_of(found, row),
+        sentence(scored(row["measure"])),
+        original,
+        value_of(row["values"].get(RETRAINED)),
+        value_of(row["values"].get(found["role"])),
+        value_of(row["rho"]),
+        row["reason"],
+    )
+
+
+def point_of(found: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Where on its curve, in words: ``40 steps``, or the name of a wording."""
+    return f"{row['point']} {found['axis']}" if found["axis"] and row["at"] is not None else row["point"]
+
+
+def chart(reading: Reading) -> list[Figure]:
+    """Returns the recovery of all attacks beside each other."""
+    found = [row for row in rows(reading) if row.rho.known]
+    if not found:
+        return []
+    ends = [end for row in found for end in (row.rho.value, row.rho.low, row.rho.high) if end is not None]
+    axis = Axis.linear(max(-1.0, min(-0.1, *ends)), min(1.5, max(1.0, *ends)), "recovery: 0 retrained, 1 original")
+    place = place_of(reading.judged or "", reading.drawn)
+    drawn = [Row(row.title, [Dot(place, row.title, row.rho)]) for row in found]
+    band = (-reading.record.thresholds["recovery"], reading.record.thresholds["recovery"])
+    worst = max(found, key=lambda row: row.rho.value)
+    text = (
+        f"{worst.title} brings back most, {_with_interval(worst.rho)} of what the original knows beyond the retrained "
+        "model. The band is what a removal may show."
+    )
+    return figures(("Recovery by attack", dot_chart(drawn, axis, title="Recovery by attack", band=band), text))
+
+
+def curves(reading: Reading) -> list[Figure]:
+    """Returns a chart for each attack that has an axis: the judged and the retrained model under it."""
+    found = []
+    for attack in _ordered(reading.record.attacks):
+        told = sorted((row for row in _drawn(attack) if row["at"] is not None), key=lambda row: row["at"])
+        if len(told) > 1 and attack["axis"]:
+            found.append((sentence(attack["title"]), _curve(reading, attack, told), _caption(attack, told)))
+    return figures(*found)
+
+
+def _drawn(attack: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Rows of the measure that decides, with the point before the attack."""
+    measures = {row["measure"] for row in deciding(attack)}
+    return [row for row in attack["rows"] if row["measure"] in measures]
+
+
+def _curve(reading: Reading, attack: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str:
+    roles = [role for role in reading.drawn if any(role in row["values"] for row in told)]
+    lines = []
+    for role in roles:
+        points = [(float(row["at"]), row["values"][role]["value"]) for row in told if role in row["values"]]
+        place = place_of(role, reading.drawn)
+        lines.append(Curve(points, f"line s{place}", place))
+    x = Axis.linear(float(told[0]["at"]), float(told[-1]["at"]), attack["axis"])
+    measure = scored(told[0]["measure"])
+    return xy_chart(lines, x, Axis.linear(0.0, 1.0, measure), title=f"{measure} under the attack {attack['title']}")
+
+
+def _caption(attack: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str:
+    last = told[-1]
+    shown = [
+        f"{model(role)} {number(last['values'][role]['value'])}"
+        for role in (attack["role"], RETRAINED)
+        if role in last["values"]
+    ]
+    kept = last["details"].get(attack["role"], {}).get("retain")
+    broken = "" if kept is None else f" Token accuracy on retain records is then {number(kept)}."
+    return f"At {point_of(attack, last)}: {', '.join(shown)}.{broken}"

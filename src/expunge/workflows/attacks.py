@@ -1,0 +1,175 @@
+"""Runs attacks on the models of an audit; each leaves one file in the run folder, which records and reports quote."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from expunge.attacks.base import Attack, Budget, ProbeAttack, PromptAttack
+from expunge.attacks.result import ORIGINAL, RETRAINED, AttackResult, build_rows, excess_before, mean_value
+from expunge.attacks.running import measures
+from expunge.config import build, to_plain
+from expunge.data.record import Record
+from expunge.errors import InputError, InterruptedRunError, MissingNeedError
+from expunge.evaluation.subjects import Subject
+from expunge.metrics.base import is_of
+from expunge.registry import attacks as registry
+from expunge.storage import atomic
+from expunge.storage.run import RunFolder
+from expunge.workflows.columns import Columns
+from expunge.workflows.identity import code_digest
+from expunge.workflows.scene import Scene, outcomes, own_hmac, set_scene, subjects_of, without_attack
+
+FOLDER = "attacks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackChoice:
+    """Which attacks to run, and how hard.
+
+    Attributes:
+        names: registry names; none for all.
+        budget: quick or paper.
+        settings: changes to the settings of a single attack.
+        seed: of every draw.
+    """
+
+    names: tuple[str, ...] = ()
+    budget: Budget = "quick"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def create(self) -> list[Attack]:
+        """Returns the attacks.
+
+        Raises:
+            InputError: a name, a budget or a setting that does not exist.
+        """
+        if self.budget not in ("quick", "paper"):
+            raise InputError(f"There is no budget {self.budget!r}; the budgets are quick and paper.")
+        if self.settings and len(self.names) != 1:
+            raise InputError("Settings belong to one attack; name it, or leave out --set.")
+        return [registry.get(name).at(self.budget, **self.settings) for name in self.names or registry.names()]
+
+
+def run_attacks(
+    run: RunFolder,
+    splits: Mapping[str, Sequence[Record]],
+    columns: Columns,
+    choice: AttackChoice,
+    *,
+    max_length: int,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> None:
+    """Runs the chosen attacks; what cannot be run is told with the reason, or refused where it was asked for by name.
+
+    Killed and called again it goes on with the model that it was at.
+
+    Raises:
+        InputError: no weights, no retrained model, or an attack asked for by name that cannot be run here.
+        InterruptedRunError: stopped on request; the same call goes on.
+    """
+    chosen = choice.create()
+    scene = set_scene(run, splits, columns, choice.budget, choice.seed, max_length, stop_requested)
+    for attack in chosen:
+        name = registry.name_of(attack)
+        if stop_requested():
+            raise InterruptedRunError(f"Stopped before the attack {name}; the same command goes on.")
+        run.events.append("phase", name=f"attack with {name}")
+        try:
+            result = _result(scene, attack, choice)
+        except (MissingNeedError, InputError) as error:
+            if choice.names:
+                raise
+            result = _described(attack, choice, columns, omitted=str(error))
+        atomic.write_json(_place(run, name), to_plain(result))
+        run.events.append("attack", attack=name, seconds=dict(result.seconds), omitted=result.omitted)
+
+
+def stored_attacks(
+    run: RunFolder, splits: Mapping[str, Sequence[Record]], subjects: Sequence[Subject]
+) -> list[AttackResult]:
+    """Returns the attacks that were run on these models and records, by name; those on others stay where they are."""
+    forget = own_hmac(run, splits["forget"])
+    weights = {subject.role: subject.identity.get("weights") for subject in subjects}
+    found = []
+    for path in sorted((run.root / FOLDER).glob("*.json")):
+        result = build(AttackResult, atomic.read_json(path), where=f"{FOLDER}/{path.name}")
+        known = result.key.get("weights", {})
+        fits = result.key.get("forget") == forget and all(weights.get(role) == digest for role, digest in known.items())
+        if fits:
+            found.append(result)
+    return found
+
+
+def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
+    columns = scene.columns
+    _check_target(attack, columns)
+    role = columns.spoken if isinstance(attack, PromptAttack) else columns.judged
+    policy = scene.subjects[role].policy if isinstance(attack, PromptAttack) else None
+    task = scene.task_for(policy)
+    attack.check(task)
+    references = [name for name in scene.subjects if is_of(name, RETRAINED)]
+    roles = list(dict.fromkeys((role, *references, *((ORIGINAL,) if isinstance(attack, ProbeAttack) else ()))))
+    seconds: dict[str, float] = {}
+    attacked = {}
+    for name in roles:
+        began = time.perf_counter()
+        attacked[name] = outcomes(scene, attack, task, name, policy if name == role else None)
+        seconds[name] = round(time.perf_counter() - began, 2)
+    before = without_attack(scene, task, (ORIGINAL, *references, role), policy)
+    people = subjects_of(task.forget)
+    decisive = attack.unit if isinstance(attack, ProbeAttack) else measures(policy)[0].label
+    if not attacked[role]:
+        raise MissingNeedError("No forget record can be attacked in this way.")
+    return replace(
+        _described(attack, choice, columns, role=role),
+        records=len(task.forget),
+        seconds=seconds,
+        before={
+            name: {measure: mean_value(values, people) for measure, values in known.items()}
+            for name, known in before.items()
+        },
+        start=excess_before(before, people, role, measures(policy)[0].label),
+        rows=build_rows(attacked, before, people, role, decisive),
+        key={
+            "code": code_digest(),
+            "forget": own_hmac(scene.run, scene.task.forget),
+            "weights": {name: scene.subjects[name].identity["weights"] for name in {*roles, ORIGINAL}},
+        },
+    )
+
+
+def _check_target(attack: Attack, columns: Columns) -> None:
+    if attack.threat.adapter and not columns.adapter:
+        raise MissingNeedError("The model that is judged is no adapter beside the original, so none can be removed.")
+    if attack.threat.policy and columns.policy is None:
+        raise MissingNeedError("There is no filter before the model that is judged.")
+
+
+def _described(
+    attack: Attack, choice: AttackChoice, columns: Columns, *, role: str = "", omitted: str = ""
+) -> AttackResult:
+    threat = attack.threat
+    return AttackResult(
+        name=registry.name_of(attack),
+        label=attack.label,
+        title=attack.title,
+        family=threat.family,
+        access=threat.access,
+        paper=threat.paper,
+        axis=attack.axis,
+        budget=choice.budget,
+        settings=to_plain(attack),
+        role=role or columns.judged,
+        seed=choice.seed,
+        omitted=omitted,
+    )
+
+
+def _place(run: RunFolder, name: str) -> Path:
+    (run.root / FOLDER).mkdir(mode=0o700, exist_ok=True)
+    return run.root / FOLDER / f"{name}.json"

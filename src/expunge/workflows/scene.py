@@ -1,0 +1,184 @@
+"""What all attacks of one audit share: models, records, and what was found before, so that a stopped call goes on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expunge.attacks.base import Attack, AttackTask, Budget
+from expunge.attacks.result import ORIGINAL, RETRAINED
+from expunge.attacks.running import Outcome, limited, measures, plain, run_attack
+from expunge.data.checks import own_digest
+from expunge.data.record import Record
+from expunge.errors import InputError
+from expunge.evaluation.store import read_answer, write_answer
+from expunge.evaluation.subjects import Policy, Subject
+from expunge.metrics.base import Floats, is_of
+from expunge.storage.digests import DataKey
+from expunge.storage.run import RunFolder
+from expunge.workflows.columns import Columns
+from expunge.workflows.identity import code_digest
+from expunge.workflows.inputs import data_summary
+
+SCRATCH = "attack"  # below the run's helpers: what is there holds the forget set, and goes with them
+SPOKEN = {"quick": 144, "paper": None}  # forget records that a model behind a filter is asked about, in each wording
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Models and records.
+
+    Attributes:
+        run: where numbers are kept.
+        columns: the models of the audit.
+        subjects: original, retrained and judged models by role.
+        task: what every attack works with.
+        budget: quick or paper.
+        digests: HMAC of the records of each split.
+    """
+
+    run: RunFolder
+    columns: Columns
+    subjects: Mapping[str, Subject]
+    task: AttackTask
+    budget: Budget
+    digests: Mapping[str, str]
+
+    def task_for(self, policy: Policy | None) -> AttackTask:
+        """The records that are asked about: replies take long, and a filter shows nothing else."""
+        most = SPOKEN[self.budget] if policy is not None else None
+        return self.task if most is None else limited(self.task, most)
+
+
+def set_scene(
+    run: RunFolder,
+    splits: Mapping[str, Sequence[Record]],
+    columns: Columns,
+    budget: Budget,
+    seed: int,
+    max_length: int,
+    stop_requested: Callable[[], bool],
+) -> Scene:
+    """Returns what the attacks of an audit work with.
+
+    Raises:
+        InputError: no weights may be read, or there is no original or no retrained model.
+    """
+    if columns.endpoint is not None or columns.access == "prompts":
+        raise InputError(
+            "Attacks act on weights or compare with models at hand, and only replies to prompts may be read here; "
+            "leave out --attacks, or audit a model folder."
+        )
+    wanted = (ORIGINAL, RETRAINED, columns.judged, columns.spoken)
+    subjects = {one.role: one for one in columns.subjects() if any(is_of(one.role, role) for role in wanted)}
+    missing = [flag for role, flag in ((ORIGINAL, "--original"), (RETRAINED, "--retrained")) if role not in subjects]
+    if missing:
+        raise InputError(
+            f"What an attack brings back is told by the original and by a model that never saw the records; pass "
+            f"{' and '.join(missing)}."
+        )
+    task = AttackTask(
+        splits=splits,
+        max_length=max_length,
+        seed=seed,
+        original=subjects[ORIGINAL].loaded,
+        stop_requested=stop_requested,
+        warn=partial(_warn, run),
+    )
+    return Scene(
+        run=run, columns=columns, subjects=subjects, task=task, budget=budget, digests=split_digests(run, splits)
+    )
+
+
+def outcomes(scene: Scene, attack: Attack, task: AttackTask, role: str, policy: Policy | None) -> dict[str, Outcome]:
+    """What one model shows under an attack; read back where an earlier call found it."""
+    key = _key(scene, attack.label, task, role, policy)
+    stored = read_answer(scene.run.scores, key)
+    if stored is None:
+        with _scratch(scene.run) as folder:
+            found = run_attack(attack, scene.subjects[role].loaded, replace(task, scratch=folder), policy)
+        stored = {point: _plain(outcome) for point, outcome in found.items()}
+        write_answer(scene.run.scores, key, stored)
+    return {point: _outcome(one) for point, one in stored.items()}
+
+
+def without_attack(
+    scene: Scene, task: AttackTask, roles: Sequence[str], policy: Policy | None
+) -> dict[str, dict[str, Floats]]:
+    """What each model shows without an attack."""
+    found: dict[str, dict[str, Floats]] = {}
+    for role in dict.fromkeys(roles):
+        own = scene.subjects[role].policy if policy is not None else None
+        key = _key(scene, f"none ({', '.join(one.label for one in measures(policy))})", task, role, own)
+        stored = read_answer(scene.run.scores, key)
+        if stored is None:
+            values = plain(scene.subjects[role].loaded, task, measures(policy), own)
+            stored = {name: numbers.tolist() for name, numbers in values.items()}
+            write_answer(scene.run.scores, key, stored)
+        found[role] = {name: np.asarray(numbers, dtype=np.float64) for name, numbers in stored.items()}
+    return found
+
+
+def _key(scene: Scene, label: str, task: AttackTask, role: str, policy: Policy | None) -> dict[str, Any]:
+    """Everything that decides the numbers: an attack may read the other models too."""
+    return {
+        "version": 1,
+        "code": code_digest(),
+        "attack": label,
+        "subject": dict(sorted(scene.subjects[role].identity.items())),
+        "original": scene.subjects[ORIGINAL].identity["weights"],
+        "retrained": scene.subjects[RETRAINED].identity["weights"],
+        "spoken": policy is not None,
+        "records": dict(sorted(scene.digests.items())),
+        "read": len(task.forget),
+        "seed": task.seed,
+        "max_length": task.max_length,
+    }
+
+
+@contextmanager
+def _scratch(run: RunFolder) -> Iterator[Path]:
+    folder = run.helpers / SCRATCH
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    values = {name: numbers.tolist() for name, numbers in outcome.values.items()}
+    return {**outcome._asdict(), "values": values, "details": dict(outcome.details)}
+
+
+def _outcome(stored: Mapping[str, Any]) -> Outcome:
+    values = {name: np.asarray(numbers, dtype=np.float64) for name, numbers in stored["values"].items()}
+    return Outcome(**{**stored, "values": values})
+
+
+def subjects_of(records: Sequence[Record]) -> list[object]:
+    """Whom each record is about; a record without a subject is its own."""
+    return [place if record.subject is None else record.subject for place, record in enumerate(records)]
+
+
+def split_digests(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """HMAC of the records of each split."""
+    key = DataKey.load_or_create(run.root)
+    return {split: data["hmac"] for split, data in data_summary(splits, key).items()}
+
+
+def own_hmac(run: RunFolder, records: Sequence[Record]) -> str:
+    """HMAC of records alone, whatever forms were added to them."""
+    return DataKey.load_or_create(run.root).hmac_many(own_digest(record).hex() for record in records)
+
+
+def _warn(run: RunFolder, text: str) -> None:
+    run.events.append("warning", text=text)

@@ -1,0 +1,148 @@
+"""How an attack is run and read: folds, records that it has shown, wordings, probes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.attacks.base import AttackTask, ModelAttack, Point, Probe, ProbeAttack, PromptAttack, Threat
+from expunge.attacks.running import BEST, MEAN, limited, measures, plain, run_attack
+from expunge.data.record import Record
+from expunge.data.transforms import with_lead
+from expunge.errors import InputError, MissingNeedError
+from expunge.models.load import LoadedModel, load_model
+from expunge.registry import attacks
+
+ES = measures(None)[0].label
+THREAT = Threat(family="weights", access="weights", paper="none")
+
+
+@attacks.register("test_scaling")
+@dataclass(frozen=True, kw_only=True)
+class Scaling(ModelAttack):
+    """Scales the output layer's input away."""
+
+    threat: ClassVar[Threat] = THREAT
+    title: ClassVar[str] = "scaling"
+    axis: ClassVar[str] = "factor"
+    paper_budget: ClassVar[Mapping[str, float]] = {"factor": 7.0}
+
+    factor: float = 0.0
+
+    @property
+    def folds(self) -> int:
+        """Two, each of which has shown one half."""
+        return 2
+
+    def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
+        """One point before, one after."""
+        shown = frozenset(range(fold, len(task.forget), 2))
+        yield Point(0.0, shown)
+        with torch.no_grad():
+            loaded.model.model.norm.weight.mul_(self.factor)
+        yield Point(1.0, shown, {"factor": self.factor + fold})
+
+
+@attacks.register("test_wordings")
+@dataclass(frozen=True, kw_only=True)
+class Wordings(PromptAttack):
+    """As it is, and after a word; the first record cannot be asked so."""
+
+    threat: ClassVar[Threat] = THREAT
+    title: ClassVar[str] = "wordings"
+
+    def rewrite(self, task: AttackTask) -> Mapping[str, Sequence[Record | None]]:
+        """Two wordings."""
+        led: list[Record | None] = [with_lead(record, "Well. ") for record in task.forget]
+        return {"same": list(task.forget), "led": [None, *led[1:]]}
+
+
+@attacks.register("test_probe")
+@dataclass(frozen=True, kw_only=True)
+class Half(ProbeAttack):
+    """One half for all."""
+
+    threat: ClassVar[Threat] = THREAT
+    title: ClassVar[str] = "half"
+    unit: ClassVar[str] = "half"
+
+    def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
+        """Two places."""
+        halves = np.full(len(task.forget), 0.5)
+        return Probe({"a": halves, "b": halves + 0.1}, best="b", details={"tried": 2.0}, at={"a": 1.0, "b": 2.0})
+
+
+@pytest.fixture
+def task(splits) -> AttackTask:
+    return AttackTask(splits=splits, max_length=64)
+
+
+def test_a_model_attack_is_read_at_each_point_and_leaves_out_what_it_has_shown(world, task):
+    found = run_attack(Scaling(), lambda: load_model(world.model), task)
+    before = plain(lambda: load_model(world.model), task, measures(None))
+    assert list(found) == ["0", "1"]
+    np.testing.assert_allclose(found["0"].values[ES], before[ES])  # each record by the fold that did not show it
+    assert found["1"].values[ES].mean() < before[ES].mean() - 0.3
+    assert not found["0"].decides
+    assert found["1"].decides
+    assert found["1"].details["factor"] == 0.5  # mean over folds
+    assert found["0"].details["retain"] > 0.9
+    assert found["1"].details["retain"] < 0.5
+
+
+def test_a_record_that_every_fold_has_shown_has_no_number(world, task):
+    class Telling(Scaling):
+        def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
+            yield Point(0.0, frozenset({0, 1 + fold}))
+
+    values = run_attack(Telling(), lambda: load_model(world.model), task)["0"].values[ES]
+    assert np.flatnonzero(np.isnan(values)).tolist() == [0]
+
+
+def test_wordings_are_read_each_and_together(world, task):
+    found = run_attack(Wordings(), lambda: load_model(world.model), task)
+    assert list(found) == [BEST, MEAN, "same", "led"]
+    same, led = found["same"].values[ES], found["led"].values[ES]
+    assert np.isnan(led[0])
+    np.testing.assert_allclose(found[BEST].values[ES], np.fmax(same, led))
+    np.testing.assert_allclose(found[MEAN].values[ES][1:], (same[1:] + led[1:]) / 2)
+    assert found[MEAN].values[ES][0] == same[0]
+    assert [name for name, outcome in found.items() if outcome.decides] == [BEST]
+
+
+def test_a_probe_keeps_its_places(world, task):
+    found = run_attack(Half(), lambda: load_model(world.model), task)
+    assert [(name, one.at, one.decides) for name, one in found.items()] == [("a", 1.0, False), ("b", 2.0, True)]
+    assert found["b"].details == {"tried": 2.0}
+    assert found["b"].values["half"].tolist() == [0.6] * len(task.forget)
+
+
+def test_a_limit_takes_all_subjects_in_turn(task):
+    few = limited(task, 4)
+    assert len(few.forget) == 4
+    assert len({record.subject for record in few.forget}) == min(4, len({one.subject for one in task.forget}))
+    assert limited(task, 1000) is task
+
+
+def test_budgets_and_settings():
+    assert Scaling.at("quick").factor == 0.0
+    assert Scaling.at("paper").factor == 7.0
+    assert Scaling.at("paper", factor="2").factor == 2.0
+    assert Scaling.at("quick").label == "test_scaling(factor=0.0)"
+    with pytest.raises(InputError, match="factr"):
+        Scaling.at("quick", factr=1)
+
+
+def test_records_that_an_attack_takes_are_asked_for_by_flag(task):
+    class Greedy(Scaling):
+        threat = Threat(family="weights", access="weights", paper="none", splits=("poems",), original=True)
+
+    with pytest.raises(MissingNeedError, match="--split poems=FILE"):
+        Greedy().check(task)
+    with pytest.raises(MissingNeedError, match="--original"):
+        Greedy().check(AttackTask(splits={**task.splits, "poems": task.forget}, max_length=64))

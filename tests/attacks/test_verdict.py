@@ -1,0 +1,97 @@
+"""What attacks mean together: Holm over all of them, families that were not tried, and fakes by name."""
+
+from __future__ import annotations
+
+from expunge.attacks.recovery import Excess
+from expunge.attacks.result import AttackResult, Row, Value
+from expunge.attacks.verdict import signs, worst_recovery
+
+NOTHING = Excess(0.0, -0.05, 0.05, 1.0, 20)
+
+
+def result(name: str, *rhos: Excess | None, family: str = "weights", start: Excess | None = NOTHING) -> AttackResult:
+    value = Value(value=0.5, low=None, high=None)
+    rows = tuple(
+        Row(
+            point=f"{place}",
+            at=place,
+            measure="es",
+            decides=True,
+            values={"unlearned": value},
+            rho=rho,
+            reason="" if rho else "why",
+        )
+        for place, rho in enumerate(rhos, start=1)
+    )
+    return AttackResult(
+        name=name,
+        label=f"{name}()",
+        title=name.replace("_", " "),
+        family=family,
+        access="weights",
+        paper="",
+        axis="steps",
+        budget="quick",
+        settings={},
+        role="unlearned",
+        seed=0,
+        rows=rows,
+        start=start,
+    )
+
+
+def test_without_a_number_there_is_no_recovery():
+    assert worst_recovery([]) is None
+    assert worst_recovery([result("pruning", None)]) is None
+
+
+def test_the_largest_counts_and_says_its_name():
+    found = worst_recovery(
+        [result("pruning", Excess(0.1, 0.05, 0.15, 1e-4, 20)), result("weight_noise", Excess(0.4, 0.3, 0.5, 1e-9, 20))]
+    )
+    assert found is not None
+    assert (found.low, found.high, found.attack, found.value) == (0.3, 0.5, "weight noise", 0.4)
+
+
+def test_among_many_attacks_one_finding_by_chance_is_none():
+    lucky = Excess(0.06, 0.001, 0.12, 0.046, 20)
+    alone = worst_recovery([result("pruning", lucky)])
+    among = worst_recovery([result("pruning", lucky), *(result(f"attack_{place}", NOTHING) for place in range(9))])
+    assert alone is not None
+    assert among is not None
+    assert alone.low == 0.001
+    assert among.low == 0.0
+    assert among.high == 0.12
+
+
+def test_rows_that_do_not_decide_do_not_count():
+    row = result("pruning", Excess(0.9, 0.8, 1.0, 0.0, 20)).rows[0]
+    told = AttackResult(**{**vars(result("pruning", NOTHING)), "rows": (Row(**{**vars(row), "decides": False}),)})
+    assert worst_recovery([told]) is None
+
+
+def test_too_few_subjects_bring_back_nothing_for_sure_and_bound_nothing():
+    found = worst_recovery([result("pruning", Excess(0.9, None, None, 1.0, 4))])
+    assert found is not None
+    assert found.low == 0.0
+    assert found.high == float("inf")
+
+
+def test_a_removal_takes_three_families():
+    found = worst_recovery([result("pruning", NOTHING), result("relearn", NOTHING, family="relearning")])
+    assert found is not None
+    assert found.untried == ("quantisation", "prompts")
+
+
+def test_what_rounding_brings_back_is_named():
+    back = Excess(0.8, 0.7, 0.9, 0.0, 20)
+    said = signs([result("quantisation", NOTHING, back)])
+    assert list(said) == ["reverted by rounding"]
+    assert "0.80 of what the original knows" in said["reverted by rounding"]
+
+
+def test_what_was_there_before_the_attack_was_not_brought_back_by_it():
+    back, before = Excess(0.8, 0.7, 0.9, 0.0, 20), Excess(0.75, 0.65, 0.85, 0.0, 20)
+    assert signs([result("quantisation", back, start=before)]) == {}
+    assert signs([result("quantisation", back, start=None)]) == {}
+    assert signs([result("pruning", back)]) == {}
