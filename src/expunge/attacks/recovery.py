@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ MIN_GAP = 0.05  # between original and retrained model; a share of less is a sha
 MIN_SUBJECTS = 10  # fewer give no interval
 
 
-class Excess(NamedTuple):
+@dataclass(frozen=True)
+class Excess:
     """The recovery rho.
 
     Attributes:

@@ -84,7 +84,8 @@ def run_attacks(
         except (MissingNeedError, InputError) as error:
             if choice.names:
                 raise
-            result = _described(attack, choice, columns, omitted=str(error))
+            told = _described(attack, choice, columns, omitted=str(error))
+            result = replace(told, key=_key(scene, (columns.judged, RETRAINED)))
         atomic.write_json(_place(run, name), to_plain(result))
         run.events.append("attack", attack=name, seconds=dict(result.seconds), omitted=result.omitted)
 
@@ -135,12 +136,17 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         },
         start=excess_before(before, people, role, measures(policy)[0].label),
         rows=build_rows(attacked, before, people, role, decisive),
-        key={
-            "code": code_digest(),
-            "forget": own_hmac(scene.run, scene.task.forget),
-            "weights": {name: scene.subjects[name].identity["weights"] for name in {*roles, ORIGINAL}},
-        },
+        key=_key(scene, roles),
     )
+
+
+def _key(scene: Scene, roles: Sequence[str]) -> dict[str, Any]:
+    """What a later record must have in common to quote the result."""
+    return {
+        "code": code_digest(),
+        "forget": own_hmac(scene.run, scene.task.forget),
+        "weights": {name: scene.subjects[name].identity["weights"] for name in sorted({*roles, ORIGINAL})},
+    }
 
 
 def _check_target(attack: Attack, columns: Columns) -> None:
