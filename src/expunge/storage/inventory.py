@@ -113,6 +113,6 @@ def _content(name: Path) -> tuple[Holds, bool]:
         return ("weights" if name.suffix in _WEIGHTS else "settings"), True
     if top == "model":
         return ("weights" if name.suffix in _WEIGHTS else "settings"), False
-    if top == "scores":
+    if top in ("scores", "attacks"):
         return "numbers", False
     return "text", True
