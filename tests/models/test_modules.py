@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
+from transformers import AutoModelForCausalLM, FalconConfig, GPT2Config, MixtralConfig, OPTConfig, Phi3Config
 
 from expunge.errors import InputError
-from expunge.models.modules import base_model, blocks, layer_map, layer_of, output_head, resolve_layers
+from expunge.models.modules import (
+    attention_out,
+    base_model,
+    block_linears,
+    blocks,
+    feed_forward_out,
+    layer_map,
+    layer_of,
+    output_head,
+    resolve_layers,
+)
 from expunge.models.parameters import LoRA
-from tests.models.conftest import build
+from tests.models.conftest import GROUPED, IDS, LAYERS, build
 
 OWNERS = {"gpt2": "transformer.h", "gptj": "transformer.h", "neox": "gpt_neox.layers"}
 
@@ -45,6 +57,77 @@ def test_the_shallowest_list_wins():
         block.experts = nn.ModuleList([nn.Linear(2, 2) for _ in range(2)])  # as many as there are layers
     assert blocks(model) is model.model.layers
     assert layer_of(model, "model.layers.1.experts.0.weight") == 1
+
+
+FURTHER = {
+    "phi3": Phi3Config(**IDS, **GROUPED),  # registers the output before the input
+    "opt": OPTConfig(**IDS, **LAYERS, ffn_dim=48, word_embed_proj_dim=32),  # feed-forward layers without a module
+    "falcon": FalconConfig(**IDS, num_hidden_layers=2, num_attention_heads=4, hidden_size=32),
+}
+
+
+@pytest.fixture(params=FURTHER)
+def further_model(request):
+    return AutoModelForCausalLM.from_config(FURTHER[request.param]).eval()
+
+
+def test_what_attention_writes_back(any_model):
+    check_attention_out(any_model)
+
+
+def test_what_attention_writes_back_in_further_architectures(further_model):
+    check_attention_out(further_model)
+
+
+def check_attention_out(model):
+    """Told by running: the module that holds it gives back what it gives."""
+    for block in blocks(model):
+        found, seen = attention_out(model, block), {}
+        assert found is not feed_forward_out(model, block)
+        part = next(child for child in block.children() if found in child.modules())
+        hooks = [
+            module.register_forward_hook(lambda module, _, output, seen=seen: seen.setdefault(id(module), output))
+            for module in (found, part)
+        ]
+        model(torch.tensor([[5, 6, 7]]))
+        for hook in hooks:
+            hook.remove()
+        whole = seen[id(part)][0] if isinstance(seen[id(part)], tuple) else seen[id(part)]
+        assert torch.equal(whole.view(3, 32), seen[id(found)].view(3, 32))
+
+
+def test_attention_that_cannot_be_told_is_refused():
+    experts = AutoModelForCausalLM.from_config(MixtralConfig(**IDS, **GROUPED, num_local_experts=2))
+    crossed = AutoModelForCausalLM.from_config(
+        GPT2Config(**IDS, n_layer=1, n_head=4, n_embd=32, add_cross_attention=True)
+    )
+    for model, parts in ((experts, 0), (crossed, 2)):
+        with pytest.raises(InputError, match=f"cannot be found in its blocks: {parts} of"):
+            attention_out(model, blocks(model)[0])
+
+
+def test_linear_layers_of_the_blocks_are_all_their_matrices(any_model):
+    found = block_linears(any_model)
+    assert all(any_model.get_submodule(name) is layer for name, layer in found.items())
+    matrices = [
+        name
+        for name, parameter in any_model.named_parameters()
+        if layer_of(any_model, name) is not None and parameter.ndim > 1
+    ]
+    assert [f"{name}.weight" for name in found] == matrices
+    assert output_head(any_model) not in found.values()
+
+
+def test_a_weight_of_two_layers_is_given_once():
+    model = build("llama")
+    model.model.layers[1].mlp.up_proj.weight = model.model.layers[0].mlp.up_proj.weight
+    assert len(block_linears(model)) == 13
+
+
+def test_stacked_experts_are_no_linear_layers():
+    model = AutoModelForCausalLM.from_config(MixtralConfig(**IDS, **GROUPED, num_local_experts=2))
+    with pytest.raises(InputError, match="hold 6 matrices that are not of a linear layer"):
+        block_linears(model)
 
 
 def test_peft_models_are_looked_through():

@@ -37,6 +37,7 @@ class Threat(NamedTuple):
         original: whether it takes the original model too.
         adapter: whether it acts on a model that is an adapter beside the original's weights, and on no other.
         policy: whether it acts on a filter before a model too; without one there is nothing to attack.
+        retrained: whether it takes the retrained model too.
     """
 
     family: Family
@@ -46,6 +47,7 @@ class Threat(NamedTuple):
     original: bool = False
     adapter: bool = False
     policy: bool = False
+    retrained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class AttackTask:
         scratch: empty folder for what must lie on disk meanwhile; it is removed when the attack ends.
         stop_requested: asked between steps; an attack that sees True raises ``InterruptedRunError``.
         warn: told of what a reader of the result should know; no record text.
+        retrained: loads the retrained model anew; None where there is none.
     """
 
     splits: Mapping[str, Sequence[Record]]
@@ -71,6 +74,7 @@ class AttackTask:
     scratch: Path | None = None
     stop_requested: Callable[[], bool] = lambda: False
     warn: Callable[[str], None] = field(default=lambda text: None)
+    retrained: Callable[[], LoadedModel] | None = None
 
     @property
     def forget(self) -> Sequence[Record]:
@@ -123,6 +127,10 @@ class Attack(ABC):
         if self.threat.original and task.original is None:
             raise MissingNeedError(
                 "The attack takes the original model, and none was handed in; pass --original MODEL."
+            )
+        if self.threat.retrained and task.retrained is None:
+            raise MissingNeedError(
+                "The attack takes the retrained model, and none was handed in; pass --retrained MODEL."
             )
 
 

@@ -50,7 +50,7 @@ def mix_into(model: nn.Module, original: nn.Module, share: float) -> None:
     Raises:
         InputError: other weights or shapes, or integers that differ.
     """
-    own, others = _tensors(model), _tensors(original)
+    own, others = saved_tensors(model), saved_tensors(original)
     odd = sorted(
         name
         for name in {*own, *others}
@@ -76,7 +76,10 @@ def _mixed(name: str, own: Tensor, other: Tensor, share: float) -> Tensor:
     return own
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What is saved of a model. ``state_dict`` names tied weights twice, and mixing them twice would be another mix."""
+def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns what is saved of a model, by name and tied weights once.
+
+    ``state_dict`` names them twice, and mixing them twice would be another mix.
+    """
     saved = model.state_dict()
     return {name: item for name, item in (*model.named_parameters(), *model.named_buffers()) if name in saved}

@@ -78,6 +78,58 @@ def feed_forward_out(model: nn.Module, block: nn.Module) -> nn.Linear | Conv1D:
     return found[-1]
 
 
+def attention_out(model: nn.Module, block: nn.Module) -> nn.Linear | Conv1D:
+    """Returns the linear layer that writes the attention part of a block back: the last one there to the model's width.
+
+    The attention part is the one part of a block with several linear layers beside the feed-forward part.
+
+    Raises:
+        InputError: no such part, or several, as with cross-attention, or no feed-forward part to tell it from.
+    """
+    last = feed_forward_out(model, block)
+    parts = [part for part in block.children() if len(_linears(part)) > 1 and last not in part.modules()]
+    width = base_model(model).config.get_text_config().hidden_size  # type: ignore[union-attr, operator]
+    found = [layer for part in parts for layer in _linears(part) if _outputs(layer) == width]
+    if len(parts) != 1 or not found:
+        raise InputError(
+            f"The attention of {type(base_model(model)).__name__} cannot be found in its blocks: {len(parts)} of their "
+            "parts have several linear layers and are not the feed-forward part, where one is expected. This "
+            "architecture is not supported here."
+        )
+    return found[-1]
+
+
+def block_linears(model: nn.Module) -> dict[str, nn.Linear | Conv1D]:
+    """Returns the linear layers of all blocks by their name, each weight once: no embeddings, no output, no norms.
+
+    Raises:
+        InputError: blocks with matrices elsewhere too, as in a mixture of experts whose matrices are stacked.
+    """
+    inner = base_model(model)
+    inside = {id(module) for block in blocks(inner) for module in block.modules()}
+    found: dict[str, nn.Linear | Conv1D] = {}
+    held: set[int] = set()
+    for name, module in inner.named_modules():
+        if id(module) in inside and isinstance(module, (nn.Linear, Conv1D)) and id(module.weight) not in held:
+            found[name] = module
+            held.add(id(module.weight))
+    inner_matrices = (item for block in blocks(inner) for item in block.parameters() if item.ndim > 1)
+    if odd := sum(id(item) not in held for item in inner_matrices):
+        raise InputError(
+            f"The blocks of {type(inner).__name__} hold {odd} matrices that are not of a linear layer, such as those "
+            "of stacked experts. This architecture is not supported here."
+        )
+    return found
+
+
+def _linears(part: nn.Module) -> list[nn.Linear | Conv1D]:
+    return [module for module in part.modules() if isinstance(module, (nn.Linear, Conv1D))]
+
+
+def _outputs(layer: nn.Linear | Conv1D) -> int:
+    return int(layer.nf if isinstance(layer, Conv1D) else layer.out_features)
+
+
 def layer_map(model: nn.Module) -> dict[str, int]:
     """Returns the layer of every parameter inside a block, by its name in ``model``; shared ones under each name."""
     owner = {id(parameter): layer for layer, block in enumerate(blocks(model)) for parameter in block.parameters()}

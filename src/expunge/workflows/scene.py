@@ -89,6 +89,7 @@ def set_scene(
         max_length=max_length,
         seed=seed,
         original=subjects[ORIGINAL].loaded,
+        retrained=subjects[RETRAINED].loaded,
         stop_requested=stop_requested,
         warn=partial(_warn, run),
     )
