@@ -75,6 +75,8 @@ def test_a_record_is_never_shown_before_itself_nor_one_with_its_answer():
     ]
     found = InContext().rewrite(task(twice))
     assert found[SAME] == found[OTHERS] == [None] * 3
+    unnamed = [qa(0, "Where is it?", "In Brask.", "Ulmo"), qa(1, "What is it?", "A glazier.", "Ulmo")]
+    assert InContext().rewrite(task(unnamed))[OTHERS] == [None] * 2
 
 
 def test_questions_go_on_as_they_render():

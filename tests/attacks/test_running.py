@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from expunge.attacks.base import AttackTask, Point, Threat
-from expunge.attacks.running import BEST, MEAN, limited, measures, plain, run_attack
+from expunge.attacks.running import BEST, MEAN, _lengths, limited, measures, plain, run_attack
 from expunge.errors import InputError, MissingNeedError
 from expunge.models.load import LoadedModel, load_model
 from tests.support.attacks import Half, Scaling, Wordings, register
@@ -57,6 +58,16 @@ def test_wordings_are_read_each_and_together(world, task):
     np.testing.assert_allclose(found[MEAN].values[ES][1:], (same[1:] + led[1:]) / 2)
     assert found[MEAN].values[ES][0] == same[0]
     assert [name for name, outcome in found.items() if outcome.decides] == [BEST]
+
+
+def test_wordings_that_would_cut_an_answer_are_left_out_and_said(world, task):
+    said: list[str] = []
+    lengths = sorted(_lengths(task.forget, load_model(world.model)))
+    limit = lengths[-1] + 1  # the plain records fit, and no word more
+    short = replace(task, max_length=limit, warn=said.append)
+    found = run_attack(Wordings(), lambda: load_model(world.model), short)
+    assert list(found) == [BEST, MEAN, "same"]
+    assert said == [f"Asked as led, 11 forget records are longer than {limit} tokens and left out."]
 
 
 def test_a_probe_keeps_its_places(world, task):

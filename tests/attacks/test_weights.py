@@ -132,6 +132,6 @@ def test_scales_are_steps_along_one_draw_and_draws_differ():
     others = [points[3][1][name] for points in (*folds, again)]
     for number, one in enumerate(others):
         assert all(not torch.allclose(one, other, atol=1e-4) for other in others[number + 1 :])
-    assert not torch.allclose(
-        large, folds[0][3][1]["model.layers.0.self_attn.q_proj.weight"] - own[name.replace("1", "0")]
-    )
+    first = name.replace("1", "0")  # a tensor of the same shape has a stream of its own
+    lower = folds[0][3][1][first] - own[first]
+    assert abs(torch.corrcoef(torch.stack([large.flatten(), lower.flatten()]))[0, 1]) < 0.2

@@ -135,8 +135,7 @@ def _changed(record: Record, change: Change, seed: str) -> Record | None:
     if question is None:
         return None
     rng = random.Random(f"{seed}:{record.index}")  # noqa: S311 - reproducible draws
-    text = question.rstrip()
-    return ask(record, change(text, rng) + question[len(text) :])  # a completion follows the space of its prompt
+    return ask(record, change(question, rng))
 
 
 def _lower(text: str, rng: random.Random) -> str:

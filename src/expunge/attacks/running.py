@@ -5,6 +5,7 @@ Shapes: R forget records; NaN where a record has no number.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 
 from expunge.attacks.base import Attack, AttackTask, ModelAttack, Point, ProbeAttack, PromptAttack
 from expunge.data.record import Record
+from expunge.data.tokenize import encode_all
 from expunge.evaluation.answering import answer_needs
 from expunge.evaluation.subjects import Policy
 from expunge.metrics.base import Answers, Floats, Metric
@@ -126,7 +128,8 @@ def _kept(loaded: LoadedModel, task: AttackTask) -> dict[str, float]:
 def _on_prompts(attack: PromptAttack, load: Load, task: AttackTask, policy: Policy | None) -> dict[str, Outcome]:
     loaded, found = load(), measures(policy)
     read: dict[str, dict[str, Floats]] = {}
-    for wording, records in attack.rewrite(task).items():
+    for wording, rewritten in attack.rewrite(task).items():
+        records = _fitting(rewritten, loaded, task, wording)
         asked = [place for place, record in enumerate(records) if record is not None]
         if asked:
             answers = _read(loaded, {"forget": [one for one in records if one is not None]}, found, task, policy)
@@ -139,6 +142,25 @@ def _on_prompts(attack: PromptAttack, load: Load, task: AttackTask, policy: Poli
         MEAN: Outcome({label: _mean(stack) for label, stack in stacks.items()}, decides=False),
     }
     return {**both, **{wording: Outcome(values, decides=False) for wording, values in read.items()}}
+
+
+def _fitting(
+    records: Sequence[Record | None], loaded: LoadedModel, task: AttackTask, wording: str
+) -> list[Record | None]:
+    """The records without those that a wording makes too long: more of their answers would be cut."""
+    limit = loaded.limit(task.max_length)
+    asked = [place for place, record in enumerate(records) if record is not None]
+    lengths = _lengths([one for one in records if one is not None], loaded)
+    own = _lengths(task.forget, loaded)
+    long = {place for place, length in zip(asked, lengths, strict=True) if length > max(limit, own[place])}
+    if long:
+        task.warn(f"Asked as {wording}, {len(long)} forget records are longer than {limit} tokens and left out.")
+    return [None if place in long else record for place, record in enumerate(records)]
+
+
+def _lengths(records: Sequence[Record], loaded: LoadedModel) -> list[int]:
+    examples = encode_all(records, loaded.tokenizer, max_length=sys.maxsize).examples
+    return [len(example.input_ids) for example in examples]
 
 
 def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -82,7 +83,7 @@ def run_attacks(
         try:
             result = _result(scene, attack, choice)
         except (MissingNeedError, InputError) as error:
-            if choice.names:
+            if len(choice.names) == 1:
                 raise
             told = _described(attack, choice, columns, omitted=str(error))
             result = replace(told, key=_key(scene, (columns.judged, RETRAINED)))
@@ -169,7 +170,8 @@ def _described(
         paper=threat.paper,
         axis=attack.axis,
         budget=choice.budget,
-        settings=to_plain(attack),
+        # What is kept out of the label is nobody's business, such as the path of a file.
+        settings={item.name: to_plain(getattr(attack, item.name)) for item in dataclasses.fields(attack) if item.repr},
         role=role or columns.judged,
         seed=choice.seed,
         omitted=omitted,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from expunge.attacks.base import Attack, AttackTask, Budget
+from expunge.attacks.base import Attack, AttackTask, Budget, PromptAttack
 from expunge.attacks.result import ORIGINAL, RETRAINED
 from expunge.attacks.running import Outcome, limited, measures, plain, run_attack
 from expunge.data.checks import own_digest
@@ -101,6 +101,9 @@ def set_scene(
 def outcomes(scene: Scene, attack: Attack, task: AttackTask, role: str, policy: Policy | None) -> dict[str, Outcome]:
     """What one model shows under an attack; read back where an earlier call found it."""
     key = _key(scene, attack.label, task, role, policy)
+    if isinstance(attack, PromptAttack):  # whatever its label says, the wordings decide
+        asked = [one for records in attack.rewrite(task).values() for one in records if one is not None]
+        key = {**key, "asked": own_hmac(scene.run, asked)}
     stored = read_answer(scene.run.scores, key)
     if stored is None:
         with _scratch(scene.run) as folder:
