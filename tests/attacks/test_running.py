@@ -10,6 +10,7 @@ import pytest
 
 from expunge.attacks.base import AttackTask, Point, Threat
 from expunge.attacks.running import BEST, MEAN, _lengths, limited, measures, plain, run_attack
+from expunge.data.transforms import with_lead
 from expunge.errors import InputError, MissingNeedError
 from expunge.models.load import LoadedModel, load_model
 from tests.support.attacks import Half, Scaling, Wordings, register
@@ -62,12 +63,15 @@ def test_wordings_are_read_each_and_together(world, task):
 
 def test_wordings_that_would_cut_an_answer_are_left_out_and_said(world, task):
     said: list[str] = []
-    lengths = sorted(_lengths(task.forget, load_model(world.model)))
-    limit = lengths[-1] + 1  # the plain records fit, and no word more
-    short = replace(task, max_length=limit, warn=said.append)
-    found = run_attack(Wordings(), lambda: load_model(world.model), short)
-    assert list(found) == [BEST, MEAN, "same"]
-    assert said == [f"Asked as led, 11 forget records are longer than {limit} tokens and left out."]
+    loaded = load_model(world.model)
+    limit = max(_lengths(task.forget, loaded))  # the plain records fit
+    led = _lengths([with_lead(record, "Well. ") for record in task.forget], loaded)
+    long = [place for place, length in enumerate(led) if place and length > limit]
+    assert long
+    found = run_attack(Wordings(), lambda: loaded, replace(task, max_length=limit, warn=said.append))
+    assert np.isnan(found["led"].values[ES]).nonzero()[0].tolist() == [0, *long]
+    assert not np.isnan(found["same"].values[ES]).any()
+    assert said == [f"Asked as led, {len(long)} forget records are longer than {limit} tokens and left out."]
 
 
 def test_a_probe_keeps_its_places(world, task):
