@@ -64,10 +64,10 @@ def test_wordings_are_read_each_and_together(world, task):
 def test_wordings_that_would_cut_an_answer_are_left_out_and_said(world, task):
     said: list[str] = []
     loaded = load_model(world.model)
-    limit = max(_lengths(task.forget, loaded))  # the plain records fit
     led = _lengths([with_lead(record, "Well. ") for record in task.forget], loaded)
+    limit = min(led)  # the plain records fit
     long = [place for place, length in enumerate(led) if place and length > limit]
-    assert long
+    assert 0 < len(long) < 11
     found = run_attack(Wordings(), lambda: loaded, replace(task, max_length=limit, warn=said.append))
     assert np.isnan(found["led"].values[ES]).nonzero()[0].tolist() == [0, *long]
     assert not np.isnan(found["same"].values[ES]).any()
