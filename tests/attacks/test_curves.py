@@ -1,0 +1,48 @@
+"""Steps to recover and savings, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from expunge.attacks.curves import savings, steps_to_recover
+
+CURVE = {0.0: 0.1, 2.0: 0.3, 10.0: 0.7, 20.0: 0.6}
+
+
+@pytest.mark.parametrize(
+    ("target", "steps"), [(0.05, 0.0), (0.1, 0.0), (0.2, 1.0), (0.3, 2.0), (0.4, 4.0), (0.7, 10.0), (0.71, math.nan)]
+)
+def test_steps_by_hand(target: float, steps: float) -> None:
+    assert steps_to_recover(CURVE, target) == pytest.approx(steps, nan_ok=True)
+
+
+def test_a_falling_curve_is_the_rising_one_mirrored() -> None:
+    mirrored = {at: -value for at, value in CURVE.items()}
+    assert steps_to_recover(mirrored, -0.4, falling=True) == pytest.approx(4.0)
+    assert steps_to_recover({0.0: 0.0, 1.0: 1.0}, -0.5, falling=True) != steps_to_recover({0.0: 0.0, 1.0: 1.0}, -0.5)
+
+
+def test_order_does_not_matter_and_nan_is_left_out() -> None:
+    assert steps_to_recover(dict(reversed(CURVE.items())), 0.4) == pytest.approx(4.0)
+    assert steps_to_recover({**CURVE, 3.0: math.nan}, 0.4) == pytest.approx(4.0)
+    assert math.isnan(steps_to_recover({}, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("retrained", "unlearned", "saved"),
+    [
+        (20.0, 5.0, 4.0),
+        (5.0, 20.0, 0.25),
+        (7.0, 7.0, 1.0),
+        (0.0, 0.0, 1.0),
+        (math.nan, 5.0, math.inf),
+        (3.0, 0.0, math.inf),
+        (3.0, math.nan, math.nan),
+        (math.nan, math.nan, math.nan),
+        (0.0, 5.0, 0.0),
+    ],
+)
+def test_savings_by_hand(retrained: float, unlearned: float, saved: float) -> None:
+    assert savings(retrained, unlearned) == pytest.approx(saved, nan_ok=True)
