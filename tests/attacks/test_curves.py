@@ -7,6 +7,7 @@ import math
 import pytest
 
 from expunge.attacks.curves import savings, steps_to_recover
+from expunge.attacks.result import Row, Value, half_way, saved_steps
 
 CURVE = {0.0: 0.1, 2.0: 0.3, 10.0: 0.7, 20.0: 0.6}
 
@@ -46,3 +47,26 @@ def test_order_does_not_matter_and_nan_is_left_out() -> None:
 )
 def test_savings_by_hand(retrained: float, unlearned: float, saved: float) -> None:
     assert savings(retrained, unlearned) == pytest.approx(saved, nan_ok=True)
+
+
+def test_models_under_relearning_are_read_against_the_gap_without_it():
+    def value(number: float) -> Value:
+        return Value(value=number, low=None, high=None)
+
+    rows = [
+        Row(
+            point=f"{at}",
+            at=at,
+            measure="es",
+            decides=at > 0,
+            values={"unlearned": value(own), "retrained": value(other)},
+            rho=None,
+        )
+        for at, own, other in ((0.0, 0.1, 0.1), (10.0, 0.3, 0.1), (20.0, 0.7, 0.3), (40.0, 0.7, 0.7))
+    ]
+    found = half_way(rows, {"original": {"es": value(0.9)}, "retrained": {"es": value(0.1)}})
+    assert found == {"unlearned": pytest.approx(15.0), "retrained": pytest.approx(30.0)}
+    assert saved_steps(found, "unlearned") == pytest.approx(2.0)
+    assert saved_steps({**found, "retrained": None}, "unlearned") is None
+    assert saved_steps({**found, "unlearned": None}, "unlearned") is None
+    assert half_way([], {}) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from expunge.attacks.base import Access, Budget, Family
+from expunge.attacks.curves import savings, steps_to_recover
 from expunge.attacks.recovery import MIN_SUBJECTS, Excess, Numbers, excess, least
 from expunge.attacks.running import Outcome
 from expunge.functional.statistics import bootstrap_means
@@ -73,7 +75,9 @@ class AttackResult:
         before: by role and measure, without the attack.
         start: the excess of the measure that decides, without the attack; None where there is none.
         rows: what was found; empty where the attack could not be run.
-        notes: what a reader should know.
+        half_way: of relearning, by role, the step at which the model is half of the way from the retrained model to the
+            original, without the attack; None where it never is.
+        savings: how many times these steps the retrained model takes; None where that cannot be said.
         omitted: why it could not be run.
         key: digests of everything that decides the numbers.
     """
@@ -94,7 +98,8 @@ class AttackResult:
     before: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     start: Excess | None = None
     rows: tuple[Row, ...] = ()
-    notes: tuple[str, ...] = ()
+    half_way: Mapping[str, float | None] = field(default_factory=dict)
+    savings: float | None = None
     omitted: str = ""
     key: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
@@ -167,6 +172,30 @@ def build_rows(
                 )
             )
     return tuple(rows)
+
+
+def half_way(rows: Sequence[Row], before: Mapping[str, Mapping[str, Value]]) -> dict[str, float | None]:
+    """Returns for each model the place at which its curve is half of the way from retrained to original model."""
+    decisive = {row.measure for row in rows if row.decides}
+    curve = [row for row in rows if row.measure in decisive and row.at is not None]
+    if not curve:
+        return {}
+    ends = [before[role][curve[0].measure].value for role in (ORIGINAL, RETRAINED)]
+    found = {}
+    for role in curve[0].values:
+        values = {float(row.at or 0.0): row.values[role].value for row in curve if role in row.values}
+        at = steps_to_recover(values, (ends[0] + ends[1]) / 2)
+        found[role] = None if math.isnan(at) else at
+    return found
+
+
+def saved_steps(found: Mapping[str, float | None], role: str) -> float | None:
+    """Returns how many times the model's steps the retrained one takes; None where it never gets there, or at once."""
+    own, retrained = found.get(role), found.get(RETRAINED)
+    if own is None or RETRAINED not in found:
+        return None
+    times = savings(math.nan if retrained is None else retrained, own)
+    return times if math.isfinite(times) else None
 
 
 def _rho(

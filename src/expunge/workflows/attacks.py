@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from expunge.attacks.base import Attack, Budget, ProbeAttack, PromptAttack
-from expunge.attacks.result import ORIGINAL, RETRAINED, AttackResult, build_rows, excess_before, mean_value
+from expunge.attacks.result import (
+    ORIGINAL,
+    RETRAINED,
+    AttackResult,
+    build_rows,
+    excess_before,
+    half_way,
+    mean_value,
+    saved_steps,
+)
 from expunge.attacks.running import measures
 from expunge.config import build, to_plain
 from expunge.data.record import Record
@@ -127,16 +136,21 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     decisive = attack.unit if isinstance(attack, ProbeAttack) else measures(policy)[0].label
     if not attacked[role]:
         raise MissingNeedError("No forget record can be attacked in this way.")
+    told = {
+        name: {measure: mean_value(values, people) for measure, values in known.items()}
+        for name, known in before.items()
+    }
+    rows = build_rows(attacked, before, people, role, decisive)
+    steps = half_way(rows, told) if attack.threat.family == "relearning" else {}
     return replace(
         _described(attack, choice, columns, role=role),
         records=len(task.forget),
         seconds=seconds,
-        before={
-            name: {measure: mean_value(values, people) for measure, values in known.items()}
-            for name, known in before.items()
-        },
+        before=told,
         start=excess_before(before, people, role, measures(policy)[0].label),
-        rows=build_rows(attacked, before, people, role, decisive),
+        rows=rows,
+        half_way=steps,
+        savings=saved_steps(steps, role),
         key=_key(scene, roles),
     )
 

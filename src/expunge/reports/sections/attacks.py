@@ -169,4 +169,18 @@ def _caption(attack: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> st
     ]
     kept = last["details"].get(attack["role"], {}).get("retain")
     broken = "" if kept is None else f" Token accuracy on retain records is then {number(kept)}."
-    return f"At {point_of(attack, last)}: {', '.join(shown)}.{broken}"
+    return f"At {point_of(attack, last)}: {', '.join(shown)}.{broken}{_half_way(attack)}"
+
+
+def _half_way(attack: Mapping[str, Any]) -> str:
+    """Steps to recover, where the attack has such."""
+    steps = attack.get("half_way") or {}
+    told = [
+        f"{model(role)} {'never' if at is None else f'at {number(at)}'}"
+        for role in (attack["role"], RETRAINED)
+        if role in steps
+        for at in (steps[role],)
+    ]
+    saved = attack.get("savings")
+    times = "" if saved is None else f", which is {number(saved)} times as many"
+    return f" Half of the way back to the original: {', '.join(told)}{times}." if told else ""
