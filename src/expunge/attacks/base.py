@@ -211,10 +211,11 @@ class Probe(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeAttack(Attack):
-    """Looks inside or searches, and has a measure of its own; the original is probed too.
+    """Looks inside or searches, and mostly has a measure of its own; the original is probed too then.
 
     Class attributes:
-        unit: what its numbers are, for reports.
+        unit: what its numbers are, for reports; the label of a metric where they are that metric's under other prompts,
+            and then the original need not be probed.
     """
 
     unit: ClassVar[str]

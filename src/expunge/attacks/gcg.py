@@ -28,6 +28,7 @@ from expunge.attacks.writable import is_writable, starting_tokens, writable_toke
 from expunge.data.record import Record
 from expunge.data.tokenize import pad_id
 from expunge.errors import InputError, InterruptedRunError
+from expunge.metrics.memorisation import ExtractionStrength
 from expunge.models.load import LoadedModel
 from expunge.models.modes import evaluating
 from expunge.registry import attacks
@@ -84,7 +85,7 @@ class GCG(ProbeAttack):
     )
     title: ClassVar[str] = "greedy coordinate gradient"
     axis: ClassVar[str] = "steps"
-    unit: ClassVar[str] = "extraction strength of subjects not searched on, 0 to 1"
+    unit: ClassVar[str] = ExtractionStrength().label
     # Zou et al., section 3: 512 candidates of the top 256, 500 steps, 20 tokens. 5 questions: Lucki et al.
     paper_budget: ClassVar[Mapping[str, Any]] = {"steps": 500, "candidates": 512}
 

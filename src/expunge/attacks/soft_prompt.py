@@ -25,6 +25,7 @@ from expunge.attacks.targets import Target, aimed, check_subjects, never_seen, p
 from expunge.data.tokenize import pad_id
 from expunge.errors import InputError, InterruptedRunError
 from expunge.metrics.base import Floats
+from expunge.metrics.memorisation import ExtractionStrength
 from expunge.models.load import LoadedModel
 from expunge.models.modes import evaluating
 from expunge.registry import attacks
@@ -79,7 +80,7 @@ class SoftPrompt(ProbeAttack):
     threat: ClassVar[Threat] = Threat("prompts", "weights", "Schwinn et al., 2024, https://arxiv.org/abs/2402.09063")
     title: ClassVar[str] = "soft prompt"
     axis: ClassVar[str] = "steps"
-    unit: ClassVar[str] = "extraction strength of subjects not searched on, 0 to 1"
+    unit: ClassVar[str] = ExtractionStrength().label
     # Section 4 and the published code: 20 embeddings at "!", 100 signed steps of 0.001, a look every 10.
     paper_budget: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sign",

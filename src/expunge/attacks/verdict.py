@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from expunge.attacks.recovery import Excess
 from expunge.attacks.result import AttackResult
 from expunge.evaluation.verdict.findings import Name
-from expunge.evaluation.verdict.policy import Recovery
+from expunge.evaluation.verdict.policy import Recovery, Thresholds
 from expunge.functional.testing import SIGNIFICANT, holm
 
 ASKED = ("relearning", "quantisation", "prompts")  # families without which no removal is stated
@@ -54,23 +54,31 @@ def signs(results: Sequence[AttackResult]) -> dict[Name, str]:
         if result.name not in SIGNS:
             continue
         name, sentence = SIGNS[result.name]
-        row = result.worst
-        if row is None or row.rho is None or not _gains(row.rho, result.start):
+        row, before = result.worst, _before(result)
+        if row is None or row.rho is None or not _gains(row.rho, before):
             continue
-        start = 0.0 if result.start is None else result.start.value
+        start = 0.0 if before is None else before.value
         found.setdefault(
             name,
             f"{sentence}: {row.rho.value:.2f} of what the original knows beyond the retrained model, and {start:.2f} "
-            f"without it ({result.title}, {row.point}).",
+            f"{'in the last layer' if result.family == 'latent' else 'without it'} ({result.title}, {row.point}).",
         )
     return found
 
 
+def _before(result: AttackResult) -> Excess | None:
+    """What there is without the attack; of a look into layers, what the last of them tells, by the same measure."""
+    if result.family != "latent":
+        return result.start
+    layers = [row for row in result.rows if row.at is not None]
+    return max(layers, key=lambda row: row.at or 0.0).rho if layers else None
+
+
 def _gains(rho: Excess, start: Excess | None) -> bool:
-    """Whether an attack's interval lies above that of no attack."""
+    """Whether an attack's interval lies above that of no attack, and by more than a removal may show."""
     if start is None or start.high is None or rho.low is None:
         return False
-    return rho.low > max(start.high, 0.0)
+    return rho.low > max(start.high, 0.0) and rho.value - max(start.value, 0.0) > Thresholds().recovery
 
 
 def _low(rho: Excess) -> float:

@@ -124,7 +124,10 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     task = scene.task_for(policy)
     attack.check(task)
     references = [name for name in scene.subjects if is_of(name, RETRAINED)]
-    roles = list(dict.fromkeys((role, *references, *((ORIGINAL,) if isinstance(attack, ProbeAttack) else ()))))
+    found = measures(policy)
+    # A probe with a measure of its own tells what the original knows; a measure that is read anyway needs no probe.
+    probed = isinstance(attack, ProbeAttack) and attack.unit not in {metric.label for metric in found}
+    roles = list(dict.fromkeys((role, *references, *((ORIGINAL,) if probed else ()))))
     seconds: dict[str, float] = {}
     attacked = {}
     for name in roles:
@@ -133,7 +136,7 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         seconds[name] = round(time.perf_counter() - began, 2)
     before = without_attack(scene, task, (ORIGINAL, *references, role), policy)
     people = subjects_of(task.forget)
-    decisive = attack.unit if isinstance(attack, ProbeAttack) else measures(policy)[0].label
+    decisive = attack.unit if isinstance(attack, ProbeAttack) else found[0].label
     if not attacked[role]:
         raise MissingNeedError("No forget record can be attacked in this way.")
     told = {
@@ -147,7 +150,7 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         records=len(task.forget),
         seconds=seconds,
         before=told,
-        start=excess_before(before, people, role, measures(policy)[0].label),
+        start=excess_before(before, people, role, found[0].label),
         rows=rows,
         half_way=steps,
         savings=saved_steps(steps, role),

@@ -58,14 +58,15 @@ def lines(record: Mapping[str, Any]) -> list[str]:
     found = [_row(one) for one in _ordered(record.get("attacks", ())) if not one["omitted"]]
     if not found:
         return []
-    head = f"{'attack':<34}{'takes':<22}{'at':<16}{'retrained':>11}{'own':>8}{'recovery':>26}"
+    head = f"{'attack':<44}{'takes':<21}{'at':<18}{'retrained':>9}{'own':>9}  recovery"
     return ["", head, *(_line(row) for row in found)]
 
 
 def _line(row: AttackRow) -> str:
     rho = row.reason or _with_interval(row.rho)
     own, control = (number(value.value) if value.known else "-" for value in (row.own, row.retrained))
-    return f"{row.title[:33]:<34}{row.access:<22}{row.point[:15]:<16}{control:>11}{own:>8}{rho:>26}"
+    place = row.point if len(row.point) < 18 else row.point.split(maxsplit=1)[0]  # without what its number counts
+    return f"{row.title[:43]:<44}{row.access:<21}{place:<18}{control:>9}{own:>9}  {rho}"
 
 
 def _with_interval(value: Value) -> str:
