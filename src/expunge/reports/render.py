@@ -59,6 +59,7 @@ def render(record: RunRecord) -> str:
         baseline=baseline.baseline(reading),
         weights=changes.weights(reading),
         attacks=attacks.rows(reading),
+        attacks_omitted=attacks.omitted(reading),
         attack_charts=attacks.chart(reading),
         attack_curves=attacks.curves(reading),
         eight=eight.rows(reading),

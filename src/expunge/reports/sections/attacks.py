@@ -45,12 +45,14 @@ class AttackRow(NamedTuple):
 
 def rows(reading: Reading) -> list[AttackRow]:
     """Returns a row for each attack that was run, by family and name."""
-    return [_row(found) for found in _ordered(reading.record.attacks)]
+    return [_row(found) for found in _ordered(reading.record.attacks) if not found["omitted"]]
 
 
 def omitted(reading: Reading) -> list[tuple[str, str]]:
     """Returns the attacks that could not be run, and why."""
-    return [(found["title"], found["omitted"]) for found in _ordered(reading.record.attacks) if found["omitted"]]
+    return [
+        (sentence(found["title"]), found["omitted"]) for found in _ordered(reading.record.attacks) if found["omitted"]
+    ]
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
@@ -112,7 +114,9 @@ def _row(found: Mapping[str, Any]) -> AttackRow:
 
 def point_of(found: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """Where on its curve, in words: ``40 steps``, or the name of a wording."""
-    return f"{row['point']} {found['axis']}" if found["axis"] and row["at"] is not None else row["point"]
+    point: str = row["point"]
+    bare = found["axis"] and row["at"] is not None and point == f"{row['at']:g}"
+    return f"{point} {found['axis']}" if bare else point
 
 
 def chart(reading: Reading) -> list[Figure]:
