@@ -44,6 +44,7 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
     thing = registry.get(name)
     is_value = not isinstance(thing, type) and not inspect.isfunction(thing)
     preset = thing if is_value else getattr(thing, "preset", None)
+    budgets = getattr(thing, "paper_budget", None)
     # A preset is a value: what can be set is the method's that it is made of.
     part = getattr(thing, "method", None) if is_value else None
     owner = registry.get(part.name) if isinstance(part, Choice) else thing
@@ -57,13 +58,15 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
         "spec": _spec(registry, name, owner),
         "settings": _as_chosen(_settings(owner), part),
         "preset": _plain_or_text(preset),
+        **({} if budgets is None else {"paper_budget": _plain_or_text(dict(budgets))}),
         "faithfulness": [{**one._asdict(), "fit": one.fit} for one in _measured(registry, name)],
     }
 
 
 def _spec(registry: Registry, name: str, owner: Any) -> Any:
     """What a thing declares; what a method needs and takes follows from its axes and its stages too."""
-    declared = _plain_or_text(getattr(owner, "spec", None))
+    threat = getattr(owner, "threat", None)
+    declared = _plain_or_text(getattr(owner, "spec", None) if threat is None else threat._asdict())
     if registry.variable != "methods" or not isinstance(declared, dict):
         return declared
     # Imported here, since it loads torch, which other names do not need.
@@ -164,7 +167,7 @@ def _line_comments(cls: type) -> dict[str, str]:
 
 def _paper(thing: Any) -> str:
     """The paper that the thing names itself, or else the first line of its module where that has a link."""
-    spec = getattr(thing, "spec", None)
+    spec = getattr(thing, "spec", None) or getattr(thing, "threat", None)
     own = getattr(thing, "paper", "") or getattr(spec, "paper", "")
     if isinstance(own, str) and own:
         return own
@@ -197,7 +200,8 @@ def _print(entry: dict[str, Any], *, separate: bool) -> None:
     say(entry["documentation"] or entry["summary"])
     if entry["paper"]:
         say(f"\nPaper: {entry['paper']}")
-    for heading, values in (("Declares", entry["spec"]), ("Preset", entry["preset"])):
+    parts = (("Declares", "spec"), ("Preset", "preset"), ("Budget paper, where it differs", "paper_budget"))
+    for heading, values in ((heading, entry.get(key)) for heading, key in parts):
         if isinstance(values, dict):
             say(f"\n{heading}:")
             table(

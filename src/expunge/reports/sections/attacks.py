@@ -11,6 +11,7 @@ from expunge.reports.sections.figure import Figure, figures
 from expunge.reports.svg import Axis, number, place_of
 from expunge.reports.words import model, scored, sentence
 
+FAMILIES = ("relearning", "quantisation", "weights", "prompts", "extraction", "latent")  # in the order of a report
 # What an attacker has to have, as a report says it.
 ACCESS = {"prompts": "prompts", "logits": "token probabilities", "weights": "weights"}
 
@@ -50,9 +51,8 @@ def rows(reading: Reading) -> list[AttackRow]:
 
 def omitted(reading: Reading) -> list[tuple[str, str]]:
     """Returns the attacks that could not be run, and why."""
-    return [
-        (sentence(found["title"]), found["omitted"]) for found in _ordered(reading.record.attacks) if found["omitted"]
-    ]
+    found = [one for one in _ordered(reading.record.attacks) if one["omitted"]]
+    return [(sentence(one["title"]), one["omitted"]) for one in found]
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
@@ -78,7 +78,7 @@ def _with_interval(value: Value) -> str:
 
 
 def _ordered(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(found, key=lambda one: (one["family"], one["name"]))
+    return sorted(found, key=lambda one: (FAMILIES.index(one["family"]), one["name"]))
 
 
 def deciding(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
