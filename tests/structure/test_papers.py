@@ -1,4 +1,4 @@
-"""Every method has its line in docs/papers.md, and its papers are in docs/references.bib."""
+"""Every method and every attack has its line in docs/papers.md, and its papers are in docs/references.bib."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from expunge.methods.recipe import resolve
-from expunge.registry import methods
+from expunge.registry import attacks, methods
 
 DOCS = Path(__file__).parents[2] / "docs"
 LINK = re.compile(r"https://(?:arxiv\.org/abs|doi\.org)/[\w./()-]+\w")
@@ -23,12 +23,20 @@ def entries() -> list[dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", methods.names())
-def test_every_method_has_its_line_and_its_papers(name):
+def assert_told(name: str, paper: str) -> None:
     papers = (DOCS / "papers.md").read_text(encoding="utf-8")
     assert any(line.startswith("|") and f"`{name}`" in line.split("|")[1] for line in papers.splitlines())
-    known = {entry["url"] for entry in entries()}
-    assert set(LINK.findall(resolve(name).method.spec.paper)) <= known
+    assert set(LINK.findall(paper)) <= {entry["url"] for entry in entries()}
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_has_its_line_and_its_papers(name):
+    assert_told(name, resolve(name).method.spec.paper)
+
+
+@pytest.mark.parametrize("name", attacks.names())
+def test_every_attack_has_its_line_and_its_papers(name):
+    assert_told(name, attacks.get(name).threat.paper)
 
 
 def test_entries_are_whole_and_named_once():

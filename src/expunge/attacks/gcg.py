@@ -2,7 +2,7 @@
 
 Zou et al., 2023, Universal and transferable adversarial attacks on aligned language models,
 https://arxiv.org/abs/2307.15043 (algorithms 1 and 2). One prompt for some questions, tested on others, with a term
-that keeps it likely: Lucki et al., 2024, An adversarial perspective on machine unlearning for AI safety,
+that keeps it likely: Łucki et al., 2024, An adversarial perspective on machine unlearning for AI safety,
 https://arxiv.org/abs/2409.18025.
 
 Shapes: L inserted tokens, C candidates, K swaps of a position, A tokens that may be inserted.
@@ -81,12 +81,12 @@ class GCG(ProbeAttack):
     threat: ClassVar[Threat] = Threat(
         "prompts",
         "weights",
-        "Zou et al., 2023, https://arxiv.org/abs/2307.15043; Lucki et al., 2024, https://arxiv.org/abs/2409.18025",
+        "Zou et al., 2023, https://arxiv.org/abs/2307.15043; Łucki et al., 2024, https://arxiv.org/abs/2409.18025",
     )
     title: ClassVar[str] = "greedy coordinate gradient"
     axis: ClassVar[str] = "steps"
     unit: ClassVar[str] = ExtractionStrength().label
-    # Zou et al., section 3: 512 candidates of the top 256, 500 steps, 20 tokens. 5 questions: Lucki et al.
+    # Zou et al., section 3: 512 candidates of the top 256, 500 steps, 20 tokens. 5 questions: Łucki et al.
     paper_budget: ClassVar[Mapping[str, Any]] = {"steps": 500, "candidates": 512}
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Reads every layer of a model through its output layer (logit lens).
 
-As an attack on unlearned models: Patil et al., 2024, https://arxiv.org/abs/2309.17410; Lucki et al., 2025,
+As an attack on unlearned models: Patil et al., 2024, https://arxiv.org/abs/2309.17410; Łucki et al., 2025,
 https://arxiv.org/abs/2409.18025. The lens: ``expunge.models.lens``.
 """
 

@@ -181,7 +181,7 @@ class RelearnUnrelated(Tuning):
     threat: ClassVar[Threat] = Threat(
         "relearning",
         "weights",
-        "Lucki et al., An adversarial perspective on machine unlearning for AI safety, 2024, "
+        "Łucki et al., An adversarial perspective on machine unlearning for AI safety, 2024, "
         "https://arxiv.org/abs/2409.18025",
     )
     title: ClassVar[str] = "relearning from unrelated text"
