@@ -91,12 +91,15 @@ class Attack(ABC):
         title: what a report calls it, a few words.
         axis: what the points of its curve count; empty where they are named.
         paper_budget: settings of the budget ``paper``, where they differ from ``quick``.
+        controlled: whether it runs on the retrained model too. Where it cannot, since it undoes what that model has
+            not, the control is the retrained model as it is.
     """
 
     threat: ClassVar[Threat]
     title: ClassVar[str]
     axis: ClassVar[str] = ""
     paper_budget: ClassVar[Mapping[str, Any]] = {}
+    controlled: ClassVar[bool] = True
 
     @classmethod
     def at(cls, budget: Budget, **settings: Any) -> Attack:

@@ -205,17 +205,21 @@ def _rho(
     subjects: Sequence[Hashable],
     role: str,
 ) -> Excess | str:
-    references = [name for name in present if is_of(name, RETRAINED)]
-    if not references:
-        return "There is no retrained model."
+    """The least excess over every retrained model, under the attack and as it is.
+
+    An attack may break a model that never saw the records; what is above the broken one alone was not brought back.
+    """
+    own, original = present[role].values[measure], _known(present, before, ORIGINAL, measure)
+    if original is None:
+        return "There is no original model."
     found: list[Excess | str] = []
-    for reference in references:
-        own, control = present[role].values[measure], present[reference].values[measure]
-        knows = {name: _known(present, before, name, measure) for name in (ORIGINAL, reference)}
-        original, retrained = knows[ORIGINAL], knows[reference]
-        if original is None or retrained is None:
-            return "There is no original model."
-        found.append(excess(Numbers(own, control, original, retrained), subjects))
+    for reference in (name for name in {**before, **present} if is_of(name, RETRAINED)):
+        retrained = _known(present, before, reference, measure)
+        plain = before.get(reference, {}).get(measure)
+        under = present[reference].values[measure] if reference in present else None
+        controls = [control for control in (under, plain) if control is not None]
+        if retrained is not None:
+            found += [excess(Numbers(own, control, original, retrained), subjects) for control in controls]
     return least(found)
 
 

@@ -61,6 +61,7 @@ class AdapterRemoval(_TowardsOriginal):
     """
 
     threat: ClassVar[Threat] = Threat("weights", "weights", _LINE, original=True, adapter=True)
+    controlled: ClassVar[bool] = False  # the retrained model has no adapter
     title: ClassVar[str] = "removing the adapter"
     axis: ClassVar[str] = "share of the adapter taken away"
 

@@ -119,7 +119,8 @@ def stored_attacks(
 def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     columns = scene.columns
     _check_target(attack, columns)
-    role = columns.spoken if isinstance(attack, PromptAttack) else columns.judged
+    # Whoever has the weights goes around a filter; an adapter that stands beside them is attacked as it is used.
+    role = columns.spoken if isinstance(attack, PromptAttack) or columns.adapter else columns.judged
     policy = scene.subjects[role].policy if isinstance(attack, PromptAttack) else None
     task = scene.task_for(policy)
     attack.check(task)
@@ -127,7 +128,8 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     found = measures(policy)
     # A probe with a measure of its own tells what the original knows; a measure that is read anyway needs no probe.
     probed = isinstance(attack, ProbeAttack) and attack.unit not in {metric.label for metric in found}
-    roles = list(dict.fromkeys((role, *references, *((ORIGINAL,) if probed else ()))))
+    controls = references if attack.controlled else []
+    roles = list(dict.fromkeys((role, *controls, *((ORIGINAL,) if probed else ()))))
     seconds: dict[str, float] = {}
     attacked = {}
     for name in roles:
