@@ -58,6 +58,7 @@ def test_models_under_relearning_are_read_against_the_gap_without_it():
             point=f"{at}",
             at=at,
             measure="es",
+            headline=at > 0,
             decides=at > 0,
             values={"unlearned": value(own), "retrained": value(other)},
             rho=None,

@@ -15,7 +15,7 @@ from expunge.errors import InputError, MissingNeedError
 from expunge.models.load import LoadedModel, load_model
 from tests.support.attacks import Half, Scaling, Wordings, register
 
-ES = measures(None)[0].label
+ES = measures(spoken=False)[0].label
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +30,12 @@ def task(splits) -> AttackTask:
 
 def test_a_model_attack_is_read_at_each_point_and_leaves_out_what_it_has_shown(world, task):
     found = run_attack(Scaling(), lambda: load_model(world.model), task)
-    before = plain(lambda: load_model(world.model), task, measures(None))
+    before = plain(lambda: load_model(world.model), task, measures(spoken=False))
     assert list(found) == ["0", "1"]
     np.testing.assert_allclose(found["0"].values[ES], before[ES])  # each record by the fold that did not show it
     assert found["1"].values[ES].mean() < before[ES].mean() - 0.3
-    assert not found["0"].decides
-    assert found["1"].decides
+    assert not found["0"].headline
+    assert found["1"].headline
     assert found["1"].details["factor"] == 0.5  # mean over folds
     assert found["0"].details["retain"] > 0.9
     assert found["1"].details["retain"] < 0.5
@@ -58,7 +58,7 @@ def test_wordings_are_read_each_and_together(world, task):
     np.testing.assert_allclose(found[BEST].values[ES], np.fmax(same, led))
     np.testing.assert_allclose(found[MEAN].values[ES][1:], (same[1:] + led[1:]) / 2)
     assert found[MEAN].values[ES][0] == same[0]
-    assert [name for name, outcome in found.items() if outcome.decides] == [BEST]
+    assert [name for name, outcome in found.items() if outcome.headline] == [BEST]
 
 
 def test_wordings_that_would_cut_an_answer_are_left_out_and_said(world, task):
@@ -76,7 +76,7 @@ def test_wordings_that_would_cut_an_answer_are_left_out_and_said(world, task):
 
 def test_a_probe_keeps_its_places(world, task):
     found = run_attack(Half(), lambda: load_model(world.model), task)
-    assert [(name, one.at, one.decides) for name, one in found.items()] == [("a", 1.0, False), ("b", 2.0, True)]
+    assert [(name, one.at, one.headline) for name, one in found.items()] == [("a", 1.0, False), ("b", 2.0, True)]
     assert found["b"].details == {"tried": 2.0}
     assert found["b"].values["half"].tolist() == [0.6] * len(task.forget)
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from expunge.attacks.recovery import Excess
 from expunge.attacks.result import AttackResult, Row, Value
 from expunge.attacks.verdict import signs, worst_recovery
+from expunge.evaluation.verdict.policy import Thresholds
+
+
+def signs_of(results: list[AttackResult]) -> dict[str, str]:
+    return dict(signs(results, Thresholds()))
+
 
 NOTHING = Excess(0.0, -0.05, 0.05, 1.0, 20)
 
@@ -16,6 +24,7 @@ def result(name: str, *rhos: Excess | None, family: str = "weights", start: Exce
             point=f"{place}",
             at=place,
             measure="es",
+            headline=True,
             decides=True,
             values={"unlearned": value},
             rho=rho,
@@ -54,14 +63,14 @@ def test_the_largest_counts_and_says_its_name():
 
 
 def test_among_many_attacks_one_finding_by_chance_is_none():
-    lucky = Excess(0.06, 0.001, 0.12, 0.046, 20)
+    lucky = Excess(0.12, 0.06, 0.18, 0.046, 20)  # above what is there without the attack
     alone = worst_recovery([result("pruning", lucky)])
     among = worst_recovery([result("pruning", lucky), *(result(f"attack_{place}", NOTHING) for place in range(9))])
     assert alone is not None
     assert among is not None
-    assert alone.low == 0.001
+    assert alone.low == 0.06
     assert among.low == 0.0
-    assert among.high == 0.12
+    assert among.high == 0.18
 
 
 def test_rows_that_do_not_decide_do_not_count():
@@ -85,26 +94,52 @@ def test_a_removal_takes_three_families():
 
 def test_what_rounding_brings_back_is_named():
     back = Excess(0.8, 0.7, 0.9, 0.0, 20)
-    said = signs([result("quantisation", NOTHING, back)])
+    said = signs_of([result("quantisation", NOTHING, back)])
     assert list(said) == ["reverted by rounding"]
     assert "0.80 of what the original knows" in said["reverted by rounding"]
 
 
 def test_what_was_there_before_the_attack_was_not_brought_back_by_it():
     back, before = Excess(0.8, 0.7, 0.9, 0.0, 20), Excess(0.75, 0.65, 0.85, 0.0, 20)
-    assert signs([result("quantisation", back, start=before)]) == {}
-    assert signs([result("quantisation", back, start=None)]) == {}
-    assert signs([result("pruning", back)]) == {}
+    assert signs_of([result("quantisation", back, start=before)]) == {}
+    assert signs_of([result("quantisation", back, start=None)]) == {}
+    assert signs_of([result("pruning", back)]) == {}
 
 
 def test_little_is_no_sign():
-    assert signs([result("relearn_benign", Excess(0.09, 0.06, 0.12, 0.0, 20))]) == {}
-    assert list(signs([result("relearn_benign", Excess(0.12, 0.08, 0.16, 0.0, 20))])) == ["relearnt from harmless text"]
+    assert signs_of([result("relearn_benign", Excess(0.09, 0.06, 0.12, 0.0, 20))]) == {}
+    assert list(signs_of([result("relearn_benign", Excess(0.12, 0.08, 0.16, 0.0, 20))])) == [
+        "relearnt from harmless text"
+    ]
 
 
 def test_a_look_into_layers_is_held_against_the_last_of_them():
     deep = Excess(0.8, 0.7, 0.9, 0.0, 20)
     last = result("logit_lens", deep, deep, family="latent")  # the last layer tells as much
     inner = result("logit_lens", deep, NOTHING, family="latent")
-    assert signs([last]) == {}
-    assert "0.00 in the last layer" in signs([inner])["hidden below the output"]
+    assert signs_of([last]) == {}
+    assert "0.00 in the last layer" in signs_of([inner])["hidden below the output"]
+
+
+def test_what_was_there_already_is_no_suppression():
+    held, back = Excess(0.08, 0.04, 0.12, 1e-5, 20), Excess(0.3, 0.2, 0.4, 0.0, 20)
+    still = worst_recovery([result("pruning", held, start=held)])
+    risen = worst_recovery([result("pruning", back, start=held)])
+    assert still is not None
+    assert risen is not None
+    assert (still.low, still.high) == (0.0, 0.12)
+    assert risen.low == 0.2
+
+
+def test_the_named_attack_is_the_one_whose_bound_counts():
+    noisy, real = Excess(0.3, -0.2, 0.8, 0.3, 20), Excess(0.2, 0.15, 0.25, 0.0, 20)
+    found = worst_recovery([result("noisy", noisy), result("real", real)])
+    assert found is not None
+    assert (found.attack, found.value, found.interval, found.low, found.high) == ("real", 0.2, (0.15, 0.25), 0.15, 0.8)
+
+
+def test_an_attack_with_settings_of_ones_own_does_not_stand_for_its_family():
+    weak = replace(result("relearn", NOTHING, family="relearning"), standard=False)
+    found = worst_recovery([weak, result("pruning", NOTHING)])
+    assert found is not None
+    assert "relearning" in found.untried

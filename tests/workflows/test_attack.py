@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def target(world, run: RunFolder, **changes) -> AuditRequest:
     return AuditRequest(**{**given, **files, **changes})
 
 
-def attacked(world, run: RunFolder, *names: str, **changes) -> dict:
+def attacked(world, run: RunFolder, *names: str, **changes) -> dict[str, Any]:
     record = attack(AttackRequest(audit=target(world, run), choice=AttackChoice(names=names or OWN, **changes))).record
     assert record is not None
     return record
@@ -76,7 +77,7 @@ def test_an_attack_ends_in_record_report_and_a_file_of_its_own(world, run):
     assert "only 0.00 above the retrained model" in half["rows"][0]["reason"]  # a probe that says the same of all
     assert record["verdict"]["recovery"]["attack"] in ("scaling", "wordings")
     assert not any("removal cannot be told from suppression" in limit for limit in record["limits"])
-    assert (run.root / "attacks" / "test_scaling.json").is_file()
+    assert len(list((run.root / "attacks").glob("test_scaling-*.json"))) == 1
     assert "Recovery by attack" in run.report.read_text()
     assert not list(run.helpers.glob("attack/*"))
 
@@ -93,16 +94,50 @@ def test_what_was_found_is_not_looked_for_again_and_stays_in_the_next_record(wor
         attacked(world, run, "test_scaling", settings={"factor": 0.5})
 
 
-def test_attacks_on_other_models_are_not_told(world, run, finished):
+@pytest.mark.parametrize("change", ["weights", "policy", "records", "retrained"])
+def test_attacks_on_other_models_or_records_are_not_told(world, run, change):
     attacked(world, run, "test_half")
-    file = run.root / "attacks" / "test_half.json"
+    (file,) = (run.root / "attacks").glob("test_half-*.json")
     stored = json.loads(file.read_text())
-    stored["key"]["weights"]["unlearned"] = "0" * 64
+    if change == "records":
+        stored["key"]["records"]["forget"] = "0" * 64
+    elif change == "retrained":
+        stored["key"]["models"]["retrained_2"] = stored["key"]["models"]["retrained"]
+    else:
+        stored["key"]["models"]["unlearned"][change] = "0" * 64
     file.write_text(json.dumps(stored))
     record = audit(target(world, run)).record
     assert record is not None
     assert record["attacks"] == []
     assert any("removal cannot be told from suppression" in limit for limit in record["limits"])
+
+
+def test_another_setting_stands_beside_the_first_and_a_failure_beside_nothing(world, run, monkeypatch):
+    attacked(world, run, "test_scaling")
+    record = attacked(world, run, "test_scaling", settings={"factor": 0.9})
+    assert [one["standard"] for one in record["attacks"]].count(True) == 1
+    assert len(record["attacks"]) == 2
+    monkeypatch.setattr(Scaling, "threat", Scaling.threat._replace(splits=("poems",)))
+    again = attacked(world, run, "test_scaling", "test_half")
+    assert [(one["name"], bool(one["omitted"])) for one in again["attacks"]].count(("test_scaling", False)) == 2
+    assert not any(one["omitted"] for one in again["attacks"])
+
+
+def test_a_filter_is_asked_and_all_models_are_read_by_what_they_say(world, tmp_path):
+    files = {"forget": world.forget, "retain": world.retain, "holdout": world.holdout}
+    made = unlearn(
+        Request(model=world.model, method="guardrail", **files, max_length=64, audit=False, out=tmp_path / "run")
+    )
+    record = attacked(world, made.run, "test_wordings", "prompt_injection", "test_scaling")
+    told = {one["name"]: one for one in record["attacks"]}
+    asked, hidden, weights = (told[name] for name in ("test_wordings", "prompt_injection", "test_scaling"))
+    assert (asked["role"], weights["role"]) == ("policy", "original")  # who has the weights goes around it
+    assert {row["measure"].partition("(")[0] for row in asked["rows"]} == {"rouge"}
+    assert {row["measure"].partition("(")[0] for row in hidden["rows"]} == {"rouge"}
+    plain = next(row for row in asked["rows"] if row["point"] == "same")
+    assert plain["values"]["policy"]["value"] < 0.2
+    assert {row["point"] for row in hidden["rows"]} > {"spaced", "base64", "ignore"}
+    assert all(set(row["values"]) == {"policy", "retrained"} for row in hidden["rows"])
 
 
 def test_no_text_of_the_records_is_left(world, run, capfd):
@@ -130,7 +165,7 @@ def test_a_stop_between_two_attacks_keeps_the_first(world, run, monkeypatch):
 
     def stop() -> bool:
         asked.append(1)
-        return (run.root / "attacks" / "test_half.json").is_file()
+        return bool(list((run.root / "attacks").glob("test_half-*.json")))
 
     monkeypatch.setattr("expunge.workflows.audit.stop_on_signal", lambda: _Handed(stop))
     with pytest.raises(InterruptedRunError, match="test_scaling"):

@@ -93,6 +93,7 @@ class Attack(ABC):
         paper_budget: settings of the budget ``paper``, where they differ from ``quick``.
         controlled: whether it runs on the retrained model too. Where it cannot, since it undoes what that model has
             not, the control is the retrained model as it is.
+        decides: whether the verdict may rest on it; others are told.
     """
 
     threat: ClassVar[Threat]
@@ -100,6 +101,7 @@ class Attack(ABC):
     axis: ClassVar[str] = ""
     paper_budget: ClassVar[Mapping[str, Any]] = {}
     controlled: ClassVar[bool] = True
+    decides: ClassVar[bool] = True
 
     @classmethod
     def at(cls, budget: Budget, **settings: Any) -> Attack:
@@ -185,7 +187,13 @@ class PromptAttack(Attack):
 
     What a report shows is each wording, the mean over them, and for each record the best of them, since an attacker
     may try all.
+
+    Class attributes:
+        apart: how the names of wordings begin whose answers are easier, such as one of four letters; told, and neither
+            in the mean nor in the best.
     """
+
+    apart: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def rewrite(self, task: AttackTask) -> Mapping[str, Sequence[Record | None]]:

@@ -156,7 +156,7 @@ class GCG(ProbeAttack):
                     swaps_LK = best_swaps(one_hot_gradient(problem, ids_L), allowed_A, self.top_k)
                 tried_CL = self._candidates(ids_L, swaps_LK, loaded.tokenizer, draws)
                 losses_C = candidate_losses(problem, tried_CL, self.max_tokens)
-                best = int(losses_C.argmin())
+                best = int(losses_C.nan_to_num(torch.inf).argmin())
                 if losses_C[best] < losses[-1]:
                     ids_L, swaps_LK = tried_CL[best], None
                 losses.append(min(losses[-1], float(losses_C[best])))

@@ -96,7 +96,7 @@ class ExtractionGuesses(ProbeAttack):
             score = score_guesses(guesses, truth)
             details |= {"recall at 100": score.recall_at_100, "recall": score.recall, "wrong": float(score.errors)}
             details |= {"precision": score.precision} if guesses else {}
-        return Probe(found, f"before {ERRORS} errors", details)
+        return Probe(found, "all", details)
 
     def guesses(self, loaded: LoadedModel, task: AttackTask) -> list[Guess]:
         """Returns the rows of a guess file, the surest first, about records by their place; memorised text.

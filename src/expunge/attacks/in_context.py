@@ -197,6 +197,7 @@ class InContextText(PromptAttack):
     threat: ClassVar[Threat] = Threat(
         family="prompts", access="prompts", paper="Shumailov et al., 2024, https://arxiv.org/abs/2407.00106"
     )
+    decides: ClassVar[bool] = False  # the answer stands in the prompt: who copies better knows no more
     title: ClassVar[str] = "the fact itself in the context"
 
     def rewrite(self, task: AttackTask) -> Mapping[str, Sequence[Record | None]]:

@@ -53,6 +53,7 @@ class UnlearningDepth(ProbeAttack):
     threat: ClassVar[Threat] = Threat(
         "latent", "weights", "UDS, https://github.com/gnueaj/unlearning-depth-score", original=True, retrained=True
     )
+    decides: ClassVar[bool] = False  # the control is 0 without noise, so that any other seed is above it
     title: ClassVar[str] = "Activation patching (UDS)"
     axis: ClassVar[str] = "layer"
     unit: ClassVar[str] = "1 - UDS: share of what the original's layers know, 0 to 1"

@@ -45,6 +45,7 @@ class QueryDependence(PromptAttack):
         paper="Thaker et al., 2024, https://arxiv.org/abs/2410.02879",
         splits=("retain",),
     )
+    apart: ClassVar[tuple[str, ...]] = ("swapped",)  # one of four letters
     title: ClassVar[str] = "two questions in one, swapped options"
     paper_budget: ClassVar[Mapping[str, Any]] = {"partners": 3, "shifts": 3}
 

@@ -37,6 +37,7 @@ class Row:
         point: the point's name.
         at: its place on the attack's axis.
         measure: what was read.
+        headline: whether a report tells the attack by it.
         decides: whether the verdict may rest on it.
         values: by role, under the attack.
         rho: the excess recovery over the retrained model; None where there is none.
@@ -47,6 +48,7 @@ class Row:
     point: str
     at: float | None
     measure: str
+    headline: bool
     decides: bool
     values: Mapping[str, Value]
     rho: Excess | None
@@ -78,6 +80,7 @@ class AttackResult:
         half_way: of relearning, by role, the step at which the model is half of the way from the retrained model to the
             original, without the attack; None where it never is.
         savings: how many times these steps the retrained model takes; None where that cannot be said.
+        standard: whether its settings are those of a budget, unchanged.
         omitted: why it could not be run.
         key: digests of everything that decides the numbers.
     """
@@ -100,14 +103,15 @@ class AttackResult:
     rows: tuple[Row, ...] = ()
     half_way: Mapping[str, float | None] = field(default_factory=dict)
     savings: float | None = None
+    standard: bool = True
     omitted: str = ""
     key: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
     @property
     def worst(self) -> Row | None:
-        """The row that decides with the largest recovery; None where no row has one."""
-        told = [row for row in self.rows if row.decides and row.rho is not None]
+        """The headline with the largest recovery; None where none has one."""
+        told = [row for row in self.rows if row.headline and row.rho is not None]
         return max(told, key=lambda row: row.rho.value if row.rho else 0.0, default=None)
 
 
@@ -143,6 +147,8 @@ def build_rows(
     subjects: Sequence[Hashable],
     role: str,
     decisive: str,
+    *,
+    decides: bool = True,
 ) -> tuple[Row, ...]:
     """Returns one row for each point and measure.
 
@@ -153,6 +159,7 @@ def build_rows(
         subjects: whom each record is about, (R,).
         role: the model that is judged.
         decisive: the measure that the verdict may rest on.
+        decides: whether it may rest on this attack.
     """
     rows = []
     for point, outcome in attacked[role].items():
@@ -164,7 +171,8 @@ def build_rows(
                     point=point,
                     at=outcome.at,
                     measure=measure,
-                    decides=outcome.decides and measure == decisive,
+                    headline=outcome.headline and measure == decisive,
+                    decides=decides and outcome.headline and measure == decisive,
                     values={name: mean_value(one.values[measure], subjects) for name, one in present.items()},
                     rho=rho if isinstance(rho, Excess) else None,
                     reason="" if isinstance(rho, Excess) else rho,
@@ -176,11 +184,15 @@ def build_rows(
 
 def half_way(rows: Sequence[Row], before: Mapping[str, Mapping[str, Value]]) -> dict[str, float | None]:
     """Returns for each model the place at which its curve is half of the way from retrained to original model."""
-    decisive = {row.measure for row in rows if row.decides}
+    decisive = {row.measure for row in rows if row.headline}
     curve = [row for row in rows if row.measure in decisive and row.at is not None]
     if not curve:
         return {}
-    ends = [before[role][curve[0].measure].value for role in (ORIGINAL, RETRAINED)]
+    measure = curve[0].measure
+    # The attack's own first point is over the records that it does not show.
+    started = next((row.values for row in curve if row.at == 0 and RETRAINED in row.values), None)
+    retrained = before[RETRAINED][measure] if started is None else started[RETRAINED]
+    ends = (before[ORIGINAL][measure].value, retrained.value)
     found = {}
     for role in curve[0].values:
         values = {float(row.at or 0.0): row.values[role].value for row in curve if role in row.values}

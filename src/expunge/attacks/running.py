@@ -35,19 +35,23 @@ class Outcome(NamedTuple):
     Attributes:
         values: (R,) by the label of what was read, or the unit of a probe.
         at: place on the attack's axis; None where points are named.
-        decides: whether the verdict may rest on it.
+        headline: whether it is what the attack is told by; the verdict may rest on it.
         details: further numbers.
     """
 
     values: Mapping[str, Floats]
     at: float | None = None
-    decides: bool = True
+    headline: bool = True
     details: Mapping[str, float] = {}
 
 
-def measures(policy: Policy | None) -> tuple[Metric, ...]:
-    """What is read of the forget set; the first one decides. A filter before a model shows replies only."""
-    if policy is not None:
+def measures(*, spoken: bool) -> tuple[Metric, ...]:
+    """What is read of the forget set; the first one decides.
+
+    Args:
+        spoken: replies only, since a filter before the judged model shows nothing else; of all models alike.
+    """
+    if spoken:
         return (Rouge(max_new_tokens=NEW_TOKENS),)
     return (ExtractionStrength(), Probability(), ExactMemorisation())
 
@@ -57,7 +61,9 @@ def plain(load: Load, task: AttackTask, found: Sequence[Metric], policy: Policy 
     return _read(load(), {"forget": task.forget}, found, task, policy)
 
 
-def run_attack(attack: Attack, load: Load, task: AttackTask, policy: Policy | None = None) -> dict[str, Outcome]:
+def run_attack(
+    attack: Attack, load: Load, task: AttackTask, policy: Policy | None = None, *, spoken: bool = False
+) -> dict[str, Outcome]:
     """Returns what a model shows under an attack, by point.
 
     Args:
@@ -65,6 +71,7 @@ def run_attack(attack: Attack, load: Load, task: AttackTask, policy: Policy | No
         load: loads a copy of the model, which the attack may change.
         task: records and the rest.
         policy: stands before the model; for attacks on prompts only.
+        spoken: whether replies are read, see ``measures``.
 
     Raises:
         InputError: an architecture that the attack cannot act on.
@@ -73,7 +80,7 @@ def run_attack(attack: Attack, load: Load, task: AttackTask, policy: Policy | No
     if isinstance(attack, ModelAttack):
         return _on_model(attack, load, task)
     if isinstance(attack, PromptAttack):
-        return _on_prompts(attack, load, task, policy)
+        return _on_prompts(attack, load, task, policy, measures(spoken=spoken))
     if isinstance(attack, ProbeAttack):
         found = attack.probe(load(), task)
         return {
@@ -89,7 +96,7 @@ def run_attack(attack: Attack, load: Load, task: AttackTask, policy: Policy | No
 
 
 def _on_model(attack: ModelAttack, load: Load, task: AttackTask) -> dict[str, Outcome]:
-    found = measures(None)
+    found = measures(spoken=False)
     points: dict[float, list[tuple[Point, dict[str, Floats]]]] = {}
     for fold in range(attack.folds):
         loaded = load()
@@ -125,8 +132,10 @@ def _kept(loaded: LoadedModel, task: AttackTask) -> dict[str, float]:
     return {KEPT: float(np.nanmean(values))}
 
 
-def _on_prompts(attack: PromptAttack, load: Load, task: AttackTask, policy: Policy | None) -> dict[str, Outcome]:
-    loaded, found = load(), measures(policy)
+def _on_prompts(
+    attack: PromptAttack, load: Load, task: AttackTask, policy: Policy | None, found: Sequence[Metric]
+) -> dict[str, Outcome]:
+    loaded = load()
     read: dict[str, dict[str, Floats]] = {}
     for wording, rewritten in attack.rewrite(task).items():
         records = _fitting(rewritten, loaded, task, wording)
@@ -134,14 +143,16 @@ def _on_prompts(attack: PromptAttack, load: Load, task: AttackTask, policy: Poli
         if asked:
             answers = _read(loaded, {"forget": [one for one in records if one is not None]}, found, task, policy)
             read[wording] = {label: _scattered(values, asked, len(records)) for label, values in answers.items()}
-    if not read:
-        return {}
-    stacks = {one.label: np.stack([values[one.label] for values in read.values()]) for one in found}
+    wordings = {name: Outcome(values, headline=False) for name, values in read.items()}
+    alike = [values for name, values in read.items() if not name.startswith(attack.apart)]
+    if not alike:
+        return wordings
+    stacks = {one.label: np.stack([values[one.label] for values in alike]) for one in found}
     both = {
         BEST: Outcome({label: _best(stack) for label, stack in stacks.items()}),
-        MEAN: Outcome({label: _mean(stack) for label, stack in stacks.items()}, decides=False),
+        MEAN: Outcome({label: _mean(stack) for label, stack in stacks.items()}, headline=False),
     }
-    return {**both, **{wording: Outcome(values, decides=False) for wording, values in read.items()}}
+    return {**both, **wordings}
 
 
 def _fitting(

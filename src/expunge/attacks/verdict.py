@@ -24,8 +24,8 @@ SIGNS: dict[str, tuple[Name, str]] = {
 def worst_recovery(results: Sequence[AttackResult]) -> Recovery | None:
     """Returns the worst of all rows that decide; None where none has a number.
 
-    The more attacks, the more of them find something by chance: a lower bound counts only where its p-value stays
-    small with all others (Holm).
+    What an attack brings back is more than the model tells without it. And the more attacks, the more of them find
+    something by chance: a lower bound counts only where its p-value stays small with all others (Holm).
     """
     found = [
         (result, row.rho)
@@ -36,49 +36,69 @@ def worst_recovery(results: Sequence[AttackResult]) -> Recovery | None:
     if not found:
         return None
     adjusted = holm([rho.p for _, rho in found])
-    lows = [_low(rho) if p < SIGNIFICANT else min(_low(rho), 0.0) for (_, rho), p in zip(found, adjusted, strict=True)]
-    worst, largest = max(found, key=lambda one: one[1].value)
+    lows = [
+        _low(rho) if p < SIGNIFICANT and _rises(rho, _before(result)) else min(_low(rho), 0.0)
+        for (result, rho), p in zip(found, adjusted, strict=True)
+    ]
+    low = max(lows)
+    place = lows.index(low) if low > 0 else max(range(len(found)), key=lambda one: found[one][1].value)
+    worst, rho = found[place]
     return Recovery(
-        low=max(lows),
-        high=max(math.inf if rho.high is None else rho.high for _, rho in found),
+        low=low,
+        high=max(math.inf if one.high is None else one.high for _, one in found),
         attack=worst.title,
-        value=largest.value,
-        untried=tuple(family for family in ASKED if family not in {result.family for result, _ in found}),
+        value=rho.value,
+        interval=(rho.low, rho.high),
+        untried=tuple(
+            family for family in ASKED if family not in {result.family for result, _ in found if result.standard}
+        ),
     )
 
 
-def signs(results: Sequence[AttackResult]) -> dict[Name, str]:
-    """Returns what attacks show by name: more than the model tells without them, beyond both intervals."""
+def signs(results: Sequence[AttackResult], limits: Thresholds) -> dict[Name, str]:
+    """Returns what attacks show by name: more than the model tells without them, beyond both intervals.
+
+    Args:
+        results: of all attacks.
+        limits: what a removal may show; a sign is a gain above it.
+    """
     found: dict[Name, str] = {}
     for result in results:
-        if result.name not in SIGNS:
+        row, before = result.worst, _before(result)
+        if result.name not in SIGNS or row is None or row.rho is None or before is None:
             continue
         name, sentence = SIGNS[result.name]
-        row, before = result.worst, _before(result)
-        if row is None or row.rho is None or not _gains(row.rho, before):
+        if not _rises(row.rho, before) or row.rho.value - max(before.value, 0.0) <= limits.recovery:
             continue
-        start = 0.0 if before is None else before.value
         found.setdefault(
             name,
-            f"{sentence}: {row.rho.value:.2f} of what the original knows beyond the retrained model, and {start:.2f} "
-            f"{'in the last layer' if result.family == 'latent' else 'without it'} ({result.title}, {row.point}).",
+            f"{sentence}: {row.rho.value:.2f} of what the original knows beyond the retrained model, and "
+            f"{before.value:.2f} {'in the last layer' if result.family == 'latent' else 'without it'} "
+            f"({result.title}, {row.point}).",
         )
     return found
 
 
 def _before(result: AttackResult) -> Excess | None:
-    """What there is without the attack; of a look into layers, what the last of them tells, by the same measure."""
-    if result.family != "latent":
-        return result.start
-    layers = [row for row in result.rows if row.at is not None]
-    return max(layers, key=lambda row: row.at or 0.0).rho if layers else None
+    """What there is without the attack, by the same measure and records; None where nothing can be told.
+
+    The attack's own point 0 where it has one; of a look into layers, what the last of them tells.
+    """
+    placed = [row for row in result.rows if row.at is not None]
+    if result.family == "latent":
+        return max(placed, key=lambda row: row.at or 0.0).rho if placed else None
+    if result.family == "extraction":
+        return None
+    decisive = {row.measure for row in result.rows if row.headline}
+    own = [row.rho for row in placed if row.at == 0 and row.measure in decisive]
+    return own[0] if own else result.start
 
 
-def _gains(rho: Excess, start: Excess | None) -> bool:
-    """Whether an attack's interval lies above that of no attack, and by more than a removal may show."""
-    if start is None or start.high is None or rho.low is None:
+def _rises(rho: Excess, before: Excess | None) -> bool:
+    """Whether an attack's interval lies above that of no attack; where that is not known, above nothing."""
+    if rho.low is None:
         return False
-    return rho.low > max(start.high, 0.0) and rho.value - max(start.value, 0.0) > Thresholds().recovery
+    return rho.low > (0.0 if before is None or before.high is None else max(before.high, 0.0))
 
 
 def _low(rho: Excess) -> float:

@@ -81,6 +81,7 @@ class Interpolation(_TowardsOriginal):
     """
 
     threat: ClassVar[Threat] = Threat("weights", "weights", _LINE, original=True)
+    decides: ClassVar[bool] = False  # the control is moved to the original too: its way there tells of geometry
     title: ClassVar[str] = "part of the way to the original"
     axis: ClassVar[str] = "share of the way to the original"
 

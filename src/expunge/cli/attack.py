@@ -38,8 +38,12 @@ def attack(
         from expunge.api import AttackChoice, AttackRequest, AuditRequest
         from expunge.api import attack as act
         from expunge.config import parse_overrides
+        from expunge.errors import InputError
         from expunge.reports.sections.attacks import lines
 
+        names = tuple(part.strip() for part in name.split(",") if part.strip())
+        if not names:
+            raise InputError("Name at least one attack, or all; see: expunge list attacks.")
         request = AttackRequest(
             audit=AuditRequest(
                 target=run,
@@ -51,7 +55,7 @@ def attack(
                 retrained=tuple(retrained or ()),
             ),
             choice=AttackChoice(
-                names=() if name == ALL else tuple(part for part in name.split(",") if part),
+                names=() if names == (ALL,) else names,
                 budget=cast("Budget", budget),  # checked there
                 settings=parse_overrides(settings or ()),
                 seed=seed,

@@ -44,7 +44,7 @@ class RunRecord:
         verdict: word and reasons; ``role``: the model that is judged; ``findings``: ways to look as if forgotten that
             showed (name, sentence, bars); ``measures``: metrics that decided (label, standing, and ``distance`` and
             ``original``, how far the judged and the original model are from the band of the retrained models: value,
-            low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high, untried) where
+            low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high, bound, untried) where
             attacks were run.
         attacks: what each attack found on all models, see ``expunge.attacks.result.AttackResult``.
         rows: rows of a suite that has some: name, labels of its metrics, names of its attacks, and why it is absent.

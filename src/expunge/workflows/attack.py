@@ -21,7 +21,7 @@ class AttackRequest:
     """What to attack, and with what.
 
     Attributes:
-        audit: the run, or folder of an audit, and its records; suite and policy are those of its last audit.
+        audit: the run, or folder of an audit, and its records; suite, forms and policy are those of its last audit.
         choice: which attacks.
     """
 
@@ -47,6 +47,7 @@ def attack(request: AttackRequest, listeners: Sequence[Any] = ()) -> Finished:
     wanted = replace(
         request.audit,
         suite=str(last.get("suite", request.audit.suite)),
+        forms=str(last.get("forms", request.audit.forms)),
         policy=build(VerdictPolicy, policy, where="the policy of the last audit") if policy else None,
         attacks=request.choice,
     )

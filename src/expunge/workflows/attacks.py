@@ -23,11 +23,12 @@ from expunge.attacks.result import (
 from expunge.attacks.running import measures
 from expunge.config import build, to_plain
 from expunge.data.record import Record
-from expunge.errors import InputError, InterruptedRunError, MissingNeedError
+from expunge.errors import DivergedError, InputError, InterruptedRunError, MissingNeedError
 from expunge.evaluation.subjects import Subject
 from expunge.metrics.base import is_of
 from expunge.registry import attacks as registry
 from expunge.storage import atomic
+from expunge.storage.digests import text_digest
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest
@@ -74,12 +75,13 @@ def run_attacks(
     max_length: int,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs the chosen attacks; what cannot be run is told with the reason, or refused where it was asked for by name.
+    """Runs the chosen attacks; what cannot be run is told with the reason, or refused where nothing else was asked for.
 
     Killed and called again it goes on with the model that it was at.
 
     Raises:
-        InputError: no weights, no retrained model, or an attack asked for by name that cannot be run here.
+        InputError: no weights, no retrained model, or the only attack that was asked for cannot be run here.
+        DivergedError: the only attack that was asked for broke a model beyond reading.
         InterruptedRunError: stopped on request; the same call goes on.
     """
     chosen = choice.create()
@@ -91,29 +93,43 @@ def run_attacks(
         run.events.append("phase", name=f"attack with {name}")
         try:
             result = _result(scene, attack, choice)
-        except (MissingNeedError, InputError) as error:
+        except (InputError, DivergedError) as error:
             if len(choice.names) == 1:
                 raise
             told = _described(attack, choice, columns, omitted=str(error))
-            result = replace(told, key=_key(scene, (columns.judged, RETRAINED)))
-        atomic.write_json(_place(run, name), to_plain(result))
+            result = replace(told, key=_key(scene, attack))
+        atomic.write_json(_place(run, result), to_plain(result))
         run.events.append("attack", attack=name, seconds=dict(result.seconds), omitted=result.omitted)
 
 
 def stored_attacks(
     run: RunFolder, splits: Mapping[str, Sequence[Record]], subjects: Sequence[Subject]
 ) -> list[AttackResult]:
-    """Returns the attacks that were run on these models and records, by name; those on others stay where they are."""
-    forget = own_hmac(run, splits["forget"])
-    weights = {subject.role: subject.identity.get("weights") for subject in subjects}
+    """Returns the attacks that were run on these models and records, by name; those on others stay where they are.
+
+    Of one attack all results count, whatever its settings and budget; why it could not be run only where it never was.
+    """
+    identities = {subject.role: dict(subject.identity) for subject in subjects}
+    hmacs = {split: own_hmac(run, records) for split, records in splits.items()}
     found = []
     for path in sorted((run.root / FOLDER).glob("*.json")):
         result = build(AttackResult, atomic.read_json(path), where=f"{FOLDER}/{path.name}")
-        known = result.key.get("weights", {})
-        fits = result.key.get("forget") == forget and all(weights.get(role) == digest for role, digest in known.items())
-        if fits:
+        if _fits(result.key, identities, hmacs):
             found.append(result)
-    return found
+    ran = {result.name for result in found if not result.omitted}
+    return [result for result in found if not result.omitted or result.name not in ran]
+
+
+def _fits(key: Mapping[str, Any], identities: Mapping[str, Mapping[str, str]], hmacs: Mapping[str, str]) -> bool:
+    """Whether a result is of these models, all retrained ones among them, and of these records where they are here."""
+    known: Mapping[str, Any] = key.get("models", {})
+    references = {role for role in identities if is_of(role, RETRAINED)}
+    return (
+        bool(known)
+        and references == {role for role in known if is_of(role, RETRAINED)}
+        and all(identities.get(role) == identity for role, identity in known.items())
+        and all(hmacs.get(split, hmac) == hmac for split, hmac in key.get("records", {}).items())
+    )
 
 
 def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
@@ -122,10 +138,11 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     # Whoever has the weights goes around a filter; an adapter that stands beside them is attacked as it is used.
     role = columns.spoken if isinstance(attack, PromptAttack) or columns.adapter else columns.judged
     policy = scene.subjects[role].policy if isinstance(attack, PromptAttack) else None
+    spoken = policy is not None
     task = scene.task_for(policy)
     attack.check(task)
     references = [name for name in scene.subjects if is_of(name, RETRAINED)]
-    found = measures(policy)
+    found = measures(spoken=spoken)
     # A probe with a measure of its own tells what the original knows; a measure that is read anyway needs no probe.
     probed = isinstance(attack, ProbeAttack) and attack.unit not in {metric.label for metric in found}
     controls = references if attack.controlled else []
@@ -134,9 +151,9 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     attacked = {}
     for name in roles:
         began = time.perf_counter()
-        attacked[name] = outcomes(scene, attack, task, name, policy if name == role else None)
+        attacked[name] = outcomes(scene, attack, task, name, policy if name == role else None, spoken=spoken)
         seconds[name] = round(time.perf_counter() - began, 2)
-    before = without_attack(scene, task, (ORIGINAL, *references, role), policy)
+    before = without_attack(scene, task, (ORIGINAL, *references, role), spoken=spoken)
     people = subjects_of(task.forget)
     decisive = attack.unit if isinstance(attack, ProbeAttack) else found[0].label
     if not attacked[role]:
@@ -145,7 +162,7 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         name: {measure: mean_value(values, people) for measure, values in known.items()}
         for name, known in before.items()
     }
-    rows = build_rows(attacked, before, people, role, decisive)
+    rows = build_rows(attacked, before, people, role, decisive, decides=attack.decides)
     steps = half_way(rows, told) if attack.threat.family == "relearning" else {}
     return replace(
         _described(attack, choice, columns, role=role),
@@ -156,16 +173,18 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         rows=rows,
         half_way=steps,
         savings=saved_steps(steps, role),
-        key=_key(scene, roles),
+        key=_key(scene, attack),
     )
 
 
-def _key(scene: Scene, roles: Sequence[str]) -> dict[str, Any]:
+def _key(scene: Scene, attack: Attack) -> dict[str, Any]:
     """What a later record must have in common to quote the result."""
+    splits = [split for split in dict.fromkeys(("forget", *attack.threat.splits)) if split in scene.task.splits]
     return {
         "code": code_digest(),
-        "forget": own_hmac(scene.run, scene.task.forget),
-        "weights": {name: scene.subjects[name].identity["weights"] for name in sorted({*roles, ORIGINAL})},
+        "max_length": scene.task.max_length,
+        "models": {role: dict(subject.identity) for role, subject in scene.subjects.items()},
+        "records": {split: own_hmac(scene.run, scene.task.splits[split]) for split in splits},
     }
 
 
@@ -193,10 +212,13 @@ def _described(
         settings={item.name: to_plain(getattr(attack, item.name)) for item in dataclasses.fields(attack) if item.repr},
         role=role or columns.judged,
         seed=choice.seed,
+        standard=not choice.settings,
         omitted=omitted,
     )
 
 
-def _place(run: RunFolder, name: str) -> Path:
+def _place(run: RunFolder, result: AttackResult) -> Path:
+    """A file for each way to run an attack, so that no run of another budget, or of nothing, takes its place."""
     (run.root / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    return run.root / FOLDER / f"{name}.json"
+    kind = "omitted" if result.omitted else text_digest(f"{result.label} {result.budget} {result.seed}")[:8]
+    return run.root / FOLDER / f"{result.name}-{kind}.json"

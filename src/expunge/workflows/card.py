@@ -91,7 +91,8 @@ def make_card(
     check_digests(run, subjects)
     places = {role: [place_of(place) for place in columns.families[role]] for role in REMEMBERED}
     policy = to_plain(reading.policy)
-    run.events.append("audit", **places, splits=sorted(splits), suite=reading.suite, policy=policy)
+    told = {"splits": sorted(splits), "suite": reading.suite, "forms": reading.forms.names}
+    run.events.append("audit", **places, **told, policy=policy)
     has_reference = bool(columns.retrained)
     read = add_forms(run, splits, reading.forms, has_reference=has_reference, stop_requested=stop_requested)
     if reading.attacks is not None:
@@ -104,7 +105,7 @@ def make_card(
         evaluation,
         reading.policy.thresholds,
         role=columns.judged,
-        facts=replace(columns.facts(changed), attacked=signs(attacked)),
+        facts=replace(columns.facts(changed), attacked=signs(attacked, reading.policy.thresholds)),
         worst_recovery=recovery,
     )
     report = form_report(evaluation, read["forget"], reading.forms, columns.judged)

@@ -137,6 +137,10 @@ def _limits(audited: Audited, columns: Columns) -> list[str]:
     found = list(LIMITS)
     if audited.recovery is None:
         found.append(NO_ATTACK)
+    elif audited.recovery.untried:
+        found.append(
+            f"Of the attacks that a removal has to stand, none by {', '.join(audited.recovery.untried)} was run."
+        )
     if columns.access == "prompts":
         found.append(LIMIT)
     return found
@@ -155,9 +159,16 @@ def _verdict_facts(audited: Audited) -> dict[str, Any]:
 
 
 def _recovery_facts(recovery: Recovery) -> dict[str, Any]:
-    """Without an upper bound, where there are too few subjects for one, it is None."""
-    facts = recovery._asdict()
-    return facts if math.isfinite(recovery.high) else {**facts, "low": None, "high": None}
+    """The named attack's own recovery, and the bound over all attacks; None where few subjects give none."""
+    low, high = recovery.interval
+    return {
+        "attack": recovery.attack,
+        "value": recovery.value,
+        "low": low,
+        "high": high,
+        "bound": recovery.high if math.isfinite(recovery.high) else None,
+        "untried": list(recovery.untried),
+    }
 
 
 def _measure_facts(measure: Measure, limits: Thresholds) -> dict[str, Any]:

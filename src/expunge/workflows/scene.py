@@ -98,39 +98,53 @@ def set_scene(
     )
 
 
-def outcomes(scene: Scene, attack: Attack, task: AttackTask, role: str, policy: Policy | None) -> dict[str, Outcome]:
-    """What one model shows under an attack; read back where an earlier call found it."""
-    key = _key(scene, attack.label, task, role, policy)
+def outcomes(
+    scene: Scene, attack: Attack, task: AttackTask, role: str, policy: Policy | None, *, spoken: bool
+) -> dict[str, Outcome]:
+    """What one model shows under an attack; read back where an earlier call found it.
+
+    Args:
+        scene: models and records.
+        attack: what to do.
+        task: what it works with.
+        role: the model.
+        policy: the filter before this model, if there is one.
+        spoken: whether replies are read, of all models alike.
+    """
+    key = _key(scene, attack.label, task, role, spoken=spoken)
     if isinstance(attack, PromptAttack):  # whatever its label says, the wordings decide
         asked = [one for records in attack.rewrite(task).values() for one in records if one is not None]
         key = {**key, "asked": own_hmac(scene.run, asked)}
     stored = read_answer(scene.run.scores, key)
     if stored is None:
         with _scratch(scene.run) as folder:
-            found = run_attack(attack, scene.subjects[role].loaded, replace(task, scratch=folder), policy)
+            found = run_attack(
+                attack, scene.subjects[role].loaded, replace(task, scratch=folder), policy, spoken=spoken
+            )
         stored = {point: _plain(outcome) for point, outcome in found.items()}
         write_answer(scene.run.scores, key, stored)
     return {point: _outcome(one) for point, one in stored.items()}
 
 
 def without_attack(
-    scene: Scene, task: AttackTask, roles: Sequence[str], policy: Policy | None
+    scene: Scene, task: AttackTask, roles: Sequence[str], *, spoken: bool
 ) -> dict[str, dict[str, Floats]]:
     """What each model shows without an attack."""
+    read = measures(spoken=spoken)
     found: dict[str, dict[str, Floats]] = {}
     for role in dict.fromkeys(roles):
-        own = scene.subjects[role].policy if policy is not None else None
-        key = _key(scene, f"none ({', '.join(one.label for one in measures(policy))})", task, role, own)
+        own = scene.subjects[role].policy if spoken else None
+        key = _key(scene, f"none ({', '.join(one.label for one in read)})", task, role, spoken=spoken)
         stored = read_answer(scene.run.scores, key)
         if stored is None:
-            values = plain(scene.subjects[role].loaded, task, measures(policy), own)
+            values = plain(scene.subjects[role].loaded, task, read, own)
             stored = {name: numbers.tolist() for name, numbers in values.items()}
             write_answer(scene.run.scores, key, stored)
         found[role] = {name: np.asarray(numbers, dtype=np.float64) for name, numbers in stored.items()}
     return found
 
 
-def _key(scene: Scene, label: str, task: AttackTask, role: str, policy: Policy | None) -> dict[str, Any]:
+def _key(scene: Scene, label: str, task: AttackTask, role: str, *, spoken: bool) -> dict[str, Any]:
     """Everything that decides the numbers: an attack may read the other models too."""
     return {
         "version": 1,
@@ -139,7 +153,7 @@ def _key(scene: Scene, label: str, task: AttackTask, role: str, policy: Policy |
         "subject": dict(sorted(scene.subjects[role].identity.items())),
         "original": scene.subjects[ORIGINAL].identity["weights"],
         "retrained": scene.subjects[RETRAINED].identity["weights"],
-        "spoken": policy is not None,
+        "spoken": spoken,
         "records": dict(sorted(scene.digests.items())),
         "read": len(task.forget),
         "seed": task.seed,

@@ -80,6 +80,7 @@ class Recovery(NamedTuple):
         high: largest upper bound.
         attack: the one with the largest recovery, in words.
         value: its recovery.
+        interval: of that recovery by itself, 95 %.
         untried: kinds of attacks of which none has a number, and which a removal takes.
     """
 
@@ -87,4 +88,5 @@ class Recovery(NamedTuple):
     high: float
     attack: str = "the worst attack"
     value: float = 0.0
+    interval: tuple[float | None, float | None] = (None, None)
     untried: tuple[str, ...] = ()

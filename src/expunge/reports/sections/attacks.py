@@ -81,15 +81,15 @@ def _ordered(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(found, key=lambda one: (FAMILIES.index(one["family"]), one["name"]))
 
 
-def deciding(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns the rows of an attack that the verdict may rest on."""
-    return [row for row in found["rows"] if row["decides"]]
+def headlines(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the rows that an attack is told by."""
+    return [row for row in found["rows"] if row["headline"]]
 
 
 def worst_row(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Returns the row that decides with the largest recovery, or else the first that decides; None without any."""
-    told = [row for row in deciding(found) if row["rho"] is not None]
-    return max(told, key=lambda row: row["rho"]["value"], default=next(iter(deciding(found)), None))
+    """Returns the headline with the largest recovery, or else the first; None without any."""
+    told = [row for row in headlines(found) if row["rho"] is not None]
+    return max(told, key=lambda row: row["rho"]["value"], default=next(iter(headlines(found)), None))
 
 
 def _row(found: Mapping[str, Any]) -> AttackRow:
@@ -149,7 +149,7 @@ def curves(reading: Reading) -> list[Figure]:
 
 def _drawn(attack: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Rows of the measure that decides, with the point before the attack."""
-    measures = {row["measure"] for row in deciding(attack)}
+    measures = {row["measure"] for row in headlines(attack)}
     return [row for row in attack["rows"] if row["measure"] in measures]
 
 

@@ -32,7 +32,7 @@ def _row(reading: Reading, number: int, row: Mapping[str, Any]) -> EightRow:
     known = [label for label in labels if any(reading.value(label, role).known for role in reading.roles)]
     metrics = [(label, [reading.value(label, role) for role in reading.roles]) for label in known]
     read = _recoveries(reading, row.get("attacks", ()))
-    absent = "" if metrics or read else row["absent"] or _why(reading, labels)
+    absent = "" if metrics or read else row["absent"] or _why(reading, labels, row.get("attacks", ()))
     return EightRow(number, row["name"], metrics, absent, read)
 
 
@@ -42,7 +42,9 @@ def _recoveries(reading: Reading, names: Sequence[str]) -> list[tuple[str, Value
     return [(attack["title"], value_of(row["rho"])) for attack, row in worst if row is not None and row["rho"]]
 
 
-def _why(reading: Reading, labels: list[str]) -> str:
-    """What the record says of metrics none of which has a number."""
+def _why(reading: Reading, labels: list[str], attacks: Sequence[str]) -> str:
+    """What the record says of metrics and attacks none of which has a number."""
     reasons = dict.fromkeys(item["reason"] for item in reading.record.omitted if item["label"] in labels)
+    rows = (worst_row(attack) for attack in reading.record.attacks if attack["name"] in attacks)
+    reasons |= dict.fromkeys(row["reason"] for row in rows if row is not None and row["reason"])
     return "; ".join(reasons) or "not measured"
