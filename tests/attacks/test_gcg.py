@@ -32,6 +32,7 @@ def found(monkeypatch):
     return kept
 
 
+@pytest.mark.slow
 def test_the_word_is_found_and_opens_the_others(found):
     loaded = taught(backdoor=True)
     before = weights_digest(loaded.model)
