@@ -43,8 +43,9 @@ class Halves(NamedTuple):
 class ExtractionGuesses(ProbeAttack):
     """Gives the model the first half of each record, draws the second several times and keeps the likeliest.
 
-    All guesses are sorted by their mean negative log-likelihood. A record counts where a guess is right in all tokens
-    and stands before the 100th wrong guess of the whole list, so an attacker must know which guesses are good.
+    All guesses are sorted by their mean negative log-likelihood. A record counts where a guess is right in all tokens:
+    ``all``, which is the headline, anywhere; ``before 100 errors`` only before the 100th wrong guess of the whole list,
+    as the challenge has it, so that one record's number hangs on all others.
 
     Departures: records are shorter than 100 tokens and asked for, so the prefix is all that stands before the answer
     and at most half of the answer; what follows the suffix is not looked at, and neither is the end token. The
