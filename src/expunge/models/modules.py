@@ -70,7 +70,8 @@ def feed_forward_out(model: nn.Module, block: nn.Module) -> nn.Linear | Conv1D:
         if (isinstance(module, nn.Linear) and module.out_features == width)
         or (isinstance(module, Conv1D) and module.nf == width)
     ]
-    if not found:
+    # Stacked experts are no linear layer, and the last one would be that of attention.
+    if not found or any(weight.ndim > 2 for weight in block.parameters()):
         raise InputError(
             f"The blocks of {type(inner).__name__} have no linear layer that leads back to the model's width of "
             f"{width}; choose weights with parameters=layers and a pattern in modules."
