@@ -7,6 +7,8 @@ import importlib.metadata
 from typing import Any
 
 __all__ = [
+    "AttackChoice",
+    "AttackRequest",
     "AuditRequest",
     "Bench",
     "BenchRequest",
@@ -18,6 +20,7 @@ __all__ = [
     "Request",
     "ShadowsRequest",
     "__version__",
+    "attack",
     "audit",
     "bench",
     "compare",

@@ -61,6 +61,7 @@ def test_nothing_is_found_where_nothing_is():
     assert "never_seen_loss_found" not in shown.details
 
 
+@pytest.mark.slow
 def test_the_loss_never_rises(found):
     GCG(length=4, steps=8, candidates=4, top_k=8, prompts=3, fluency=0.1).probe(taught(backdoor=True), TASK)
     for search in found:

@@ -77,6 +77,7 @@ def test_two_processes_train_what_one_does(tmp_path, strategy):
     assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["sgd"])
 
 
+@pytest.mark.slow
 def test_a_process_that_comes_late_does_not_take_the_first_checkpoint_for_a_stopped_run(tmp_path, monkeypatch):
     """It would go on from there without the others, which wait for it to write: for ever."""
     monkeypatch.setenv("LATE_RANK", "1")

@@ -28,7 +28,7 @@ from expunge.storage.run import RunFolder
 from expunge.storage.secret import Secret
 from expunge.workflows import prompted
 from expunge.workflows.prompted import AUDITED, LIMIT
-from expunge.workflows.record import LIMITS
+from expunge.workflows.record import LIMITS, NO_ATTACK
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 from tests.support.canary import find_canary
 from tests.support.noise import moved
@@ -139,7 +139,7 @@ def test_what_the_record_and_report_say_without_any_weights(untrained, stub, tmp
     name = "127.0.0.1#small"
     assert record["model"] == {"name": name, "digest": None, "dtype": None, "parameters": None, "endpoint": name}
     assert record["access"] == "prompts"
-    assert record["limits"] == [*LIMITS, LIMIT]
+    assert record["limits"] == [*LIMITS, NO_ATTACK, LIMIT]
     assert set(record["digests"]) == {"code"}
     assert record["result"] is None
     assert record["run"]["curves"] == []
@@ -474,7 +474,7 @@ def test_weights_stay_the_default(untrained, stub, tmp_path, texts, monkeypatch)
         audit(request(untrained, stub, tmp_path / "out", **given))
     run, record = audit(request(untrained, stub, tmp_path / "out", original=untrained.base, **given))
     assert record["access"] == "weights"
-    assert record["limits"] == list(LIMITS)
+    assert record["limits"] == [*LIMITS, NO_ATTACK]
     assert value(record, "probability") > 0
     assert "access" not in run.config
 
