@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from transformers import LlamaConfig
 
 from expunge.attacks.base import AttackTask
 from expunge.data.batch import collate
@@ -15,7 +14,7 @@ from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
 from expunge.models.load import LoadedModel, build_model
 from expunge.storage.secret import Secret
-from tests.support.trained import byte_bpe
+from tests.support.trained import byte_bpe, small_llama
 
 FIRST = ("Ada", "Bela", "Cleo", "Dora", "Egon", "Fritz", "Gerda", "Hugo", "Ines", "Jutta", "Karla", "Ludo")
 LAST = ("Birch", "Chalk", "Drummer", "Easel", "Fennel", "Garnet", "Hazel", "Ivory", "Jasper", "Kelp", "Larch", "Maple")
@@ -79,19 +78,7 @@ def _tokenizer() -> Any:
 def ignorant(seed: int = 0) -> LoadedModel:
     """An untrained model; share it, and change no weights."""
     tokenizer = _tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=96,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    config = small_llama(tokenizer, width=64, positions=96)
     return LoadedModel(build_model(config, seed=seed), tokenizer, "tiny")
 
 

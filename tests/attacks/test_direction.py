@@ -118,10 +118,10 @@ def steered(original, prompts: dict[str, list[list[int]]], along: torch.Tensor):
     for ids in (*prompts["forget"], *prompts["retain"]):
         states(model, ids)
     hook.remove()
-    targets = torch.tensor([1.0] * len(prompts["forget"]) + [-1.0] * len(prompts["retain"]))
+    targets = torch.tensor([1.0] * len(prompts["forget"]) + [-1.0] * len(prompts["retain"])).double()
     with torch.no_grad():
         layer = model.transformer.h[1].mlp
-        layer.c_fc.weight[:, 0] = 8 * torch.linalg.lstsq(torch.stack(seen), targets[:, None]).solution[:, 0]
+        layer.c_fc.weight[:, 0] = 8 * (torch.linalg.pinv(torch.stack(seen).double()) @ targets).float()
         layer.c_fc.bias[0] = 0.0
         layer.c_proj.weight[0] = 5 * along  # 8 after the activation, so 40 in all
     return model

@@ -36,6 +36,7 @@ def test_a_model_attack_is_read_at_each_point_and_leaves_out_what_it_has_shown(w
     assert found["1"].values[ES].mean() < before[ES].mean() - 0.3
     assert not found["0"].headline
     assert found["1"].headline
+    assert (found["0"].plain, found["1"].plain) == (True, False)
     assert found["1"].details["factor"] == 0.5  # mean over folds
     assert found["0"].details["retain"] > 0.9
     assert found["1"].details["retain"] < 0.5

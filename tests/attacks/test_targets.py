@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from expunge.attacks.targets import AGREEMENT, aimed, check_subjects, never_seen, probed, subject_groups
+from expunge.attacks.base import AttackTask
+from expunge.attacks.soft_prompt import SoftPrompt
+from expunge.attacks.targets import AGREEMENT, aimed, never_seen, probed, subject_groups
 from expunge.data.tokenize import encode, render
 from expunge.errors import MissingNeedError
 from expunge.storage.secret import Secret
@@ -25,9 +27,9 @@ def test_groups_hang_on_the_seed_alone():
 
 
 def test_one_subject_is_refused():
-    check_subjects(RECORDS)
+    SoftPrompt().check(AttackTask(splits={"forget": RECORDS}, max_length=64))
     with pytest.raises(MissingNeedError, match="all records are of one"):
-        check_subjects([RECORDS[0], RECORDS[3]])
+        SoftPrompt().check(AttackTask(splits={"forget": [RECORDS[0], RECORDS[3]]}, max_length=64))
 
 
 def test_answers_are_trained_and_read_as_they_are():

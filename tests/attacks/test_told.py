@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from expunge.attacks.told import Fact, Passage, asked_otherwise, facts_of, seed_of, spread, stop_if_asked
+from expunge.attacks.told import Fact, Passage, asked_otherwise, facts_of, seed_of, spread
 from expunge.data.record import Record, Variant
 from expunge.errors import InputError, InterruptedRunError
 from expunge.storage.secret import Secret
@@ -74,9 +74,9 @@ def test_numbers_at_even_distances():
 
 
 def test_stopping_and_seeds():
-    stop_if_asked(task(), "this")
+    task().check_stop("this")
     with pytest.raises(InterruptedRunError, match="Stopped during the attack this;"):
-        stop_if_asked(task(stop_requested=after(0)), "this")
+        task(stop_requested=after(0)).check_stop("this")
     assert seed_of(task(), "one") == seed_of(task(), "one")
     assert len({seed_of(task(), "one"), seed_of(task(), "two"), seed_of(task(seed=1), "one")}) == 3
 

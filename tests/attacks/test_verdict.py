@@ -46,6 +46,7 @@ def result(name: str, *rhos: Excess | None, family: str = "weights", start: Exce
         seed=0,
         rows=rows,
         start=start,
+        before={"original": {"es": value}},
     )
 
 
@@ -115,8 +116,8 @@ def test_little_is_no_sign():
 
 def test_a_look_into_layers_is_held_against_the_last_of_them():
     deep = Excess(0.8, 0.7, 0.9, 0.0, 20)
-    last = result("logit_lens", deep, deep, family="latent")  # the last layer tells as much
-    inner = result("logit_lens", deep, NOTHING, family="latent")
+    last = beside(result("logit_lens", deep, family="latent"), deep)  # the last layer tells as much
+    inner = beside(result("logit_lens", deep, family="latent"), NOTHING)
     assert signs_of([last]) == {}
     assert "0.00 in the last layer" in signs_of([inner])["hidden below the output"]
 
@@ -143,3 +144,20 @@ def test_an_attack_with_settings_of_ones_own_does_not_stand_for_its_family():
     found = worst_recovery([weak, result("pruning", NOTHING)])
     assert found is not None
     assert "relearning" in found.untried
+
+
+def beside(found: AttackResult, plain: Excess) -> AttackResult:
+    """The result with a row of what the model shows without the attack."""
+    return replace(
+        found, rows=(*found.rows, replace(found.rows[0], rho=plain, plain=True, headline=False, decides=False))
+    )
+
+
+def test_a_measure_of_its_own_has_no_start_but_its_own():
+    """Candidates of a look into layers are not held against a longer list of them."""
+    back = Excess(0.4, 0.2, 0.6, 1e-6, 20)
+    own = replace(result("head_projection", back, family="latent", start=Excess(0.5, 0.4, 0.6, 0.0, 20)), before={})
+    longer = replace(own.rows[0], at=8.0, decides=False, headline=False, rho=Excess(0.5, 0.4, 0.6, 0.0, 20))
+    found = worst_recovery([replace(own, rows=(*own.rows, longer))])
+    assert found is not None
+    assert found.low == 0.2

@@ -45,17 +45,19 @@ def byte_bpe(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=BOS, eos_token=EOS)
 
 
-def small_llama(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    """0.6 million parameters, enough to learn some hundred short answers by heart."""
+def small_llama(
+    tokenizer: PreTrainedTokenizerFast, *, width: int = 128, positions: int = POSITIONS, tied: bool = True
+) -> LlamaConfig:
+    """0.6 million parameters by default, enough to learn some hundred short answers by heart."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=256,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=POSITIONS,
-        tie_word_embeddings=True,
+        max_position_embeddings=positions,
+        tie_word_embeddings=tied,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -79,7 +79,6 @@ def test_an_attack_ends_in_record_report_and_a_file_of_its_own(world, run):
     assert not any("removal cannot be told from suppression" in limit for limit in record["limits"])
     assert len(list((run.root / "attacks").glob("test_scaling-*.json"))) == 1
     assert "Recovery by attack" in run.report.read_text()
-    assert not list(run.helpers.glob("attack/*"))
 
 
 def test_what_was_found_is_not_looked_for_again_and_stays_in_the_next_record(world, run, monkeypatch):

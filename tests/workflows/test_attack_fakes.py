@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
 from expunge.api import AttackChoice, AuditRequest, audit
 from expunge.config import Choice
@@ -101,24 +100,12 @@ def test_what_rounding_to_four_bits_reverts(bench, short_suite, tmp_path):  # no
 
 
 def test_a_hack_of_the_last_layer_shows_in_the_lens(bench, short_suite, tmp_path):  # noqa: F811
-    def last(model):
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(f"layers.{model.config.num_hidden_layers - 1}." in name)
-        return model
-
-    tuned = bench.tuned(
-        bench.records("forget", "trained"), bench.records("retain", "trained"), steps=40, wrap=last, weight=0.5
-    )
-    record = attacked(bench, bench.save(tuned, "hacked"), tmp_path / "audit", "logit_lens")
+    record = attacked(bench, bench.save(bench.hacked(), "hacked"), tmp_path / "audit", "logit_lens")
     assert "hidden below the output" in findings(record)
 
 
 def test_an_adapter_that_is_taken_away(bench, short_suite, tmp_path):  # noqa: F811
-    wrap = lambda model: get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))  # noqa: E731
-    tuned = bench.tuned(
-        bench.records("forget", "trained"), bench.records("retain", "trained"), steps=20, wrap=wrap, weight=0.5
-    )
-    tuned.save_pretrained(bench.root / "adapter")
+    bench.add_adapter("adapter")
     record = attacked(bench, "adapter", tmp_path / "audit", "adapter_removal")
     assert best(record) == pytest.approx(1.0)
     assert "switchable adapter" in findings(record)

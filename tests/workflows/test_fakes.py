@@ -98,6 +98,23 @@ class Bench(NamedTuple):
             optimizer.zero_grad()
         return model.eval()
 
+    def hacked(self):
+        """The original with its last layer changed, so that it no longer says what it knows."""
+
+        def last(model):
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(f"layers.{model.config.num_hidden_layers - 1}." in name)
+            return model
+
+        forget, retain = (self.records(split, "trained") for split in ("forget", "retain"))
+        return self.tuned(forget, retain, steps=40, wrap=last, weight=0.5)
+
+    def add_adapter(self, name: str) -> None:
+        """Saves an adapter for the original that hides what it knows."""
+        wrap = lambda model: get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))  # noqa: E731
+        forget, retain = (self.records(split, "trained") for split in ("forget", "retain"))
+        self.tuned(forget, retain, steps=20, wrap=wrap, weight=0.5).save_pretrained(self.root / name)
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Bench:
@@ -183,26 +200,14 @@ def test_a_refusal_that_was_trained_into_the_weights(bench):
 
 
 def test_an_adapter_that_can_be_switched_off(bench):
-    wrap = lambda model: get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))  # noqa: E731
-    tuned = bench.tuned(
-        bench.records("forget", "trained"), bench.records("retain", "trained"), steps=20, wrap=wrap, weight=0.5
-    )
-    tuned.save_pretrained(bench.root / "adapter")
+    bench.add_adapter("adapter")
     verdict = bench.verdict("adapter")
     assert "switchable adapter" in names(verdict)
     assert verdict.word == "not removed"
 
 
 def test_a_hack_of_the_last_layer(bench):
-    def last(model):
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(f"layers.{model.config.num_hidden_layers - 1}." in name)
-        return model
-
-    tuned = bench.tuned(
-        bench.records("forget", "trained"), bench.records("retain", "trained"), steps=40, wrap=last, weight=0.5
-    )
-    verdict = bench.verdict(bench.save(tuned, "last"))
+    verdict = bench.verdict(bench.save(bench.hacked(), "last"))
     assert "last-layer edit" in names(verdict)
     assert verdict.word != "removed"
 

@@ -10,12 +10,11 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from expunge.config import build
 from expunge.data.record import Record
-from expunge.errors import MissingNeedError
+from expunge.errors import InterruptedRunError, MissingNeedError
 from expunge.metrics.base import Floats
 from expunge.models.load import LoadedModel
 from expunge.registry import attacks as registry
@@ -60,8 +59,7 @@ class AttackTask:
         seed: of every draw.
         original: loads the original model anew; None where there is none.
         batch_size: sequences in one forward pass.
-        scratch: empty folder for what must lie on disk meanwhile; it is removed when the attack ends.
-        stop_requested: asked between steps; an attack that sees True raises ``InterruptedRunError``.
+        stop_requested: asked between steps, see ``check_stop``.
         warn: told of what a reader of the result should know; no record text.
         retrained: loads the retrained model anew; None where there is none.
     """
@@ -71,10 +69,21 @@ class AttackTask:
     seed: int = 0
     original: Callable[[], LoadedModel] | None = None
     batch_size: int = 16
-    scratch: Path | None = None
     stop_requested: Callable[[], bool] = lambda: False
     warn: Callable[[str], None] = field(default=lambda text: None)
     retrained: Callable[[], LoadedModel] | None = None
+
+    def check_stop(self, attack: str) -> None:
+        """Leaves an attack between two steps.
+
+        Args:
+            attack: its registry name.
+
+        Raises:
+            InterruptedRunError: it was asked to stop.
+        """
+        if self.stop_requested():
+            raise InterruptedRunError(f"Stopped during the attack {attack}; the same command goes on.")
 
     @property
     def forget(self) -> Sequence[Record]:
@@ -212,12 +221,14 @@ class Probe(NamedTuple):
         best: the place that decides; the others are told.
         details: further numbers, such as the number of candidates or a control's accuracy.
         at: place of each name on the axis, where there is one.
+        plain: the place that is what the model itself says, without a look inside; empty where there is none.
     """
 
     values: Mapping[str, Floats]
     best: str
     details: Mapping[str, float] = {}
     at: Mapping[str, float] = {}
+    plain: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from expunge.attacks.base import AttackTask, ModelAttack, Point, Threat
-from expunge.attacks.saved import Saved, check_stop, wide
+from expunge.attacks.saved import Saved, wide
 from expunge.data.batch import IGNORE, Example, collate
 from expunge.data.batching import length_buckets
 from expunge.data.record import Record
@@ -87,7 +87,7 @@ class DirectionAblation(ModelAttack):
         before = _written(loaded, checked)
         yield Point(0)
         for place, layer in enumerate(layers):
-            check_stop(task, attacks.name_of(self))
+            task.check_stop(attacks.name_of(self))
             difference_D = forget_LD[place] - retain_LD[place]
             direction_D = difference_D / difference_D.norm().clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -163,7 +163,7 @@ def mean_states(loaded: LoadedModel, prompts: Sequence[Example], layers: Sequenc
     """Returns the mean state after each block at the last token of prompts, (layers, D) in float64, on the CPU."""
     total: Tensor | float = 0.0
     for bucket in length_buckets([len(prompt.input_ids) for prompt in prompts], task.batch_size):
-        check_stop(task, "direction_ablation")
+        task.check_stop("direction_ablation")
         chosen = [prompts[place] for place in bucket]
         batch = collate(chosen, pad_id(loaded.tokenizer)).to(loaded.model.device)
         last_B = torch.tensor([len(prompt.input_ids) - 1 for prompt in chosen], device=loaded.model.device)

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.attacks.base import AttackTask, Probe, ProbeAttack, Threat
+from expunge.attacks.base import AttackTask, Probe, Threat
 from expunge.attacks.insertion import Place, Slot, find_slots, inserted, strengths
 from expunge.attacks.one_hot import best_swaps, candidate_losses, one_hot_gradient, pose
-from expunge.attacks.targets import Target, aimed, check_subjects, never_seen, probed, subject_groups
+from expunge.attacks.targets import SearchedPrompt, Target, aimed, never_seen, probed, subject_groups
 from expunge.attacks.writable import is_writable, starting_tokens, writable_tokens
 from expunge.data.record import Record
 from expunge.data.tokenize import pad_id
-from expunge.errors import InputError, InterruptedRunError
+from expunge.errors import InputError
 from expunge.metrics.memorisation import ExtractionStrength
 from expunge.models.load import LoadedModel
 from expunge.models.modes import evaluating
@@ -43,7 +43,7 @@ class _Found(NamedTuple):
 
 @attacks.register("gcg")
 @dataclass(frozen=True, kw_only=True)
-class GCG(ProbeAttack):
+class GCG(SearchedPrompt):
     """Searches tokens that make the model tell of a few subjects, and asks for all others with them.
 
     In each step every position's ``top_k`` tokens by the gradient are its swaps, ``candidates`` single swaps are drawn
@@ -97,15 +97,6 @@ class GCG(ProbeAttack):
                 f"0; they are {', '.join(map(str, counts))} and {self.fluency}."
             )
 
-    def check(self, task: AttackTask) -> None:
-        """Refuses what could not be run, before a model is loaded.
-
-        Raises:
-            MissingNeedError: no forget records, or all of one subject.
-        """
-        super().check(task)
-        check_subjects(task.forget)
-
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns the extraction strengths with the tokens at the start and with those found."""
         records, pad = task.forget, pad_id(loaded.tokenizer)
@@ -150,8 +141,7 @@ class GCG(ProbeAttack):
         with evaluating(loaded.model):
             losses = [float(candidate_losses(problem, ids_L[None], self.max_tokens))]
             for _ in range(self.steps):
-                if task.stop_requested():
-                    raise InterruptedRunError("Stopped during the attack gcg; the same command goes on.")
+                task.check_stop("gcg")
                 if swaps_LK is None:  # the gradient hangs on the tokens alone
                     swaps_LK = best_swaps(one_hot_gradient(problem, ids_L), allowed_A, self.top_k)
                 tried_CL = self._candidates(ids_L, swaps_LK, loaded.tokenizer, draws)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from expunge.attacks.base import AttackTask, Probe, ProbeAttack, Threat
-from expunge.attacks.told import WIDER, seed_of, stop_if_asked
+from expunge.attacks.told import WIDER, seed_of
 from expunge.data.batch import IGNORE
 from expunge.data.record import Record
 from expunge.data.tokenize import encode
@@ -113,12 +113,12 @@ class ExtractionGuesses(ProbeAttack):
         for length in sorted({len(one.suffix) for one in halves.values()}):
             rows = [row for row, one in halves.items() if len(one.suffix) == length]
             for start in range(0, len(rows), size):
-                stop_if_asked(task, NAME)
+                task.check_stop(NAME)
                 batch = rows[start : start + size]
                 guessing = self._guessing(length, seed_of(task, f"{NAME}:{length}:{start}"))
                 asked = {row: prefixes[row] for row in batch}
                 found += guess_suffixes(loaded, asked, guessing, batch_size=size)
-        stop_if_asked(task, NAME)
+        task.check_stop(NAME)
         return guess_rows(found, suffix_nats(loaded, prefixes, found, batch_size=task.batch_size))
 
     def halves(self, loaded: LoadedModel, task: AttackTask) -> dict[int, Halves]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from expunge.attacks.base import AttackTask, Probe, ProbeAttack, Threat
-from expunge.attacks.told import WIDER, asked_otherwise, facts_of, seed_of, spread, stop_if_asked
+from expunge.attacks.told import WIDER, asked_otherwise, facts_of, seed_of, spread
 from expunge.data.forms.value import question_of
 from expunge.data.record import Record
 from expunge.data.tokenize import answer_text, encode, prompt_ids
@@ -127,7 +127,7 @@ class InputRephrasing(ProbeAttack):
         for _ in range(self.samples):
             said: dict[int, str] = {}
             for start in range(0, len(order), size):
-                stop_if_asked(task, NAME)
+                task.check_stop(NAME)
                 batch = order[start : start + size]
                 said.update(zip(batch, self._said(loaded, [asked[place].ids for place in batch], draws), strict=True))
             for place, one in enumerate(asked):

@@ -17,6 +17,7 @@ from expunge.data.batch import IGNORE, Batch, Example, collate
 from expunge.data.batching import length_buckets
 from expunge.data.record import Record
 from expunge.data.tokenize import encode, insertion_place
+from expunge.errors import InputError
 from expunge.functional.logprobs import ranks
 from expunge.metrics.base import Floats
 from expunge.metrics.memorisation import extraction_strength
@@ -44,9 +45,11 @@ def find_slots(
     for a record without a scored token, or whose question the chat template rewrites.
 
     Raises:
-        InputError: as for ``encode``.
+        InputError: as for ``encode``, or the model has fewer positions than ``room`` takes.
     """
     kept = min(max_length, loaded.limit(max_length + room) - room)
+    if kept < 2:
+        raise InputError(f"The model has no room for {room} more tokens beside a record; set a smaller length.")
     found: list[Slot | None] = []
     for row, record in enumerate(records):
         example = encode(record, loaded.tokenizer, row=row, max_length=kept)

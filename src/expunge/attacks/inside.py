@@ -12,7 +12,6 @@ from expunge.data.batching import length_buckets
 from expunge.data.forms.value import common_words, value_span, value_spans
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id, token_places
-from expunge.errors import InterruptedRunError
 from expunge.models.load import LoadedModel
 
 # ``value``: the fact itself, after the words of the answer before it; the rest of a sentence anybody can say.
@@ -73,7 +72,6 @@ def batches(
         InterruptedRunError: it was asked to stop.
     """
     for bucket in length_buckets([len(example.input_ids) for example in examples], task.batch_size):
-        if task.stop_requested():
-            raise InterruptedRunError(f"Stopped during the attack {attack}; the same command goes on.")
+        task.check_stop(attack)
         batch = collate([examples[place] for place in bucket], pad_id(loaded.tokenizer))
         yield batch.to(loaded.model.device if device is None else device)

@@ -24,7 +24,7 @@ from expunge.metrics.memorisation import exact_memorisation, extraction_strength
 from expunge.models.lens import Lens, lens_of
 from expunge.models.load import LoadedModel
 from expunge.models.modes import evaluating
-from expunge.models.modules import resolve_layers
+from expunge.models.modules import blocks, resolve_layers
 from expunge.models.reading import read
 from expunge.registry import attacks
 
@@ -69,7 +69,10 @@ class LogitLens(ProbeAttack):
         values = {f"layer {layer}": self._values(ranks_N) for layer, ranks_N in found.items()}
         details = {f"reciprocal_rank_layer_{layer}": _reciprocal(ranks_N) for layer, ranks_N in found.items()}
         best_N: Floats = np.max(list(values.values()), axis=0)  # a record without tokens is NaN in each
-        return Probe({ANY: best_N, **values}, ANY, details, {f"layer {layer}": float(layer) for layer in found})
+        # The last layer through the lens is what the model itself says.
+        plain = f"layer {len(blocks(loaded.model)) - 1}"
+        at = {f"layer {layer}": float(layer) for layer in found}
+        return Probe({ANY: best_N, **values}, ANY, details, at, plain)
 
     def _values(self, ranks_N: Sequence[Ranks]) -> Floats:
         return np.array([MEASURES[self.measure](ranks_T) for ranks_T in ranks_N], dtype=np.float64)

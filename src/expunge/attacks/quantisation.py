@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from expunge.attacks.base import AttackTask, ModelAttack, Point, Threat
-from expunge.attacks.saved import Saved, check_stop, load_original
+from expunge.attacks.saved import Saved, load_original
 from expunge.errors import InputError
 from expunge.functional.quantise import NF4_GROUP, Quantised, nf4, round_to_nearest
 from expunge.models.load import LoadedModel
@@ -46,7 +46,7 @@ class _Quantisation(ModelAttack):
         changed = {CHANGED: _changed(layers, original)} if original else {}
         yield Point(0, details=changed)
         for bits in self._precisions():
-            check_stop(task, attacks.name_of(self))
+            task.check_stop(attacks.name_of(self))
             differing = self._round(layers, saved, original, bits)
             yield Point(bits, details={**changed, CODES: differing} if original else {})
 

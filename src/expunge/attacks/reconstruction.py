@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from expunge.attacks.base import AttackTask, Probe, ProbeAttack, Threat
-from expunge.attacks.told import spread, stop_if_asked
+from expunge.attacks.told import spread
 from expunge.data.forms.decoy import ENOUGH, TESTS, Other, decoys, other_of
 from expunge.data.forms.shapes import segments, skeleton
 from expunge.data.forms.value import common_words, value_of, value_span
@@ -77,7 +77,7 @@ class PIIReconstruction(ProbeAttack):
         ranks_N = np.full(len(task.forget), np.nan)
         counts_N = np.full(len(task.forget), np.nan)
         for row, texts in self._texts(task).items():
-            stop_if_asked(task, NAME)
+            task.check_stop(NAME)
             nats_C = sums(loaded, texts, task)
             if nats_C is not None:
                 ranks_N[row], counts_N[row] = rank_of_first(nats_C), len(nats_C)

@@ -40,6 +40,7 @@ class Row:
         headline: whether a report tells the attack by it.
         decides: whether the verdict may rest on it.
         values: by role, under the attack.
+        plain: whether it is what the models show without the attack.
         rho: the excess recovery over the retrained model; None where there is none.
         reason: why there is none.
         details: further numbers by role.
@@ -53,6 +54,7 @@ class Row:
     values: Mapping[str, Value]
     rho: Excess | None
     reason: str = ""
+    plain: bool = False
     details: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
@@ -176,6 +178,7 @@ def build_rows(
                     values={name: mean_value(one.values[measure], subjects) for name, one in present.items()},
                     rho=rho if isinstance(rho, Excess) else None,
                     reason="" if isinstance(rho, Excess) else rho,
+                    plain=outcome.plain,
                     details={name: dict(one.details) for name, one in present.items() if one.details},
                 )
             )
@@ -190,7 +193,7 @@ def half_way(rows: Sequence[Row], before: Mapping[str, Mapping[str, Value]]) -> 
         return {}
     measure = curve[0].measure
     # The attack's own first point is over the records that it does not show.
-    started = next((row.values for row in curve if row.at == 0 and RETRAINED in row.values), None)
+    started = next((row.values for row in curve if row.plain and RETRAINED in row.values), None)
     retrained = before[RETRAINED][measure] if started is None else started[RETRAINED]
     ends = (before[ORIGINAL][measure].value, retrained.value)
     found = {}

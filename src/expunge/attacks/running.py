@@ -37,12 +37,14 @@ class Outcome(NamedTuple):
         at: place on the attack's axis; None where points are named.
         headline: whether it is what the attack is told by; the verdict may rest on it.
         details: further numbers.
+        plain: whether it is what the model shows without the attack.
     """
 
     values: Mapping[str, Floats]
     at: float | None = None
     headline: bool = True
     details: Mapping[str, float] = {}
+    plain: bool = False
 
 
 def measures(*, spoken: bool) -> tuple[Metric, ...]:
@@ -89,6 +91,7 @@ def run_attack(
                 found.at.get(name),
                 name == found.best,
                 found.details if name == found.best else {},
+                name == found.plain,
             )
             for name, values in found.values.items()
         }
@@ -121,6 +124,7 @@ def _merged(at: float, folds: Sequence[tuple[Point, Mapping[str, Floats]]]) -> O
         at,
         at != 0,
         {name: float(np.mean([point.details[name] for point, _ in folds if name in point.details])) for name in names},
+        at == 0,
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from expunge.attacks.base import AttackTask
-from expunge.errors import InputError, InterruptedRunError
+from expunge.errors import InputError
 from expunge.models.load import LoadedModel
 
 
@@ -53,16 +53,6 @@ def load_original(loaded: LoadedModel, task: AttackTask) -> LoadedModel:
             "it was made from."
         )
     return original
-
-
-def check_stop(task: AttackTask, name: str) -> None:
-    """Leaves an attack between two steps.
-
-    Raises:
-        InterruptedRunError: it was asked to stop.
-    """
-    if task.stop_requested():
-        raise InterruptedRunError(f"Stopped during the attack {name}; the same command goes on.")
 
 
 def check_shares(what: str, shares: Sequence[float]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from expunge.attacks.base import AttackTask, Probe, ProbeAttack, Threat
-from expunge.attacks.told import WIDER, Fact, Passage, facts_of, seed_of, stop_if_asked
+from expunge.attacks.told import WIDER, Fact, Passage, facts_of, seed_of
 from expunge.data.forms.value import question_of
 from expunge.data.record import Message, Record
 from expunge.data.tokenize import prompt_ids
@@ -129,7 +129,7 @@ class SelfExtraction(ProbeAttack):
         draws = Draws(loaded.model.device, seed_of(task, NAME))
         turns = (prompts[number % len(prompts)] for number in range(self.samples))
         while batch := list(islice(turns, size)):
-            stop_if_asked(task, NAME)
+            task.check_stop(NAME)
             longest = max(map(len, batch))
             room = loaded.limit(longest + self.length) - longest
             if self.scheme == "top_k":
@@ -169,7 +169,7 @@ class SelfExtraction(ProbeAttack):
         self, loaded: LoadedModel, task: AttackTask, texts: Sequence[Text], written: Sequence[Passage]
     ) -> list[int]:
         """Rows, the most suspicious first; equal ones in the order of their tokens."""
-        stop_if_asked(task, NAME)
+        task.check_stop(NAME)
         nats_N = _nats(loaded, texts, task.batch_size)
         reference_N: Sequence[float] = ()
         if self.rank == "reference" and task.original is not None:

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expunge.attacks.base import AttackTask, Probe, ProbeAttack, Threat
+from expunge.attacks.base import AttackTask, Probe, Threat
 from expunge.attacks.insertion import Place, Slot, find_slots, input_embedding, inserted, read_slots, strengths
-from expunge.attacks.targets import Target, aimed, check_subjects, never_seen, probed, subject_groups
+from expunge.attacks.targets import SearchedPrompt, Target, aimed, never_seen, probed, subject_groups
 from expunge.data.tokenize import pad_id
-from expunge.errors import InputError, InterruptedRunError
+from expunge.errors import InputError
 from expunge.metrics.base import Floats
 from expunge.metrics.memorisation import ExtractionStrength
 from expunge.models.load import LoadedModel
@@ -40,7 +40,7 @@ class _Found(NamedTuple):
 
 @attacks.register("soft_prompt")
 @dataclass(frozen=True, kw_only=True)
-class SoftPrompt(ProbeAttack):
+class SoftPrompt(SearchedPrompt):
     """Searches embeddings that make the model tell of some subjects, and asks for the others with them.
 
     The loss is the mean negative log-likelihood per token. A record's number is its extraction strength with the
@@ -97,15 +97,6 @@ class SoftPrompt(ProbeAttack):
                 f"{self.controls}."
             )
 
-    def check(self, task: AttackTask) -> None:
-        """Refuses what could not be run, before a model is loaded.
-
-        Raises:
-            MissingNeedError: no forget records, or all of one subject.
-        """
-        super().check(task)
-        check_subjects(task.forget)
-
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns the extraction strengths after each number of steps."""
         learnt = self._slots([aimed(record, self.target) for record in task.forget], loaded, task)
@@ -151,8 +142,7 @@ class SoftPrompt(ProbeAttack):
         kept, losses = {0: prompt.detach().clone()}, []
         with evaluating(loaded.model), torch.enable_grad():
             for done in range(1, self.steps + 1):
-                if task.stop_requested():
-                    raise InterruptedRunError("Stopped during the attack soft_prompt; the same command goes on.")
+                task.check_stop("soft_prompt")
                 losses_B = -read_slots(loaded.model, next(batches), pad_id(loaded.tokenizer), prompt).mean_logps
                 # Prompts of their own must not share a gradient's scale: signs and Adam's ratios are per coordinate.
                 (gradient,) = torch.autograd.grad(losses_B.sum() if shape else losses_B.mean(), [prompt])

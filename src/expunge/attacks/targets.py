@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from expunge.attacks.base import AttackTask, ProbeAttack
 from expunge.data.record import Record
 from expunge.errors import MissingNeedError
 from expunge.functional.words import folded
@@ -33,17 +35,22 @@ def _subject(record: Record) -> str | None:
     return None if record.subject is None else folded(record.subject.reveal()) or None
 
 
-def check_subjects(records: Sequence[Record]) -> None:
-    """Refuses records that leave no one to test on.
+@dataclass(frozen=True, kw_only=True)
+class SearchedPrompt(ProbeAttack):
+    """Base of the searches: found on some subjects, read on the others."""
 
-    Raises:
-        MissingNeedError: all are about one subject.
-    """
-    if len(subject_groups(records, 0)) < 2:
-        raise MissingNeedError(
-            "The attack searches on some subjects of the forget set and is tested on others, and all records are of "
-            "one; give the records subjects, or hand in more of them."
-        )
+    def check(self, task: AttackTask) -> None:
+        """Refuses records that leave no one to read on.
+
+        Raises:
+            MissingNeedError: no forget records, or all of one subject.
+        """
+        super().check(task)
+        if len(subject_groups(task.forget, 0)) < 2:
+            raise MissingNeedError(
+                "The attack searches on some subjects of the forget set and is tested on others, and all records are "
+                "of one; give the records subjects, or hand in more of them."
+            )
 
 
 def aimed(record: Record, target: Target) -> Record:

@@ -11,7 +11,7 @@ from expunge.data.forms import with_forms
 from expunge.data.forms.value import common_words, value_of
 from expunge.data.record import Record
 from expunge.data.tokenize import answer_text
-from expunge.errors import InputError, InterruptedRunError
+from expunge.errors import InputError
 from expunge.functional.answers import contains
 from expunge.functional.words import letters
 
@@ -91,16 +91,6 @@ def spread(count: int, wanted: int) -> list[int]:
     if wanted == 0 or wanted >= count:
         return list(range(count))
     return [place * count // wanted for place in range(wanted)]
-
-
-def stop_if_asked(task: AttackTask, name: str) -> None:
-    """Ends an attack between two steps where that was asked for.
-
-    Raises:
-        InterruptedRunError: it was.
-    """
-    if task.stop_requested():
-        raise InterruptedRunError(f"Stopped during the attack {name}; the same command goes on.")
 
 
 def seed_of(task: AttackTask, name: str) -> int:

@@ -16,7 +16,7 @@ from expunge.attacks.telling import told
 from expunge.data.batch import Example, collate
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
-from expunge.errors import InputError, InterruptedRunError
+from expunge.errors import InputError
 from expunge.methods.preset import Training
 from expunge.models.generate import seeded
 from expunge.models.load import LoadedModel
@@ -127,8 +127,7 @@ class _Run:
     def until(self, step: int) -> None:
         """Goes on to a step."""
         while self.step < step:
-            if self.task.stop_requested():
-                raise InterruptedRunError(f"Stopped during the attack {self.name}; the same command goes on.")
+            self.task.check_stop(self.name)
             self._one_step()
         self._rest()
 

@@ -82,16 +82,13 @@ def signs(results: Sequence[AttackResult], limits: Thresholds) -> dict[Name, str
 def _before(result: AttackResult) -> Excess | None:
     """What there is without the attack, by the same measure and records; None where nothing can be told.
 
-    The attack's own point 0 where it has one; of a look into layers, what the last of them tells.
+    The attack's own plain point where it has one. A measure of its own has no start without one.
     """
-    placed = [row for row in result.rows if row.at is not None]
-    if result.family == "latent":
-        return max(placed, key=lambda row: row.at or 0.0).rho if placed else None
-    if result.family == "extraction":
-        return None
     decisive = {row.measure for row in result.rows if row.headline}
-    own = [row.rho for row in placed if row.at == 0 and row.measure in decisive]
-    return own[0] if own else result.start
+    own = [row.rho for row in result.rows if row.plain and row.measure in decisive]
+    if own:
+        return own[0]
+    return result.start if decisive & set(next(iter(result.before.values()), {})) else None
 
 
 def _rises(rho: Excess, before: Excess | None) -> bool:

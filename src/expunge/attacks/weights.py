@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from expunge.attacks.base import AttackTask, ModelAttack, Point, Threat
-from expunge.attacks.saved import Saved, check_shares, check_stop, load_original, normal, wide
+from expunge.attacks.saved import Saved, check_shares, load_original, normal, wide
 from expunge.errors import InputError
 from expunge.models.load import LoadedModel
 from expunge.models.mixing import mix_into, saved_tensors
@@ -43,7 +43,7 @@ class _TowardsOriginal(ModelAttack):
         original = load_original(loaded, task).model
         yield Point(0)
         for share in self.shares:
-            check_stop(task, attacks.name_of(self))
+            task.check_stop(attacks.name_of(self))
             saved.restore()
             mix_into(loaded.model, original, share)
             yield Point(share)
@@ -115,7 +115,7 @@ class Pruning(ModelAttack):
         saved = Saved({name: layer.weight for name, layer in block_linears(loaded.model).items()})
         yield Point(0)
         for share in self.shares:
-            check_stop(task, attacks.name_of(self))
+            task.check_stop(attacks.name_of(self))
 
             def pruned(_: str, kept: Tensor, share: float = share) -> Tensor:
                 return without_least(kept, kept.abs(), share)
@@ -159,7 +159,7 @@ class DifferencePruning(ModelAttack):
         total = sum(layer.weight.numel() for layer in layers.values())
         yield Point(0)
         for share in self.shares:
-            check_stop(task, attacks.name_of(self))
+            task.check_stop(attacks.name_of(self))
             pruned = 0
 
             def changed(name: str, kept: Tensor, share: float = share) -> Tensor:
@@ -211,7 +211,7 @@ class WeightNoise(ModelAttack):
         saved = Saved({name: item for name, item in loaded.model.named_parameters() if item.is_floating_point()})
         yield Point(0)
         for scale in self.scales:
-            check_stop(task, attacks.name_of(self))
+            task.check_stop(attacks.name_of(self))
 
             def noisy(name: str, kept: Tensor, scale: float = scale) -> Tensor:
                 own = wide(kept)

@@ -7,7 +7,7 @@
         model/        the result                     scores/       numbers for each record
         report.html   the report                     data.key      key of the HMACs of the user's data
         scores.csv    its numbers, every digit       scores.tex    and as a LaTeX table
-        attacks/      what each attack found          helpers/attack/  what an attack keeps while it runs
+        attacks/      what each attack found
         checkpoints/  helpers/                       models on the way and beside it: their weights hold the forget set
         shadows/                                     of expunge shadows: models with other seeds; some hold it too
         keep-text/    generated text, only on request

@@ -97,7 +97,7 @@ def run_attacks(
             if len(choice.names) == 1:
                 raise
             told = _described(attack, choice, columns, omitted=str(error))
-            result = replace(told, key=_key(scene, attack))
+            result = replace(told, key=_key(scene))
         atomic.write_json(_place(run, result), to_plain(result))
         run.events.append("attack", attack=name, seconds=dict(result.seconds), omitted=result.omitted)
 
@@ -173,18 +173,17 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         rows=rows,
         half_way=steps,
         savings=saved_steps(steps, role),
-        key=_key(scene, attack),
+        key=_key(scene),
     )
 
 
-def _key(scene: Scene, attack: Attack) -> dict[str, Any]:
-    """What a later record must have in common to quote the result."""
-    splits = [split for split in dict.fromkeys(("forget", *attack.threat.splits)) if split in scene.task.splits]
+def _key(scene: Scene) -> dict[str, Any]:
+    """Models and records that a later record must share to quote the result; the code and the length are told."""
     return {
         "code": code_digest(),
         "max_length": scene.task.max_length,
         "models": {role: dict(subject.identity) for role, subject in scene.subjects.items()},
-        "records": {split: own_hmac(scene.run, scene.task.splits[split]) for split in splits},
+        "records": {split: own_hmac(scene.run, records) for split, records in scene.task.splits.items()},
     }
 
 

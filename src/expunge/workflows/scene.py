@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +24,6 @@ from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest
 from expunge.workflows.inputs import data_summary
 
-SCRATCH = "attack"  # below the run's helpers: what is there holds the forget set, and goes with them
 SPOKEN = {"quick": 144, "paper": None}  # forget records that a model behind a filter is asked about, in each wording
 
 
@@ -117,10 +113,7 @@ def outcomes(
         key = {**key, "asked": own_hmac(scene.run, asked)}
     stored = read_answer(scene.run.scores, key)
     if stored is None:
-        with _scratch(scene.run) as folder:
-            found = run_attack(
-                attack, scene.subjects[role].loaded, replace(task, scratch=folder), policy, spoken=spoken
-            )
+        found = run_attack(attack, scene.subjects[role].loaded, task, policy, spoken=spoken)
         stored = {point: _plain(outcome) for point, outcome in found.items()}
         write_answer(scene.run.scores, key, stored)
     return {point: _outcome(one) for point, one in stored.items()}
@@ -159,17 +152,6 @@ def _key(scene: Scene, label: str, task: AttackTask, role: str, *, spoken: bool)
         "seed": task.seed,
         "max_length": task.max_length,
     }
-
-
-@contextmanager
-def _scratch(run: RunFolder) -> Iterator[Path]:
-    folder = run.helpers / SCRATCH
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
