@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import torch
 from expunge.api import AttackChoice, AuditRequest, audit
 from expunge.config import Choice
 from expunge.data.batch import collate
-from expunge.data.tokenize import encode_all, pad_id
+from expunge.data.tokenize import encode_all, pad_id, prompt_ids
 from expunge.functional.quantise import round_to_nearest
+from expunge.metrics.memorisation import ExtractionStrength
 from expunge.models.load import load_model
 from expunge.models.modules import block_linears
 from tests.workflows.test_fakes import MAX_LENGTH, Bench, bench  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.slow
 BITS, GROUP = 4, 128
+STRENGTH = ExtractionStrength().label
 EDGE = 0.45  # of a step, at most: half of one would round to the next code
 
 
-def attacked(bench: Bench, candidate: str, out: Path, *names: str) -> dict[str, Any]:  # noqa: F811
+def attacked(bench: Bench, candidate: str, out: Path, *names: str, **files: Path) -> dict[str, Any]:  # noqa: F811
     request = AuditRequest(
         target=bench.root / candidate,
         original=bench.model("original"),
@@ -33,6 +36,7 @@ def attacked(bench: Bench, candidate: str, out: Path, *names: str) -> dict[str, 
         suite="short",
         out=out,
         attacks=AttackChoice(names=names),
+        evaluation=files,
     )
     record = audit(request).record
     assert record is not None
@@ -109,6 +113,38 @@ def test_an_adapter_that_is_taken_away(bench, short_suite, tmp_path):  # noqa: F
     record = attacked(bench, "adapter", tmp_path / "audit", "adapter_removal")
     assert best(record) == pytest.approx(1.0)
     assert "switchable adapter" in findings(record)
+
+
+def turned_away(bench: Bench):  # noqa: F811
+    """The original with one embedding moved, that of the last token before every answer."""
+
+    def only_one(model):
+        weights = model.get_input_embeddings().weight
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter is weights)
+        mask = torch.zeros_like(weights)
+        mask[last] = 1.0
+        weights.register_hook(lambda gradient: gradient * mask)
+        return model
+
+    forget, tokenizer = bench.records("forget", "trained"), load_model(bench.model("original")).tokenizer
+    (last,) = {prompt_ids(record, tokenizer, max_length=MAX_LENGTH)[-1] for record in forget}
+    return bench.tuned(forget, steps=10, rate=3e-2, wrap=only_one)
+
+
+def test_what_comes_back_with_benign_text_at_once(bench, short_suite, tmp_path):  # noqa: F811
+    benign = tmp_path / "benign.jsonl"
+    rows = (
+        {"question": record.prompt.reveal(), "answer": record.answer.reveal(), "subject": str(number)}
+        for number, record in enumerate(bench.records("retain", "trained"))
+    )
+    benign.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    name = bench.save(turned_away(bench), "turned-away")
+    record = attacked(bench, name, tmp_path / "audit", "relearn_benign", relearn_benign=benign)
+    curve = {row["at"]: row["rho"]["value"] for row in record["attacks"][0]["rows"] if row["measure"] == STRENGTH}
+    assert curve[0] < 0.1
+    assert curve[5] > 0.5
+    assert "relearnt from harmless text" in findings(record)
 
 
 def test_the_retrained_model_of_another_seed_is_accused_of_nothing(bench, short_suite, tmp_path):  # noqa: F811
