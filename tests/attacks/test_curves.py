@@ -49,11 +49,12 @@ def test_savings_by_hand(retrained: float, unlearned: float, saved: float) -> No
     assert savings(retrained, unlearned) == pytest.approx(saved, nan_ok=True)
 
 
-def test_models_under_relearning_are_read_against_the_gap_without_it():
-    def value(number: float) -> Value:
-        return Value(value=number, low=None, high=None)
+def value(number: float) -> Value:
+    return Value(value=number, low=None, high=None)
 
-    rows = [
+
+def curve(*points: tuple[float, float, float], series: str = "") -> list[Row]:
+    return [
         Row(
             point=f"{at}",
             at=at,
@@ -62,12 +63,27 @@ def test_models_under_relearning_are_read_against_the_gap_without_it():
             decides=at > 0,
             values={"unlearned": value(own), "retrained": value(other)},
             rho=None,
+            plain=at == 0,
+            series=series,
         )
-        for at, own, other in ((0.0, 0.1, 0.1), (10.0, 0.3, 0.1), (20.0, 0.7, 0.3), (40.0, 0.7, 0.7))
+        for at, own, other in points
     ]
-    found = half_way(rows, {"original": {"es": value(0.9)}, "retrained": {"es": value(0.1)}})
+
+
+BEFORE = {"original": {"es": value(0.9)}, "retrained": {"es": value(0.1)}}
+
+
+def test_models_under_relearning_are_read_against_the_gap_without_it():
+    rows = curve((0.0, 0.1, 0.1), (10.0, 0.3, 0.1), (20.0, 0.7, 0.3), (40.0, 0.7, 0.7))
+    found = half_way(rows, BEFORE)
     assert found == {"unlearned": pytest.approx(15.0), "retrained": pytest.approx(30.0)}
     assert saved_steps(found, "unlearned") == pytest.approx(2.0)
     assert saved_steps({**found, "retrained": None}, "unlearned") is None
     assert saved_steps({**found, "unlearned": None}, "unlearned") is None
     assert half_way([], {}) == {}
+
+
+def test_of_several_curves_each_model_takes_the_one_that_is_first_there():
+    slow = curve((0.0, 0.1, 0.1), (10.0, 0.3, 0.1), (20.0, 0.7, 0.3), (40.0, 0.7, 0.7), series="slow")
+    fast = curve((0.0, 0.1, 0.1), (10.0, 0.5, 0.1), (20.0, 0.2, 0.1), (40.0, 0.1, 0.1), series="fast")
+    assert half_way([*slow, *fast], BEFORE) == {"unlearned": pytest.approx(10.0), "retrained": pytest.approx(30.0)}

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
 from expunge.attacks.base import AttackTask, Point
 from expunge.attacks.relearning import Relearn, RelearnBenign, RelearnRTT, RelearnUnrelated
+from expunge.attacks.running import run_attack
 from expunge.attacks.tuning import Tuning
 from expunge.data.batch import collate
 from expunge.data.record import Record
@@ -104,6 +106,17 @@ def test_hidden_records_come_back_from_other_facts_and_removed_ones_do_not() -> 
     )
     assert hiding[0] < 0.2
     assert max(hiding) - hiding[0] > max(retrained) - retrained[0] + 0.05
+
+
+def test_each_learning_rate_has_a_curve_of_its_own() -> None:
+    attack = RelearnUnrelated(points=(0, 3), learning_rate=1e-3, rates=(0.1, 2.0))
+    found = run_attack(attack, loaded, TASK)
+    assert list(found) == ["0, rate x0.1", "3, rate x0.1", "0, rate x2", "3, rate x2"]
+    assert [one.series for one in found.values()] == ["rate x0.1"] * 2 + ["rate x2"] * 2
+    assert found["3, rate x0.1"].details["learning_rate"] == pytest.approx(1e-4)
+    alone = run_attack(RelearnUnrelated(points=(3,), learning_rate=2e-3), loaded, TASK)
+    for label, values in alone["3"].values.items():
+        np.testing.assert_array_equal(found["3, rate x2"].values[label], values)
 
 
 @pytest.mark.parametrize("attack", EVERY)
@@ -237,6 +250,9 @@ def test_a_broken_model_is_left_as_it_is() -> None:
         (Relearn, {"points": (1, 0)}),
         (Relearn, {"points": ()}),
         (Relearn, {"learning_rate": 0.0}),
+        (Relearn, {"rates": ()}),
+        (Relearn, {"rates": (1.0, 1.0)}),
+        (Relearn, {"rates": (1.0, -1.0)}),
         (Relearn, {"share": 1.0}),
         (Relearn, {"folds": 0}),
         (RelearnRTT, {"folds": 1}),

@@ -140,7 +140,7 @@ def test_the_named_attack_is_the_one_whose_bound_counts():
 
 
 def test_an_attack_with_settings_of_ones_own_does_not_stand_for_its_family():
-    weak = replace(result("relearn", NOTHING, family="relearning"), standard=False)
+    weak = replace(result("relearn", NOTHING, family="relearning"), changed=("share",))
     found = worst_recovery([weak, result("pruning", NOTHING)])
     assert found is not None
     assert "relearning" in found.untried

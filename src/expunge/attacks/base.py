@@ -174,6 +174,10 @@ class ModelAttack(Attack):
         """How many times it acts, each time on a fresh copy."""
         return 1
 
+    def series(self) -> Mapping[str, ModelAttack]:
+        """Returns the attacks whose curves stand beside each other, by a short public name; mostly itself alone."""
+        return {"": self}
+
     @abstractmethod
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Changes ``loaded.model`` in place, step by step; after each yield the model is read as it is then.

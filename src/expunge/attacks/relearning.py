@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 
 from expunge.attacks.base import Attack, AttackTask, Threat
 from expunge.attacks.telling import facts, nearest
-from expunge.attacks.tuning import Lesson, Tuning, shows
+from expunge.attacks.tuning import PAPER, Lesson, Tuning, shows
 from expunge.data.record import Record
 from expunge.errors import InputError, MissingNeedError
 from expunge.registry import attacks
 
-LONGER = (0, 1, 2, 5, 10, 20, 40, 80, 160, 320)  # the papers go through the texts several times
 HU = "Hu et al., Jogging the memory of unlearned LLMs, 2024, https://arxiv.org/abs/2406.13356"
 
 
@@ -37,7 +36,7 @@ class Relearn(Tuning):
     threat: ClassVar[Threat] = Threat("relearning", "weights", HU)
     title: ClassVar[str] = "relearning from a part of the forget set"
     # 10 % of the forget set, as in the paper's partial-data setting; ten folds show every subject once.
-    paper_budget: ClassVar[Mapping[str, Any]] = {"points": LONGER, "folds": 10}
+    paper_budget: ClassVar[Mapping[str, Any]] = {**PAPER, "folds": 10}
 
     share: float = 0.1
     folds: int = 2
@@ -73,7 +72,7 @@ class RelearnRTT(Tuning):
 
     Records that tell one another are one fact and stay together: all wordings, and both sides of a marriage
     (``expunge.attacks.telling``), beside equal answers about one subject. The paper tunes on multiple-choice questions
-    and keeps the best of several learning rates; here records are tuned on as they are, at one rate.
+    here records are tuned on as they are.
     """
 
     threat: ClassVar[Threat] = Threat(
@@ -84,7 +83,7 @@ class RelearnRTT(Tuning):
     )
     title: ClassVar[str] = "relearning from other facts (RTT)"
     # Five parts, four of them T and one V; several epochs over T.
-    paper_budget: ClassVar[Mapping[str, Any]] = {"points": LONGER, "folds": 5}
+    paper_budget: ClassVar[Mapping[str, Any]] = {**PAPER, "folds": 5}
 
     batch_size: int = 16
     folds: int = 2
@@ -128,7 +127,7 @@ class RelearnBenign(Tuning):
 
     threat: ClassVar[Threat] = Threat("relearning", "weights", HU)
     title: ClassVar[str] = "relearning from benign text about the same"
-    paper_budget: ClassVar[Mapping[str, Any]] = {"points": LONGER}
+    paper_budget: ClassVar[Mapping[str, Any]] = PAPER
 
     records: int = 100
 
@@ -186,7 +185,7 @@ class RelearnUnrelated(Tuning):
     )
     title: ClassVar[str] = "relearning from unrelated text"
     # Ten samples, as in the paper; the draws are ours.
-    paper_budget: ClassVar[Mapping[str, Any]] = {"points": LONGER, "folds": 5}
+    paper_budget: ClassVar[Mapping[str, Any]] = {**PAPER, "folds": 5}
 
     records: int = 10
 

@@ -16,7 +16,7 @@ from expunge.attacks.running import Outcome
 from expunge.functional.statistics import bootstrap_means
 from expunge.metrics.base import Floats, is_of
 
-VERSION = 1  # of the layout
+VERSION = 2  # of the layout
 ORIGINAL, RETRAINED = "original", "retrained"
 
 
@@ -41,6 +41,7 @@ class Row:
         decides: whether the verdict may rest on it.
         values: by role, under the attack.
         plain: whether it is what the models show without the attack.
+        series: which of several curves it is on; empty where there is one.
         rho: the excess recovery over the retrained model; None where there is none.
         reason: why there is none.
         details: further numbers by role.
@@ -55,6 +56,7 @@ class Row:
     rho: Excess | None
     reason: str = ""
     plain: bool = False
+    series: str = ""
     details: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
@@ -82,7 +84,7 @@ class AttackResult:
         half_way: of relearning, by role, the step at which the model is half of the way from the retrained model to the
             original, without the attack; None where it never is.
         savings: how many times these steps the retrained model takes; None where that cannot be said.
-        standard: whether its settings are those of a budget, unchanged.
+        changed: names of the settings that are not those of the budget.
         omitted: why it could not be run.
         key: digests of everything that decides the numbers.
     """
@@ -105,7 +107,7 @@ class AttackResult:
     rows: tuple[Row, ...] = ()
     half_way: Mapping[str, float | None] = field(default_factory=dict)
     savings: float | None = None
-    standard: bool = True
+    changed: tuple[str, ...] = ()
     omitted: str = ""
     key: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
@@ -179,6 +181,7 @@ def build_rows(
                     rho=rho if isinstance(rho, Excess) else None,
                     reason="" if isinstance(rho, Excess) else rho,
                     plain=outcome.plain,
+                    series=outcome.series,
                     details={name: dict(one.details) for name, one in present.items() if one.details},
                 )
             )
@@ -186,22 +189,30 @@ def build_rows(
 
 
 def half_way(rows: Sequence[Row], before: Mapping[str, Mapping[str, Value]]) -> dict[str, float | None]:
-    """Returns for each model the place at which its curve is half of the way from retrained to original model."""
+    """Returns for each model the place at which its curve is half of the way from retrained to original model.
+
+    Of several curves the one that is there first counts, for each model by itself.
+    """
     decisive = {row.measure for row in rows if row.headline}
-    curve = [row for row in rows if row.measure in decisive and row.at is not None]
-    if not curve:
+    placed = [row for row in rows if row.measure in decisive and row.at is not None]
+    if not placed:
         return {}
-    measure = curve[0].measure
     # The attack's own first point is over the records that it does not show.
-    started = next((row.values for row in curve if row.plain and RETRAINED in row.values), None)
-    retrained = before[RETRAINED][measure] if started is None else started[RETRAINED]
-    ends = (before[ORIGINAL][measure].value, retrained.value)
-    found = {}
-    for role in curve[0].values:
-        values = {float(row.at or 0.0): row.values[role].value for row in curve if role in row.values}
-        at = steps_to_recover(values, (ends[0] + ends[1]) / 2)
-        found[role] = None if math.isnan(at) else at
+    measure = placed[0].measure
+    started = next((row.values[RETRAINED] for row in placed if row.plain and RETRAINED in row.values), None)
+    goal = (before[ORIGINAL][measure].value + (started or before[RETRAINED][measure]).value) / 2
+    curves: dict[str, list[Row]] = {}
+    for row in placed:
+        curves.setdefault(row.series, []).append(row)
+    found: dict[str, float | None] = {}
+    for role in placed[0].values:
+        own = [_reached(curve, role, goal) for curve in curves.values()]
+        found[role] = min((at for at in own if not math.isnan(at)), default=None)
     return found
+
+
+def _reached(curve: Sequence[Row], role: str, goal: float) -> float:
+    return steps_to_recover({float(row.at or 0.0): row.values[role].value for row in curve if role in row.values}, goal)
 
 
 def saved_steps(found: Mapping[str, float | None], role: str) -> float | None:

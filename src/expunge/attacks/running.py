@@ -27,6 +27,7 @@ BEST, MEAN = "best of all", "mean"  # over the wordings of a prompt attack
 KEPT = "retain"  # detail: exact memorisation of the retain set at this point, which tells a broken model
 KEPT_RECORDS = 256  # of the retain set, the first ones
 Load = Callable[[], LoadedModel]
+Reading = tuple[Point, Mapping[str, Floats]]  # of one fold at one point, by label
 
 
 class Outcome(NamedTuple):
@@ -38,6 +39,7 @@ class Outcome(NamedTuple):
         headline: whether it is what the attack is told by; the verdict may rest on it.
         details: further numbers.
         plain: whether it is what the model shows without the attack.
+        series: which of several curves it is on; empty where there is one.
     """
 
     values: Mapping[str, Floats]
@@ -45,6 +47,7 @@ class Outcome(NamedTuple):
     headline: bool = True
     details: Mapping[str, float] = {}
     plain: bool = False
+    series: str = ""
 
 
 def measures(*, spoken: bool) -> tuple[Metric, ...]:
@@ -99,15 +102,26 @@ def run_attack(
 
 
 def _on_model(attack: ModelAttack, load: Load, task: AttackTask) -> dict[str, Outcome]:
+    outcomes: dict[str, Outcome] = {}
+    for series, one in attack.series().items():
+        outcomes |= {
+            ", ".join(filter(None, (f"{at:g}", series))): _merged(at, series, folds)
+            for at, folds in sorted(_curve(one, load, task).items())
+        }
+    return outcomes
+
+
+def _curve(attack: ModelAttack, load: Load, task: AttackTask) -> dict[float, list[Reading]]:
+    """What was read in each fold, by place."""
     found = measures(spoken=False)
-    points: dict[float, list[tuple[Point, dict[str, Floats]]]] = {}
+    points: dict[float, list[Reading]] = {}
     for fold in range(attack.folds):
         loaded = load()
         for point in attack.act(loaded, task, fold):
             values = _read(loaded, {"forget": task.forget}, found, task)
             point = point._replace(details={**point.details, **_kept(loaded, task)})
             points.setdefault(point.at, []).append((point, {name: _hidden(own, point) for name, own in values.items()}))
-    return {f"{at:g}": _merged(at, folds) for at, folds in sorted(points.items())}
+    return points
 
 
 def _hidden(values_R: Floats, point: Point) -> Floats:
@@ -117,7 +131,7 @@ def _hidden(values_R: Floats, point: Point) -> Floats:
     return own
 
 
-def _merged(at: float, folds: Sequence[tuple[Point, Mapping[str, Floats]]]) -> Outcome:
+def _merged(at: float, series: str, folds: Sequence[Reading]) -> Outcome:
     names = {name for point, _ in folds for name in point.details}
     return Outcome(
         {name: _mean(np.stack([values[name] for _, values in folds])) for name in folds[0][1]},
@@ -125,6 +139,7 @@ def _merged(at: float, folds: Sequence[tuple[Point, Mapping[str, Floats]]]) -> O
         at != 0,
         {name: float(np.mean([point.details[name] for point, _ in folds if name in point.details])) for name in names},
         at == 0,
+        series,
     )
 
 

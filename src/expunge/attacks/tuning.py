@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ from expunge.training.order import rows_between
 
 PAPER_RATE, PAPER_WIDTH = 2e-5, 4096  # of AdamW on models of 7 billion parameters, and their hidden size
 POINTS = (0, 1, 2, 5, 10, 20, 40)
+# The papers go through the texts several times, and Deeb & Roger keep the best of several learning rates.
+PAPER: Mapping[str, Any] = {"points": (0, 1, 2, 5, 10, 20, 40, 80, 160, 320), "rates": (0.3, 1.0, 3.0)}
 MAX_NORM = 1.0  # of a gradient; a broken model's first ones would weigh on Adam's second moments for long
 
 
@@ -52,6 +54,7 @@ class Tuning(ModelAttack):
             goes with 1 / width (Yang et al., 2022, https://arxiv.org/abs/2203.03466), so that a small model is tuned as
             hard as one of 7 billion parameters at 2e-5. It reads the configuration and no weights: the unlearned and
             the retrained model are tuned alike.
+        rates: factors of the learning rate; with each a curve of its own, of which the worst counts.
         batch_size: records in one optimizer step; all of them where there are fewer.
         folds: how many times it acts, each time on a fresh copy.
     """
@@ -60,6 +63,7 @@ class Tuning(ModelAttack):
 
     points: tuple[int, ...] = POINTS
     learning_rate: float | None = None
+    rates: tuple[float, ...] = (1.0,)
     batch_size: int = 8
     folds: int = 1
 
@@ -69,6 +73,9 @@ class Tuning(ModelAttack):
             raise InputError(f"points are steps from 0, each larger than the one before, not {self.points}.")
         if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"learning_rate must be a finite number above 0, not {self.learning_rate}.")
+        several = len(set(self.rates)) == len(self.rates) and all(0 < rate < math.inf for rate in self.rates)
+        if not self.rates or not several:
+            raise InputError(f"rates are different factors above 0, not {self.rates}.")
         if self.batch_size < 1 or self.folds < 1:
             raise InputError(f"batch_size ({self.batch_size}) and folds ({self.folds}) must be at least 1.")
 
@@ -77,10 +84,16 @@ class Tuning(ModelAttack):
         """Returns what one fold tunes on; the same task and fold give the same."""
 
     def rate(self, loaded: LoadedModel) -> float:
-        """Learning rate for a model."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return PAPER_RATE * PAPER_WIDTH / int(loaded.model.config.get_text_config().hidden_size)
+        """Learning rate for a model, of the first curve."""
+        width = int(loaded.model.config.get_text_config().hidden_size)
+        own = PAPER_RATE * PAPER_WIDTH / width if self.learning_rate is None else self.learning_rate
+        return own * self.rates[0]
+
+    def series(self) -> Mapping[str, ModelAttack]:
+        """One for each learning rate."""
+        if len(self.rates) == 1:
+            return {"": self}
+        return {f"rate x{rate:g}": replace(self, rates=(rate,)) for rate in self.rates}
 
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Tunes ``loaded.model``, in float32, and stops after each of ``points``."""

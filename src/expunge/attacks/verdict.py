@@ -50,7 +50,7 @@ def worst_recovery(results: Sequence[AttackResult]) -> Recovery | None:
         value=rho.value,
         interval=(rho.low, rho.high),
         untried=tuple(
-            family for family in ASKED if family not in {result.family for result, _ in found if result.standard}
+            family for family in ASKED if family not in {result.family for result, _ in found if not result.changed}
         ),
     )
 

@@ -13,6 +13,7 @@ from expunge.attacks.base import Attack, Budget, ProbeAttack, PromptAttack
 from expunge.attacks.result import (
     ORIGINAL,
     RETRAINED,
+    VERSION,
     AttackResult,
     build_rows,
     excess_before,
@@ -113,7 +114,10 @@ def stored_attacks(
     hmacs = {split: own_hmac(run, records) for split, records in splits.items()}
     found = []
     for path in sorted((run.root / FOLDER).glob("*.json")):
-        result = build(AttackResult, atomic.read_json(path), where=f"{FOLDER}/{path.name}")
+        plain = atomic.read_json(path)
+        if plain.get("version") != VERSION:  # of another version of the program; running the attack again replaces it
+            continue
+        result = build(AttackResult, plain, where=f"{FOLDER}/{path.name}")
         if _fits(result.key, identities, hmacs):
             found.append(result)
     ran = {result.name for result in found if not result.omitted}
@@ -211,7 +215,7 @@ def _described(
         settings={item.name: to_plain(getattr(attack, item.name)) for item in dataclasses.fields(attack) if item.repr},
         role=role or columns.judged,
         seed=choice.seed,
-        standard=not choice.settings,
+        changed=tuple(sorted(choice.settings)),
         omitted=omitted,
     )
 

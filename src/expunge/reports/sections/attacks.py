@@ -20,10 +20,11 @@ class AttackRow(NamedTuple):
     """One attack: where it brings back most, what the models show there, and the recovery.
 
     Attributes:
-        title: in words.
+        title: in words, with the settings that are not those of the budget.
         access: what it takes.
         budget: quick or paper.
         point: where it brings back most; empty where nothing can be told.
+        place: the same in few letters.
         measure: what was read there.
         original: without the attack, or, for a probe, under it.
         retrained: under the attack.
@@ -36,6 +37,7 @@ class AttackRow(NamedTuple):
     access: str
     budget: str
     point: str
+    place: str
     measure: str
     original: Value
     retrained: Value
@@ -52,7 +54,7 @@ def rows(reading: Reading) -> list[AttackRow]:
 def omitted(reading: Reading) -> list[tuple[str, str]]:
     """Returns the attacks that could not be run, and why."""
     found = [one for one in _ordered(reading.record.attacks) if one["omitted"]]
-    return [(sentence(one["title"]), one["omitted"]) for one in found]
+    return [(title_of(one), one["omitted"]) for one in found]
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
@@ -67,8 +69,7 @@ def lines(record: Mapping[str, Any]) -> list[str]:
 def _line(row: AttackRow) -> str:
     rho = row.reason or _with_interval(row.rho)
     own, control = (number(value.value) if value.known else "-" for value in (row.own, row.retrained))
-    place = row.point if len(row.point) < 18 else row.point.split(maxsplit=1)[0]  # without what its number counts
-    return f"{row.title[:43]:<44}{row.access:<21}{place:<18}{control:>9}{own:>9}  {rho}"
+    return f"{row.title[:43]:<44}{row.access:<21}{row.place:<18}{control:>9}{own:>9}  {rho}"
 
 
 def _with_interval(value: Value) -> str:
@@ -94,15 +95,16 @@ def worst_row(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _row(found: Mapping[str, Any]) -> AttackRow:
     row = worst_row(found)
-    shared = (sentence(found["title"]), ACCESS[found["access"]], found["budget"])
+    shared = (title_of(found), ACCESS[found["access"]], found["budget"])
     if row is None:
-        nothing = Value(float("nan"))
-        return AttackRow(*shared, "", "", nothing, nothing, nothing, nothing, found["omitted"] or "nothing was read")
+        nothing, reason = Value(float("nan")), found["omitted"] or "nothing was read"
+        return AttackRow(*shared, "", "", "", nothing, nothing, nothing, nothing, reason)
     before = found["before"].get(ORIGINAL, {})
     original = value_of(before.get(row["measure"]) or row["values"].get(ORIGINAL))
     return AttackRow(
         *shared,
         point_of(found, row),
+        row["point"],
         sentence(scored(row["measure"])),
         original,
         value_of(row["values"].get(RETRAINED)),
@@ -112,11 +114,25 @@ def _row(found: Mapping[str, Any]) -> AttackRow:
     )
 
 
+def title_of(found: Mapping[str, Any]) -> str:
+    """What a reader calls it: two ways to run one attack have two names."""
+    settings = found["settings"]
+    changed = ", ".join(f"{name} {_said(settings[name])}" if name in settings else name for name in found["changed"])
+    return sentence(f"{found['title']} ({changed})" if changed else found["title"])
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " ".join(_said(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def point_of(found: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """Where on its curve, in words: ``40 steps``, or the name of a wording."""
     point: str = row["point"]
-    bare = found["axis"] and row["at"] is not None and point == f"{row['at']:g}"
-    return f"{point} {found['axis']}" if bare else point
+    if not found["axis"] or row["at"] is None or not point.startswith(f"{row['at']:g}"):
+        return point
+    return ", ".join(filter(None, (f"{row['at']:g} {found['axis']}", row["series"])))
 
 
 def chart(reading: Reading) -> list[Figure]:
@@ -143,14 +159,15 @@ def curves(reading: Reading) -> list[Figure]:
     for attack in _ordered(reading.record.attacks):
         told = sorted((row for row in _drawn(attack) if row["at"] is not None), key=lambda row: row["at"])
         if len(told) > 1 and attack["axis"]:
-            found.append((sentence(attack["title"]), _curve(reading, attack, told), _caption(attack, told)))
+            found.append((title_of(attack), _curve(reading, attack, told), _caption(attack, told)))
     return figures(*found)
 
 
 def _drawn(attack: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Rows of the measure that decides, with the point before the attack."""
-    measures = {row["measure"] for row in headlines(attack)}
-    return [row for row in attack["rows"] if row["measure"] in measures]
+    """Rows of the measure that decides, with the point before the attack; of several curves the worst."""
+    worst, measures = worst_row(attack), {row["measure"] for row in headlines(attack)}
+    series = worst["series"] if worst else ""
+    return [row for row in attack["rows"] if row["measure"] in measures and row["series"] == series]
 
 
 def _curve(reading: Reading, attack: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str:
