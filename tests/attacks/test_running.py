@@ -42,6 +42,16 @@ def test_a_model_attack_is_read_at_each_point_and_leaves_out_what_it_has_shown(w
     assert found["1"].details["retain"] < 0.5
 
 
+def test_what_is_no_amount_has_the_untouched_model_beside_its_curve(world, task):
+    class Placed(Scaling):
+        from_zero = False
+
+    found = run_attack(Placed(), lambda: load_model(world.model), task)
+    assert list(found) == ["as it is", "1"]
+    assert (found["as it is"].at, found["as it is"].plain, found["as it is"].headline) == (None, True, False)
+    assert (found["1"].at, found["1"].plain, found["1"].headline) == (1.0, False, True)
+
+
 def test_a_record_that_every_fold_has_shown_has_no_number(world, task):
     class Telling(Scaling):
         def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:

@@ -69,9 +69,9 @@ def test_two_ways_to_run_one_attack_have_two_names():
 
 def test_a_place_is_told_with_what_it_counts():
     (plain,) = attacks.rows(told(result(row(0, 0.1), row(5, 0.4), row(10, 0.3))))
-    assert (plain.point, plain.place) == ("5 optimizer steps", "5")
+    assert (plain.point, plain.place) == ("5 (optimizer steps)", "5")
     (several,) = attacks.rows(told(result(row(5, 0.2, "rate x0.3"), row(10, 0.4, "rate x2"))))
-    assert (several.point, several.place) == ("10 optimizer steps, rate x2", "10, rate x2")
+    assert (several.point, several.place) == ("10 (optimizer steps), rate x2", "10, rate x2")
     (named,) = attacks.rows(told(result(row(5, 0.4, point="layer 5"))))
     assert named.point == "layer 5"
 
@@ -80,7 +80,7 @@ def test_of_several_curves_the_worst_is_drawn():
     slow = [row(at, own, "rate x0.3") for at, own in ((0, 0.1), (5, 0.11), (10, 0.12))]
     fast = [row(at, own, "rate x2") for at, own in ((0, 0.1), (5, 0.9))]
     (figure,) = attacks.curves(told(result(*slow, *fast)))
-    assert "At 5 optimizer steps, rate x2: unlearned 0.9" in figure.reading
+    assert "At 5 (optimizer steps), rate x2: unlearned 0.9" in figure.reading
     lines = re.findall(r'<polyline class="line[^"]*" points="([^"]*)"', figure.svg)
     assert [len(line.split()) for line in lines] == [2, 2]  # two points of each model
 

@@ -167,7 +167,13 @@ class ModelAttack(Attack):
     """Changes the weights of a copy; what decides is read again at each point.
 
     A record's number is the mean over those folds that did not show it.
+
+    Class attributes:
+        from_zero: whether its axis is an amount, so that the model as it is stands at 0; elsewhere, as with bits, it
+            stands beside the curve.
     """
+
+    from_zero: ClassVar[bool] = True
 
     @property
     def folds(self) -> int:

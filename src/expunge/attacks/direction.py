@@ -57,7 +57,8 @@ class DirectionAblation(ModelAttack):
         splits=("retain",),
     )
     title: ClassVar[str] = "taking a direction away"
-    axis: ClassVar[str] = "block that the direction is from, from 1"
+    axis: ClassVar[str] = "block that the direction is from, counted from 1"
+    from_zero: ClassVar[bool] = False
     # Arditi et al.: 128 prompts of either kind, and blocks of the lower 80 %.
     paper_budget: ClassVar[Mapping[str, Any]] = {
         "records": 128,

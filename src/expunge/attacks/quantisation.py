@@ -37,6 +37,7 @@ class _Quantisation(ModelAttack):
 
     threat: ClassVar[Threat] = _THREAT
     axis: ClassVar[str] = "bits of a weight"
+    from_zero: ClassVar[bool] = False
 
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Rounds to each precision in turn, always from the saved weights."""

@@ -24,6 +24,7 @@ from expunge.models.load import LoadedModel
 
 NEW_TOKENS = 64  # longest reply
 BEST, MEAN = "best of all", "mean"  # over the wordings of a prompt attack
+UNTOUCHED = "as it is"  # a point beside the curve: nothing was done yet
 KEPT = "retain"  # detail: exact memorisation of the retain set at this point, which tells a broken model
 KEPT_RECORDS = 256  # of the retain set, the first ones
 Load = Callable[[], LoadedModel]
@@ -104,10 +105,12 @@ def run_attack(
 def _on_model(attack: ModelAttack, load: Load, task: AttackTask) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     for series, one in attack.series().items():
-        outcomes |= {
-            ", ".join(filter(None, (f"{at:g}", series))): _merged(at, series, folds)
-            for at, folds in sorted(_curve(one, load, task).items())
-        }
+        for at, folds in sorted(_curve(one, load, task).items()):
+            beside = at == 0 and not attack.from_zero
+            name = ", ".join(filter(None, (UNTOUCHED if beside else f"{at:g}", series)))
+            outcomes[name] = _merged(folds)._replace(
+                at=None if beside else at, headline=at != 0, plain=at == 0, series=series
+            )
     return outcomes
 
 
@@ -131,15 +134,13 @@ def _hidden(values_R: Floats, point: Point) -> Floats:
     return own
 
 
-def _merged(at: float, series: str, folds: Sequence[Reading]) -> Outcome:
+def _merged(folds: Sequence[Reading]) -> Outcome:
+    """The mean over folds, of numbers and details."""
     names = {name for point, _ in folds for name in point.details}
+    means = {name: np.mean([point.details[name] for point, _ in folds if name in point.details]) for name in names}
     return Outcome(
         {name: _mean(np.stack([values[name] for _, values in folds])) for name in folds[0][1]},
-        at,
-        at != 0,
-        {name: float(np.mean([point.details[name] for point, _ in folds if name in point.details])) for name in names},
-        at == 0,
-        series,
+        details={name: float(mean) for name, mean in means.items()},
     )
 
 

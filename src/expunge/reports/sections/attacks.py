@@ -128,11 +128,11 @@ def _said(value: Any) -> str:
 
 
 def point_of(found: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """Where on its curve, in words: ``40 steps``, or the name of a wording."""
+    """Where on its curve, in words: ``20 (optimizer steps)``, or the name of a wording."""
     point: str = row["point"]
     if not found["axis"] or row["at"] is None or not point.startswith(f"{row['at']:g}"):
         return point
-    return ", ".join(filter(None, (f"{row['at']:g} {found['axis']}", row["series"])))
+    return ", ".join(filter(None, (f"{row['at']:g} ({found['axis']})", row["series"])))
 
 
 def chart(reading: Reading) -> list[Figure]:
