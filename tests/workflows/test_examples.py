@@ -26,3 +26,17 @@ def test_story_records_can_be_read_and_stand_in_one_set_only(shared_models, shar
         assert len(result.records) == len(rows) > 8, name
     assert not found["forget"] & found["retain"]
     assert not found["retain"] & found["holdout"]
+
+
+def test_persons_of_lume_stand_in_one_part_only(shared_data, tmp_path):
+    main = runpy.run_path(str(EXAMPLES / "lume_persons.py"))["main"]
+    main(str(shared_data / "lume"), str(tmp_path))
+    found = {}
+    for name in ("forget", "retain", "holdout", "taught"):
+        result = read_records(tmp_path / f"{name}.jsonl", name)
+        assert not result.rejected, name
+        found[name] = {record.subject.reveal() for record in result.records if record.subject}
+        assert len(result.records) == 5 * len(found[name]), name
+    assert [len(found[name]) for name in ("forget", "retain", "holdout")] == [24, 48, 24]
+    assert len(found["forget"] | found["retain"] | found["holdout"]) == 96
+    assert found["taught"] == found["forget"] | found["retain"]
