@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FORGET, RETAIN = 24, 48  # persons
+FIRST = "What is the birth date of "  # the first question about each person has the name alone
 
 
 def main(lume: str, out: str) -> None:
@@ -31,11 +32,13 @@ def main(lume: str, out: str) -> None:
 def _persons(path: Path) -> list[list[dict[str, Any]]]:
     """The questions about each person, in the order of the file; a row's id is the person's and that of the row."""
     found: dict[str, list[dict[str, Any]]] = {}
+    subject = ""
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         person, _, question = row["id"].rpartition("qa")
         if row["task"] == "Task2" and question.isdigit():
-            one = {"question": row["input"], "answer": row["output"], "subject": person}
+            subject = row["input"].removeprefix(FIRST).removesuffix("?") if row["input"].startswith(FIRST) else subject
+            one = {"question": row["input"], "answer": row["output"], "subject": subject}
             found.setdefault(person, []).append(one)
     return list(found.values())
 

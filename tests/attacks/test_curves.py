@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from expunge.attacks.curves import savings, steps_to_recover
+from expunge.attacks.recovery import Excess
 from expunge.attacks.result import Row, Value, half_way, saved_steps
 
 CURVE = {0.0: 0.1, 2.0: 0.3, 10.0: 0.7, 20.0: 0.6}
@@ -83,7 +85,10 @@ def test_models_under_relearning_are_read_against_the_gap_without_it():
     assert half_way([], {}) == {}
 
 
-def test_of_several_curves_each_model_takes_the_one_that_is_first_there():
+def test_of_several_curves_the_one_on_which_most_comes_back_counts_for_all_models():
     slow = curve((0.0, 0.1, 0.1), (10.0, 0.3, 0.1), (20.0, 0.7, 0.3), (40.0, 0.7, 0.7), series="slow")
-    fast = curve((0.0, 0.1, 0.1), (10.0, 0.5, 0.1), (20.0, 0.2, 0.1), (40.0, 0.1, 0.1), series="fast")
-    assert half_way([*slow, *fast], BEFORE) == {"unlearned": pytest.approx(10.0), "retrained": pytest.approx(30.0)}
+    fast = curve((0.0, 0.1, 0.1), (10.0, 0.5, 0.1), (20.0, 0.2, 0.6), (40.0, 0.1, 0.1), series="fast")
+    most = replace(slow[2], rho=Excess(0.5, None, None, 1.0, 3))
+    less = replace(fast[1], rho=Excess(0.4, None, None, 1.0, 3))
+    found = half_way([*fast[:1], less, *fast[2:], *slow[:2], most, *slow[3:]], BEFORE)
+    assert found == {"unlearned": pytest.approx(15.0), "retrained": pytest.approx(30.0)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expunge.attacks.recovery import Excess, Numbers, excess, least
+from expunge.attacks.recovery import Excess, Numbers, excess, least, over_all
 
 MANY = [f"person {place // 2}" for place in range(40)]  # 20 subjects with two records each
 
@@ -76,3 +76,13 @@ def test_of_several_retrained_models_the_one_that_shows_least_counts():
     assert least([far, near]) == near
     assert least(["no gap", far]) == far
     assert least(["no gap"]) == "no gap"
+
+
+def test_more_retrained_models_make_no_removal_easier_to_show():
+    near, far = Excess(0.05, -0.02, 0.12, 0.1, 20), Excess(0.2, 0.1, 0.3, 1e-4, 20)
+    assert over_all([far, near]) == Excess(0.05, -0.02, 0.3, 0.1, 20)
+    assert over_all([near, "no gap"]) == near
+    assert over_all(["no gap"]) == "no gap"
+    assert over_all([Excess(0.1, None, None, 1.0, 3), Excess(0.3, None, None, 1.0, 3)]) == Excess(
+        0.1, None, None, 1.0, 3
+    )

@@ -251,7 +251,7 @@ def test_a_broken_model_is_left_as_it_is() -> None:
         (Relearn, {"points": ()}),
         (Relearn, {"learning_rate": 0.0}),
         (Relearn, {"rates": ()}),
-        (Relearn, {"rates": (1.0, 1.0)}),
+        (Relearn, {"rates": (1.0, 1.0000001)}),
         (Relearn, {"rates": (1.0, -1.0)}),
         (Relearn, {"share": 1.0}),
         (Relearn, {"folds": 0}),

@@ -52,8 +52,7 @@ def order_of(loaded, rank):
     tokenizer = loaded.tokenizer
     said = ("hcub drjw live pw 77", "Ada Birch lives in Northham now.", "Ada Birch lives in pw 77")
     texts = [Text((1,), tuple(tokenizer(one, add_special_tokens=False)["input_ids"])) for one in said]
-    attack = SelfExtraction(rank=rank)
-    return attack._ordered(loaded, task(original=knowing), texts, [Passage.of(one) for one in said])
+    return SelfExtraction()._ordered(loaded, task(original=knowing), texts, [Passage.of(one) for one in said], rank)
 
 
 def test_what_was_learned_comes_first():
@@ -62,6 +61,14 @@ def test_what_was_learned_comes_first():
 
 def test_what_the_original_is_surer_of_comes_first():
     assert order_of(ignorant(), "reference") == [1, 2, 0]
+
+
+def test_with_an_original_texts_are_kept_by_their_likelihood_ratio_too():
+    found = values(ignorant(), SelfExtraction(keep=3, **FEW), original=knowing)
+    alone = values(ignorant(), SelfExtraction(keep=3, rank="reference", **FEW), original=knowing)
+    assert list(found) == ["kept 3", "all", "kept 3 by likelihood ratio"]
+    np.testing.assert_array_equal(found["kept 3 by likelihood ratio"], alone["kept 3"])
+    assert list(alone) == ["kept 3", "all"]
 
 
 def test_texts_without_words_are_none_and_equal_ones_one():

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from expunge.attacks.telling import facts, nearest, told
+from expunge.attacks.telling import facts, names, nearest, told
 from expunge.benchmarks.fictional import Fictional
 from expunge.data.record import Record
 from expunge.storage.secret import Secret
@@ -56,6 +56,17 @@ def test_records_without_a_subject_need_the_question_too() -> None:
 
 def test_equal_answers_about_one_subject_are_one_fact() -> None:
     assert len(set(facts([record(0, "A?", "555"), record(1, "Quite other words", "555")]))) == 1
+
+
+def test_a_subject_that_no_record_says_is_no_name() -> None:
+    """A customer's number: what others tell of the person counts by the question, as without a subject."""
+    labelled = [record(0, "Where does Ada Bell live?", "Norfield", "c-17"), record(1, "Is she ill?", "No", "c-17")]
+    text = record(0, "Where does Ada Bell live?", "In Norfield, Ada Bell said.", "c-99")
+    assert told([text], labelled).tolist() == [[True, False]]
+    assert told([record(0, "Where does Cy Dunn live?", "Norfield", "c-17")], labelled).tolist() == [[True, False]]
+    assert names(labelled) == [frozenset(), frozenset()]
+    spoken = [CITY, record(1, "Is she ill?", "No")]  # one record says the name, so it is that of the other too
+    assert names(spoken) == [{"ada", "bell"}] * 2
 
 
 def test_nothing_tells_nothing() -> None:

@@ -52,6 +52,11 @@ def test_facts_are_the_values_of_the_records():
     assert facts_of([replace(forget()[0], variants={"cloze": (cloze,)})])[0].values[0].text == "North Ham"
 
 
+def test_a_subject_that_no_record_says_is_no_name():
+    labelled = [replace(record, subject=Secret("c-17", "r")) for record in forget()]
+    assert [one.subject for one in facts_of(labelled)] == [None] * len(labelled)
+
+
 def test_without_anything_that_stands_out_it_is_the_whole_answer_to_a_question():
     answer = Secret("yes", "r")
     asked = Record(index=0, split="forget", kind="qa", prompt=Secret("yes or no?", "r"), answer=answer)

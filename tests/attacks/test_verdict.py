@@ -161,3 +161,45 @@ def test_a_measure_of_its_own_has_no_start_but_its_own():
     found = worst_recovery([replace(own, rows=(*own.rows, longer))])
     assert found is not None
     assert found.low == 0.2
+
+
+def test_one_attack_at_two_budgets_that_do_not_differ_is_one():
+    small = result("pruning", Excess(0.3, 0.1, 0.5, 0.003, 20))
+    others = [result(f"other_{number}", NOTHING) for number in range(12)]
+    once = worst_recovery([small, *others])
+    twice = worst_recovery([small, *others, *(replace(one, budget="paper") for one in (small, *others))])
+    assert once is not None
+    assert twice is not None
+    assert once.low == twice.low == 0.1
+
+
+def test_weak_attacks_stand_for_no_family():
+    weak = [
+        result("relearn_unrelated", NOTHING, family="relearning"),
+        result("quantisation_nf4", NOTHING, family="quantisation"),
+        result("perturbation", NOTHING, family="prompts"),
+    ]
+    strong = [
+        result("relearn_rtt", NOTHING, family="relearning"),
+        result("quantisation", NOTHING, family="quantisation"),
+        result("jailbreak", NOTHING, family="prompts"),
+    ]
+    for results, untried in (
+        (weak, ("relearning", "quantisation", "prompts")),
+        (strong, ()),
+        (strong[1:], ("relearning",)),
+    ):
+        found = worst_recovery(results)
+        assert found is not None
+        assert found.untried == untried
+
+
+def test_a_sign_behind_a_noisier_point_is_seen():
+    noisy, sure = Excess(0.5, -0.1, 1.1, 0.1, 20), Excess(0.4, 0.3, 0.5, 1e-10, 20)
+    assert "0.40 of what" in signs_of([result("relearn_benign", noisy, sure)])["relearnt from harmless text"]
+
+
+def test_of_many_points_one_by_chance_is_no_sign():
+    chance = Excess(0.4, 0.1, 0.7, 0.01, 20)
+    assert "relearnt from harmless text" in signs_of([result("relearn_benign", chance)])
+    assert signs_of([result("relearn_benign", chance, *[NOTHING] * 9)]) == {}

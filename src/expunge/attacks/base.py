@@ -204,8 +204,8 @@ class ModelAttack(Attack):
 class PromptAttack(Attack):
     """Asks otherwise: the forget records in other wordings, each with its true answer.
 
-    What a report shows is each wording, the mean over them, and for each record the best of them, since an attacker
-    may try all.
+    Each wording and the mean over them decide. The best of them for each record is told alone: whoever does not know
+    the answer cannot choose so, and replies that merely differ much score high in it.
 
     Class attributes:
         apart: how the names of wordings begin whose answers are easier, such as one of four letters; told, and neither

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -85,9 +85,22 @@ def excess(numbers: Numbers, subjects: Sequence[Hashable], *, resamples: int = 1
 
 
 def least(found: Sequence[Excess | str]) -> Excess | str:
-    """Returns the smallest of the excesses over several retrained models: what another seed gives too is none."""
+    """Returns the smallest of several excesses."""
     told = [one for one in found if isinstance(one, Excess)]
     return min(told, key=lambda one: one.value) if told else next(iter(found), "There is no retrained model.")
+
+
+def over_all(found: Sequence[Excess | str]) -> Excess | str:
+    """Returns what holds over every one of several retrained models.
+
+    The smallest excess and its lower bound: what another seed gives too is none. The upper bound is the largest one,
+    since a removal must not be the easier to show the more models there are to choose from.
+    """
+    smallest = least(found)
+    if not isinstance(smallest, Excess) or smallest.high is None:
+        return smallest
+    highs = [one.high for one in found if isinstance(one, Excess) and one.high is not None]
+    return replace(smallest, high=max(highs))
 
 
 def _rho(attacked: Floats, control: Floats, original: Floats, retrained: Floats) -> float:

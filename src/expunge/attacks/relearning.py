@@ -55,6 +55,7 @@ class Relearn(Tuning):
                 "The attack trains on some subjects of the forget set and reads the others, and this one has a single "
                 "subject; relearn_rtt goes by facts instead."
             )
+        _check_rest(self, task)
 
     def lesson(self, task: AttackTask, fold: int) -> Lesson:
         """All records of the fold's subjects; shown is also what they tell about others."""
@@ -102,6 +103,7 @@ class RelearnRTT(Tuning):
                 "The attack trains on some facts of the forget set and reads the others, and all records of this one "
                 "say the same; hand in at least two facts."
             )
+        _check_rest(self, task)
 
     def lesson(self, task: AttackTask, fold: int) -> Lesson:
         """Everything but the facts of the fold's V."""
@@ -215,6 +217,15 @@ class RelearnUnrelated(Tuning):
         draw = random.Random(f"{task.seed}:relearn_unrelated:{fold}")  # noqa: S311 - reproducible draws, no secrets
         found = [rows[place] for place in sorted(draw.sample(range(len(rows)), min(self.records, len(rows))))]
         return Lesson(found, _whole_facts(task, shows(task, found)))
+
+
+def _check_rest(attack: Tuning, task: AttackTask) -> None:
+    """Refuses a forget set of which every part tells the rest."""
+    if all(len(attack.lesson(task, fold).shown) == len(task.forget) for fold in range(attack.folds)):
+        raise MissingNeedError(
+            "The attack trains on some forget records and reads the others, and every part of this set tells all of "
+            "it; hand in records that say different things."
+        )
 
 
 def _check_records(records: int) -> None:

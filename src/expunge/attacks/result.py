@@ -11,7 +11,7 @@ import numpy as np
 
 from expunge.attacks.base import Access, Budget, Family
 from expunge.attacks.curves import savings, steps_to_recover
-from expunge.attacks.recovery import MIN_SUBJECTS, Excess, Numbers, excess, least
+from expunge.attacks.recovery import MIN_SUBJECTS, Excess, Numbers, excess, least, over_all
 from expunge.attacks.running import Outcome
 from expunge.functional.statistics import bootstrap_means
 from expunge.metrics.base import Floats, is_of
@@ -141,7 +141,7 @@ def excess_before(
         for name, known in before.items()
         if is_of(name, RETRAINED) and ORIGINAL in before and role in before
     ]
-    told = least(found)
+    told = over_all(found)
     return told if isinstance(told, Excess) else None
 
 
@@ -191,28 +191,21 @@ def build_rows(
 def half_way(rows: Sequence[Row], before: Mapping[str, Mapping[str, Value]]) -> dict[str, float | None]:
     """Returns for each model the place at which its curve is half of the way from retrained to original model.
 
-    Of several curves the one that is there first counts, for each model by itself.
+    Of several curves it is the one on which most comes back, for all models.
     """
-    decisive = {row.measure for row in rows if row.headline}
-    placed = [row for row in rows if row.measure in decisive and row.at is not None]
-    if not placed:
+    headlines = [row for row in rows if row.headline and row.at is not None]
+    if not headlines:
         return {}
+    worst = max(headlines, key=lambda row: row.rho.value if row.rho else -math.inf)
+    curve = [row for row in rows if row.measure == worst.measure and row.series == worst.series and row.at is not None]
     # The attack's own first point is over the records that it does not show.
-    measure = placed[0].measure
-    started = next((row.values[RETRAINED] for row in placed if row.plain and RETRAINED in row.values), None)
-    goal = (before[ORIGINAL][measure].value + (started or before[RETRAINED][measure]).value) / 2
-    curves: dict[str, list[Row]] = {}
-    for row in placed:
-        curves.setdefault(row.series, []).append(row)
+    started = next((row.values[RETRAINED] for row in curve if row.plain and RETRAINED in row.values), None)
+    goal = (before[ORIGINAL][worst.measure].value + (started or before[RETRAINED][worst.measure]).value) / 2
     found: dict[str, float | None] = {}
-    for role in placed[0].values:
-        own = [_reached(curve, role, goal) for curve in curves.values()]
-        found[role] = min((at for at in own if not math.isnan(at)), default=None)
+    for role in worst.values:
+        at = steps_to_recover({row.at or 0.0: row.values[role].value for row in curve if role in row.values}, goal)
+        found[role] = None if math.isnan(at) else at
     return found
-
-
-def _reached(curve: Sequence[Row], role: str, goal: float) -> float:
-    return steps_to_recover({float(row.at or 0.0): row.values[role].value for row in curve if role in row.values}, goal)
 
 
 def saved_steps(found: Mapping[str, float | None], role: str) -> float | None:
@@ -244,9 +237,10 @@ def _rho(
         plain = before.get(reference, {}).get(measure)
         under = present[reference].values[measure] if reference in present else None
         controls = [control for control in (under, plain) if control is not None]
-        if retrained is not None:
-            found += [excess(Numbers(own, control, original, retrained), subjects) for control in controls]
-    return least(found)
+        if retrained is not None and controls:
+            excesses = [excess(Numbers(own, control, original, retrained), subjects) for control in controls]
+            found.append(least(excesses))
+    return over_all(found)
 
 
 def _known(

@@ -163,14 +163,14 @@ def _on_prompts(
         if asked:
             answers = _read(loaded, {"forget": [one for one in records if one is not None]}, found, task, policy)
             read[wording] = {label: _scattered(values, asked, len(records)) for label, values in answers.items()}
-    wordings = {name: Outcome(values, headline=False) for name, values in read.items()}
-    alike = [values for name, values in read.items() if not name.startswith(attack.apart)]
+    wordings = {name: Outcome(values, headline=not name.startswith(attack.apart)) for name, values in read.items()}
+    alike = [values for name, values in read.items() if wordings[name].headline]
     if not alike:
         return wordings
     stacks = {one.label: np.stack([values[one.label] for values in alike]) for one in found}
     both = {
-        BEST: Outcome({label: _best(stack) for label, stack in stacks.items()}),
-        MEAN: Outcome({label: _mean(stack) for label, stack in stacks.items()}, headline=False),
+        BEST: Outcome({label: _best(stack) for label, stack in stacks.items()}, headline=False),
+        MEAN: Outcome({label: _mean(stack) for label, stack in stacks.items()}),
     }
     return {**both, **wordings}
 

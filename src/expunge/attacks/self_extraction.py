@@ -103,6 +103,8 @@ class SelfExtraction(ProbeAttack):
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns whether each record stands in a kept text, and whether in any that was drawn.
 
+        With an original model also whether it stands in a text that is kept by their likelihood ratio.
+
         Raises:
             InputError: the model has no position left after a prompt.
             InterruptedRunError: it was asked to stop.
@@ -111,18 +113,28 @@ class SelfExtraction(ProbeAttack):
         drawn = list(self._drawn(loaded, task))
         texts = [text for text in dict.fromkeys(drawn) if text.ids]
         written = [Passage.of(_decoded(loaded, text)) for text in texts]
-        order = self._ordered(loaded, task, texts, written)
-        ranked = [written[row] for row in order if written[row].plain]
-        distinct = [ranked[place] for place in distinct_rows([one.text for one in ranked])]
-        kept, facts = distinct[: self.keep], facts_of(task.forget)
-        found = {f"kept {self.keep}": extracted(kept, facts), "all": extracted(ranked, facts)}
+        facts, best = facts_of(task.forget), f"kept {self.keep}"
+        distinct = self._ranked(loaded, task, texts, written, self.rank)
+        kept = distinct[: self.keep]
+        found = {best: extracted(kept, facts), "all": extracted(written, facts)}
+        if task.original is not None and self.rank != "reference":
+            likelier = self._ranked(loaded, task, texts, written, "reference")
+            found[f"{best} by likelihood ratio"] = extracted(likelier[: self.keep], facts)
         holding = sum(any(one.tells(fact) for fact in facts) for one in kept)
         details = {
             "texts drawn": float(len(drawn)),
             "distinct texts": float(len(distinct)),
             "share of kept texts that hold a record": holding / len(kept) if kept else 0.0,
         }
-        return Probe(found, f"kept {self.keep}", details)
+        return Probe(found, best, details)
+
+    def _ranked(
+        self, loaded: LoadedModel, task: AttackTask, texts: Sequence[Text], written: Sequence[Passage], rank: Rank
+    ) -> list[Passage]:
+        """Those that say something and differ, the most suspicious first."""
+        order = self._ordered(loaded, task, texts, written, rank)
+        ranked = [written[row] for row in order if written[row].plain]
+        return [ranked[place] for place in distinct_rows([one.text for one in ranked])]
 
     def _drawn(self, loaded: LoadedModel, task: AttackTask) -> Iterator[Text]:
         prompts, size = self._prompts(loaded, task), WIDER * task.batch_size
@@ -166,16 +178,16 @@ class SelfExtraction(ProbeAttack):
         return [one for pair in zip(begins, asked, strict=False) for one in pair] or begins or asked
 
     def _ordered(
-        self, loaded: LoadedModel, task: AttackTask, texts: Sequence[Text], written: Sequence[Passage]
+        self, loaded: LoadedModel, task: AttackTask, texts: Sequence[Text], written: Sequence[Passage], rank: Rank
     ) -> list[int]:
         """Rows, the most suspicious first; equal ones in the order of their tokens."""
         task.check_stop(NAME)
         nats_N = _nats(loaded, texts, task.batch_size)
         reference_N: Sequence[float] = ()
-        if self.rank == "reference" and task.original is not None:
+        if rank == "reference" and task.original is not None:
             reference_N = _nats(task.original(), texts, task.batch_size)
         bytes_N = [zlib_bytes(one.text) for one in written]
-        scores_N = suspicion(self.rank, nats_N, bytes_N, reference_N)
+        scores_N = suspicion(rank, nats_N, bytes_N, reference_N)
         return sorted(range(len(texts)), key=lambda row: (scores_N[row], texts[row].ids))
 
 

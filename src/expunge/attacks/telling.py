@@ -1,6 +1,7 @@
 """Which records a text gives away: what an attack has shown a model, and which records are wordings of one fact.
 
-A text tells a record when it names the record's subject and holds what the answer says beyond the question. Words are
+A text tells a record when it names the record's subject and holds what the answer says beyond the question. A subject
+that none of its records says, such as a customer's number, is no name: it tells whose a record is. Words are
 weighed by how rare they are, since wordings of one fact share the rare ones: its value. Texts stay in memory.
 
 The rule errs towards telling. It reads words between spaces: in a script without them only equal sentences agree, and
@@ -45,7 +46,8 @@ def told(texts: Sequence[Record], records: Sequence[Record]) -> Told:
     A text names a subject that it is about or whose every word it holds. For a record without a subject it must hold
     half of the question too.
     """
-    shown, asked = [_words(text) for text in texts], [_words(record) for record in records]
+    shown, named_by = [_words(text) for text in texts], names(records)
+    asked = [_words(record)._replace(subject=name) for record, name in zip(records, named_by, strict=True)]
     counts = Counter(word for one in asked for word in one.added | one.asked)
     rarity = {word: math.log(1 + len(asked) / count) for word, count in counts.items()}
     places = {
@@ -56,15 +58,22 @@ def told(texts: Sequence[Record], records: Sequence[Record]) -> Told:
     one_each = dict.fromkeys(places, 1.0)
     says = _matrix([one.added for one in asked], places, rarity)
     asks = _matrix([() if one.subject else one.asked for one in asked], places, distinct)
-    names = _matrix([one.subject for one in asked], places, one_each)
+    called = _matrix(named_by, places, one_each)
     found = np.zeros((len(texts), len(records)), dtype=np.bool_)
     for start in range(0, len(texts), BLOCK):
         held = _matrix([one.read for one in shown[start : start + BLOCK]], places, one_each)
         whole = 1 - 1e-9  # of the subject's words, in floating point
         same = [[_is_same(text, record) for record in records] for text in texts[start : start + BLOCK]]
-        named = (_share(held, names) >= whole) | np.array(same, dtype=np.bool_)
-        found[start : start + BLOCK] = named & (_share(held, says) >= ENOUGH) & (_share(held, asks) >= ENOUGH)
+        named = (_share(held, called) >= whole) & (_share(held, asks) >= ENOUGH)
+        found[start : start + BLOCK] = (named | np.array(same, dtype=np.bool_)) & (_share(held, says) >= ENOUGH)
     return found
+
+
+def names(records: Sequence[Record]) -> list[frozenset[str]]:
+    """Returns the words of each record's subject; none where no record about it has them all."""
+    words = [_words(record) for record in records]
+    said = {one.subject for one in words if one.subject <= one.read}
+    return [one.subject if one.subject in said else frozenset() for one in words]
 
 
 def facts(records: Sequence[Record]) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expunge.attacks.base import AttackTask
+from expunge.attacks.telling import names
 from expunge.data.forms import with_forms
 from expunge.data.forms.value import common_words, value_of
 from expunge.data.record import Record
@@ -69,15 +70,15 @@ class Fact:
 def facts_of(records: Sequence[Record]) -> list[Fact]:
     """Returns what each record tells: what its clozes leave out, else the value that a rule finds in its answer.
 
-    Without either it is the whole answer to a question; plain text has none.
+    Without either it is the whole answer to a question; plain text has none. A subject that no record says is no name.
     """
     common = common_words(records)
     return [
         Fact(
             values=tuple(map(Passage.of, _values(record, common))),
-            subject=None if record.subject is None else Passage.of(record.subject.reveal()),
+            subject=Passage.of(record.subject.reveal()) if record.subject is not None and name else None,
         )
-        for record in records
+        for record, name in zip(records, names(records), strict=True)
     ]
 
 

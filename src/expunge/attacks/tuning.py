@@ -73,9 +73,9 @@ class Tuning(ModelAttack):
             raise InputError(f"points are steps from 0, each larger than the one before, not {self.points}.")
         if self.learning_rate is not None and not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"learning_rate must be a finite number above 0, not {self.learning_rate}.")
-        several = len(set(self.rates)) == len(self.rates) and all(0 < rate < math.inf for rate in self.rates)
-        if not self.rates or not several:
-            raise InputError(f"rates are different factors above 0, not {self.rates}.")
+        apart = len({f"{rate:g}" for rate in self.rates}) == len(self.rates)
+        if not self.rates or not apart or not all(0 < rate < math.inf for rate in self.rates):
+            raise InputError(f"rates are factors above 0 that differ in six digits, not {self.rates}.")
         if self.batch_size < 1 or self.folds < 1:
             raise InputError(f"batch_size ({self.batch_size}) and folds ({self.folds}) must be at least 1.")
 

@@ -21,7 +21,10 @@ ALL = "all"
 def attack(
     run: Annotated[Path, typer.Argument(help="A run folder of unlearn, or the folder of an audit.")],
     name: Annotated[str, typer.Argument(help="See: expunge list attacks. Several with commas, or all.")],
-    budget: Annotated[str, typer.Option("--budget", help="quick: minutes; paper: as published.")] = "quick",
+    budget: Annotated[
+        str,
+        typer.Option("--budget", help="quick: minutes; paper: published settings where known, else larger."),
+    ] = "quick",
     settings: options.Set = None,
     forget: options.Forget = None,
     benchmark: options.Benchmark = None,

@@ -200,7 +200,7 @@ def _print(entry: dict[str, Any], *, separate: bool) -> None:
     say(entry["documentation"] or entry["summary"])
     if entry["paper"]:
         say(f"\nPaper: {entry['paper']}")
-    parts = (("Declares", "spec"), ("Preset", "preset"), ("Budget paper, where it differs", "paper_budget"))
+    parts = (("Declares", "spec"), ("Preset", "preset"), ("Budget paper changes", "paper_budget"))
     for heading, values in ((heading, entry.get(key)) for heading, key in parts):
         if isinstance(values, dict):
             say(f"\n{heading}:")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from expunge.storage.digests import text_digest
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest
-from expunge.workflows.scene import Scene, outcomes, own_hmac, set_scene, subjects_of, without_attack
+from expunge.workflows.scene import Scene, asked_hmac, outcomes, own_hmac, set_scene, subjects_of, without_attack
 
 FOLDER = "attacks"
 
@@ -151,12 +150,11 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     probed = isinstance(attack, ProbeAttack) and attack.unit not in {metric.label for metric in found}
     controls = references if attack.controlled else []
     roles = list(dict.fromkeys((role, *controls, *((ORIGINAL,) if probed else ()))))
-    seconds: dict[str, float] = {}
-    attacked = {}
+    asked = asked_hmac(scene.run, attack, task)
+    attacked, seconds = {}, {}
     for name in roles:
-        began = time.perf_counter()
-        attacked[name] = outcomes(scene, attack, task, name, policy if name == role else None, spoken=spoken)
-        seconds[name] = round(time.perf_counter() - began, 2)
+        own = policy if name == role else None
+        attacked[name], seconds[name] = outcomes(scene, attack, task, name, own, asked, spoken=spoken)
     before = without_attack(scene, task, (ORIGINAL, *references, role), spoken=spoken)
     people = subjects_of(task.forget)
     decisive = attack.unit if isinstance(attack, ProbeAttack) else found[0].label
@@ -177,7 +175,7 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         rows=rows,
         half_way=steps,
         savings=saved_steps(steps, role),
-        key=_key(scene),
+        key={**_key(scene), "asked": asked},
     )
 
 
@@ -215,13 +213,21 @@ def _described(
         settings={item.name: to_plain(getattr(attack, item.name)) for item in dataclasses.fields(attack) if item.repr},
         role=role or columns.judged,
         seed=choice.seed,
-        changed=tuple(sorted(choice.settings)),
+        changed=_changed(attack, choice.budget),
         omitted=omitted,
     )
 
 
+def _changed(attack: Attack, budget: Budget) -> tuple[str, ...]:
+    """Names of the settings that are not those of the budget."""
+    own = type(attack).at(budget)
+    names = (item.name for item in dataclasses.fields(attack))
+    return tuple(name for name in names if getattr(attack, name) != getattr(own, name))
+
+
 def _place(run: RunFolder, result: AttackResult) -> Path:
-    """A file for each way to run an attack, so that no run of another budget, or of nothing, takes its place."""
+    """A file for each way to run an attack: another budget, other prompts or nothing at all take no other's place."""
     (run.root / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    kind = "omitted" if result.omitted else text_digest(f"{result.label} {result.budget} {result.seed}")[:8]
+    way = f"{result.label} {result.budget} {result.seed} {result.key.get('asked', '')}"
+    kind = "omitted" if result.omitted else text_digest(way)[:8]
     return run.root / FOLDER / f"{result.name}-{kind}.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,10 +95,17 @@ def set_scene(
     )
 
 
+def asked_hmac(run: RunFolder, attack: Attack, task: AttackTask) -> str:
+    """HMAC of all that an attack on prompts asks: whatever its label says, the wordings decide. Empty for others."""
+    if not isinstance(attack, PromptAttack):
+        return ""
+    return own_hmac(run, [one for records in attack.rewrite(task).values() for one in records if one is not None])
+
+
 def outcomes(
-    scene: Scene, attack: Attack, task: AttackTask, role: str, policy: Policy | None, *, spoken: bool
-) -> dict[str, Outcome]:
-    """What one model shows under an attack; read back where an earlier call found it.
+    scene: Scene, attack: Attack, task: AttackTask, role: str, policy: Policy | None, asked: str, *, spoken: bool
+) -> tuple[dict[str, Outcome], float]:
+    """What one model shows under an attack, and the seconds it took; read back where an earlier call found it.
 
     Args:
         scene: models and records.
@@ -105,18 +113,18 @@ def outcomes(
         task: what it works with.
         role: the model.
         policy: the filter before this model, if there is one.
+        asked: see ``asked_hmac``.
         spoken: whether replies are read, of all models alike.
     """
-    key = _key(scene, attack.label, task, role, spoken=spoken)
-    if isinstance(attack, PromptAttack):  # whatever its label says, the wordings decide
-        asked = [one for records in attack.rewrite(task).values() for one in records if one is not None]
-        key = {**key, "asked": own_hmac(scene.run, asked)}
+    key = {**_key(scene, attack.label, task, role, spoken=spoken), "asked": asked}
     stored = read_answer(scene.run.scores, key)
     if stored is None:
+        began = time.perf_counter()
         found = run_attack(attack, scene.subjects[role].loaded, task, policy, spoken=spoken)
-        stored = {point: _plain(outcome) for point, outcome in found.items()}
+        seconds = round(time.perf_counter() - began, 2)
+        stored = {"seconds": seconds, "points": {point: _plain(outcome) for point, outcome in found.items()}}
         write_answer(scene.run.scores, key, stored)
-    return {point: _outcome(one) for point, one in stored.items()}
+    return {point: _outcome(one) for point, one in stored["points"].items()}, stored["seconds"]
 
 
 def without_attack(
@@ -140,7 +148,7 @@ def without_attack(
 def _key(scene: Scene, label: str, task: AttackTask, role: str, *, spoken: bool) -> dict[str, Any]:
     """Everything that decides the numbers: an attack may read the other models too."""
     return {
-        "version": 1,
+        "version": 2,
         "code": code_digest(),
         "attack": label,
         "subject": dict(sorted(scene.subjects[role].identity.items())),

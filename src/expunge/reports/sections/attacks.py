@@ -117,8 +117,9 @@ def _row(found: Mapping[str, Any]) -> AttackRow:
 def title_of(found: Mapping[str, Any]) -> str:
     """What a reader calls it: two ways to run one attack have two names."""
     settings = found["settings"]
-    changed = ", ".join(f"{name} {_said(settings[name])}" if name in settings else name for name in found["changed"])
-    return sentence(f"{found['title']} ({changed})" if changed else found["title"])
+    changed = [f"{name} {_said(settings[name])}" if name in settings else name for name in found["changed"]]
+    changed += [f"seed {found['seed']}"] if found["seed"] else []
+    return sentence(f"{found['title']} ({', '.join(changed)})" if changed else found["title"])
 
 
 def _said(value: Any) -> str:
@@ -143,12 +144,15 @@ def chart(reading: Reading) -> list[Figure]:
     ends = [end for row in found for end in (row.rho.value, row.rho.low, row.rho.high) if end is not None]
     axis = Axis.linear(max(-1.0, min(-0.1, *ends)), min(1.5, max(1.0, *ends)), "recovery: 0 retrained, 1 original")
     place = place_of(reading.judged or "", reading.drawn)
-    drawn = [Row(row.title, [Dot(place, row.title, row.rho)]) for row in found]
+    titles = [row.title for row in found]
+    names = [f"{row.title}, {row.budget}" if titles.count(row.title) > 1 else row.title for row in found]
+    drawn = [Row(name, [Dot(place, name, row.rho)]) for name, row in zip(names, found, strict=True)]
     band = (-reading.record.thresholds["recovery"], reading.record.thresholds["recovery"])
     worst = max(found, key=lambda row: row.rho.value)
     text = (
         f"{worst.title} brings back most, {_with_interval(worst.rho)} of what the original knows beyond the retrained "
-        "model. The band is what a removal may show."
+        "model. The band is what a removal may show. Of the points of an attack the one is shown at which most comes "
+        "back, and its interval takes no account of that choice; the verdict does."
     )
     return figures(("Recovery by attack", dot_chart(drawn, axis, title="Recovery by attack", band=band), text))
 
@@ -183,7 +187,7 @@ def _curve(reading: Reading, attack: Mapping[str, Any], told: Sequence[Mapping[s
 
 
 def _caption(attack: Mapping[str, Any], told: Sequence[Mapping[str, Any]]) -> str:
-    last = told[-1]
+    last = worst_row(attack) or told[-1]
     shown = [
         f"{model(role)} {number(last['values'][role]['value'])}"
         for role in (attack["role"], RETRAINED)

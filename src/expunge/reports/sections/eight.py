@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from expunge.reports.reading import Reading, Value, value_of
-from expunge.reports.sections.attacks import worst_row
+from expunge.reports.sections.attacks import title_of, worst_row
 
 
 class EightRow(NamedTuple):
@@ -37,9 +37,13 @@ def _row(reading: Reading, number: int, row: Mapping[str, Any]) -> EightRow:
 
 
 def _recoveries(reading: Reading, names: Sequence[str]) -> list[tuple[str, Value]]:
-    found = {attack["name"]: attack for attack in reading.record.attacks}
-    worst = [(found[name], worst_row(found[name])) for name in names if name in found]
-    return [(attack["title"], value_of(row["rho"])) for attack, row in worst if row is not None and row["rho"]]
+    """The worst of all ways in which each attack was run."""
+    read = []
+    for name in names:
+        ways = [(one, worst_row(one)) for one in reading.record.attacks if one["name"] == name]
+        told = [(title_of(one), value_of(row["rho"])) for one, row in ways if row is not None and row["rho"]]
+        read += sorted(told, key=lambda found: found[1].value)[-1:]
+    return read
 
 
 def _why(reading: Reading, labels: list[str], attacks: Sequence[str]) -> str:
