@@ -107,3 +107,11 @@ def test_a_record_without_such_a_token_has_no_number(monkeypatch):
 def test_settings_that_make_no_sense(settings):
     with pytest.raises(InputError):
         HeadProjection(**settings)
+
+
+def test_logits_of_half_precision_are_compared_in_full(monkeypatch):
+    seen = []
+    monkeypatch.setattr(HeadProjection, "rankings", lambda self, logits: seen.extend(logits) or list(logits))
+    half = LoadedModel(build("llama").bfloat16(), make_tokenizer(), "")
+    HeadProjection(scored="answer").probe(half, AttackTask(splits={"forget": RECORDS}, max_length=32))
+    assert {logits_NV.dtype for logits_NV in seen} == {torch.float32}

@@ -19,9 +19,12 @@ from expunge.attacks.insertion import (
     strengths,
 )
 from expunge.data.batch import IGNORE, Example, collate
+from expunge.errors import InputError
 from expunge.metrics.memorisation import extraction_strength
 from expunge.models.load import LoadedModel
 from tests.attacks.backdoor import qa, secrets, word_tokenizer
+from tests.data.test_tokenize import CHATML, byte_level
+from tests.models.conftest import build
 from tests.support.tiny import examples, llama
 
 IDS = [7, 8, 9]
@@ -146,6 +149,29 @@ def test_records_are_cut_only_where_positions_end():
     assert size(60, 20) == 44
     (slot,) = find_slots([long], loaded, place="before", max_length=60, room=20)
     assert read_slots(loaded.model, [inserted(slot, [5] * 20)], 0).logits.isfinite().all()
+
+
+def test_there_is_room_for_two_tokens_of_a_record_or_none():
+    loaded = LoadedModel(llama(), word_tokenizer(), "tiny")  # 64 positions
+    assert find_slots(secrets()[:1], loaded, place="before", max_length=40, room=62) == [None]
+    with pytest.raises(InputError, match="no room for 63 more"):
+        find_slots(secrets()[:1], loaded, place="before", max_length=40, room=63)
+
+
+def test_a_rewritten_question_has_no_slot():
+    twice = CHATML.replace("m['content']", "m['content'] + (m['content'] if m['role'] == 'user' else '')")
+    for template, known in ((CHATML, True), (twice, False)):
+        loaded = LoadedModel(llama(), byte_level(template=template, eos="<|im_end|>"), "tiny")
+        (slot,) = find_slots([qa(0, "Where?", "Oslo")], loaded, place="before", max_length=60, room=2)
+        assert (slot is not None) is known
+
+
+def test_strengths_are_those_without_dropout():
+    dropping = build("llama", attention_dropout=0.5)
+    wide = [inserted(Slot(example, 1), IDS) for example in examples(9)]
+    said = [_agreeing(dropping, slot, slot.example.scored) for slot in wide]
+    assert strengths(dropping.train(), said, 0, 4).tolist() == [1.0] * 9
+    assert dropping.training
 
 
 def test_a_record_without_a_scored_token_has_no_slot():

@@ -75,6 +75,14 @@ def test_the_model_stays_as_it_was(attack):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.model.modules())
 
 
+def test_dropout_is_off(attack):
+    model = LoadedModel(build("llama", attention_dropout=0.5), make_tokenizer(), "")
+    still = attack.probe(model, task())
+    model.model.train()
+    for name, values in attack.probe(model, task()).values.items():
+        assert values.tobytes() == still.values[name].tobytes()
+
+
 def test_it_can_be_stopped(attack):
     with pytest.raises(InterruptedRunError, match=attacks.name_of(attack)):
         attack.probe(loaded(), task(stop_requested=lambda: True))

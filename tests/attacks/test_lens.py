@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from expunge.attacks.base import AttackTask
-from expunge.attacks.lens import ANY, LogitLens
+from expunge.attacks.lens import ANY, LogitLens, _reciprocal
 from expunge.errors import InputError
 from expunge.models.load import LoadedModel
 from tests.attacks.lookup import END, lookup, record
@@ -25,6 +25,7 @@ def test_a_hack_of_the_last_layer_hides_nothing():
     assert found.values[ANY].tolist() == found.values["layer 1"].tolist() == [1, 1]
     assert found.values["layer 2"].tolist() == [0, 0]
     assert found.at == {"layer 0": 0, "layer 1": 1, "layer 2": 2}
+    assert found.plain == "layer 2"
     assert found.details["reciprocal_rank_layer_0"] == 1
     assert found.details["reciprocal_rank_layer_2"] == pytest.approx(1 / 97)  # last of 97 words
 
@@ -48,11 +49,22 @@ def test_measures_by_hand(facts, share, strength):
 
 
 def test_the_best_layer_is_that_of_each_record():
-    loaded = LoadedModel(build("llama", num_hidden_layers=4), make_tokenizer(), "")
-    asked = [record(n, f"w{n + 3}", f" w{40 + n}") for n in range(20)]
-    found = WHOLE.probe(loaded, AttackTask(splits={"forget": asked}, max_length=32))
+    """Even records have for an answer what layer 0 says, odd ones what layer 2 says."""
+    model = build("llama", num_hidden_layers=4)
+    states = model(torch.arange(3, 23)[:, None], output_hidden_states=True).hidden_states
+    said = [model.lm_head(model.model.norm(states[layer + 1]))[:, 0].argmax(-1).tolist() for layer in (0, 2)]
+    asked = [record(n, f"w{n + 3}", f" w{said[n % 2][n]}") for n in range(20)]
+    task = AttackTask(splits={"forget": asked}, max_length=32)
+    found = WHOLE.probe(LoadedModel(model, make_tokenizer(), ""), task)
     layers = np.array([values for name, values in found.values.items() if name != ANY])
+    assert found.values[ANY].min() >= 1 / 2  # the word, if not the end
+    assert layers.min(1).max() == 0  # no layer alone has them all
     assert found.values[ANY].tolist() == layers.max(0).tolist()
+
+
+def test_records_without_tokens_have_no_part_in_the_mean():
+    assert _reciprocal([np.array([0, 1]), np.array([], dtype=np.int64)]) == 0.75
+    assert np.isnan(_reciprocal([np.array([], dtype=np.int64)]))
 
 
 def test_inner_layers_by_hand():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from expunge.attacks import one_hot
 from expunge.attacks.insertion import Slot, input_embedding, inserted
 from expunge.attacks.one_hot import best_swaps, candidate_losses, one_hot_gradient, pose
 from expunge.data.batch import IGNORE
@@ -77,6 +78,20 @@ def test_candidates_are_judged_as_one_at_a_time(model, slots, fluency, max_token
         wanted = [float(slow_loss(model, slots, hot(ids_L), fluency)) for ids_L in tried_CL]
     # the weights of tokens are float32
     assert found_C.tolist() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_passes_hold_as_many_candidates_as_fit(model, slots, monkeypatch):
+    sizes, read = [], one_hot.read
+
+    def watching(asked, batch):
+        sizes.append(batch.input_ids_BT.numel())
+        return read(asked, batch)
+
+    monkeypatch.setattr(one_hot, "read", watching)
+    problem = pose(model, slots, 3, 0)
+    one = problem.batch.input_ids_BT.numel()
+    candidate_losses(problem, IDS_L.repeat(5, 1), 2 * one)
+    assert sizes == [2 * one, 2 * one, one]
 
 
 def test_room_is_as_good_as_the_tokens(model, slots):

@@ -6,10 +6,13 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from expunge.attacks.base import AttackTask
 from expunge.attacks.probes import (
     CHOSEN,
+    Found,
+    Labelled,
     LinearProbe,
     held_out,
     informative,
@@ -138,6 +141,38 @@ def test_whole_subjects_are_held_out():
     assert sum(out) == 9
     assert all(len(set(out[start : start + 3])) == 1 for start in range(0, 45, 3))
     assert held_out(subjects, 1).tolist() != out
+
+
+def test_retain_subjects_choose_the_first_of_the_best_layers(monkeypatch):
+    """The layer that forget records are read best from has no say; records without a class have no part in a mean."""
+    nan = np.nan
+    layers = [
+        Found(0.5, np.array([1.0, 1.0, nan]), np.array([0.0, 0.0, nan])),
+        Found(0.75, np.array([0.0, 1.0, nan]), np.array([0.0, 0.5, nan])),
+        Found(0.75, np.array([0.0, 0.0, nan]), np.array([1.0, 1.0, nan])),
+    ]
+    given = iter(layers)
+    monkeypatch.setattr(LinearProbe, "_one_layer", lambda *_: next(given))
+    model = LoadedModel(build("llama", num_hidden_layers=3), make_tokenizer(), "")
+    attack = LinearProbe(scored="answer", layers="0-2", least=3)
+    found = attack.probe(model, task(persons("retain", range(24)), persons("forget", range(24, 36))))
+    assert found.details["chosen_layer"] == 1
+    np.testing.assert_array_equal(found.values[CHOSEN], layers[1].right_N)
+    assert found.details["retain_layer_1"] == 0.75
+    assert (found.details["accuracy_layer_1"], found.details["control_layer_1"]) == (0.5, 0.25)
+
+
+def test_held_out_subjects_choose_and_are_learnt_from_in_the_end():
+    """Each record has a feature of its own, and only the held-out ones have the answer b."""
+    subjects = [f"s{n}" for n in range(10)]
+    out_N = held_out(subjects, 0)
+    retain = [Labelled(one, "", "b" if out else "a") for one, out in zip(subjects, out_N.tolist(), strict=True)]
+    states = torch.eye(10), torch.eye(10)[out_N]
+    parts = {"retain": retain, "forget": [one for one in retain if one.answer == "b"]}
+    found = LinearProbe(penalties=(0.01,))._one_layer(states, parts, {"a": 0, "b": 1}, ["a"] * 10, 0)
+    assert found.chosen_by == 0  # whoever is learnt from has a
+    assert found.right_N.tolist() == [1, 1]
+    assert found.control_N.tolist() == [0, 0]
 
 
 def test_a_broken_model_gives_an_answer():

@@ -89,7 +89,8 @@ def test_only_the_linear_layers_of_the_blocks_are_rounded(original):
 def test_groups_run_along_the_inputs(original):
     """A Linear holds outputs first and a Conv1D inputs first."""
     (_, before), (_, four), (_, three) = curve(Quantisation(bits=(4, 3), group=GROUP), original, task())
-    ((_, nf4_weights),) = curve(QuantisationNF4(group=GROUP), original, task())[1:]
+    ((point, nf4_weights),) = curve(QuantisationNF4(group=GROUP), original, task())[1:]
+    assert point.at == 4
     for name, layer in block_linears(original).items():
         linear = isinstance(layer, torch.nn.Linear)
         kept = before[f"{name}.weight"] if linear else before[f"{name}.weight"].T

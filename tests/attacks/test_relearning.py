@@ -131,7 +131,7 @@ def test_same_seed_same_bits_and_the_model_rests_at_each_point(attack: type[Tuni
             assert not any(module.training for module in model.model.modules())
             assert all(one.grad is None and not one.requires_grad and one.dtype == torch.float32 for one in parameters)
         assert [point.at for point in seen] == list(FEW)
-        assert len({point.shown for point in seen}) == 1
+        assert {point.shown for point in seen} == {attack().lesson(TASK, 0).shown}
         ends.append(torch.cat([one.flatten() for one in parameters]))
     assert torch.equal(*ends)
     assert torch.equal(before, torch.random.get_rng_state())
@@ -142,17 +142,45 @@ def test_the_loop_is_adamw_on_answer_tokens() -> None:
     small = AttackTask(splits=SPLITS, max_length=32, seed=3, batch_size=3)  # two passes for each step
     records = attack.lesson(TASK, 0).records
     examples = encode_all(records, make_tokenizer(), max_length=32).examples
-    list(attack.act(model, small, 0))
+    (point,) = attack.act(model, small, 0)
     optimizer = torch.optim.AdamW(by_hand.parameters(), lr=1e-3, weight_decay=0.0)
     for step in range(3):
         rows = rows_between(len(examples), 4 * step, 4 * step + 4, 3, "relearn_unrelated/0")
         batch = collate([examples[row] for row in rows], 0)
         optimizer.zero_grad()
-        by_hand(batch.input_ids_BT, labels=batch.labels_BT, attention_mask=batch.attention_mask_BT).loss.backward()
+        loss = by_hand(batch.input_ids_BT, labels=batch.labels_BT, attention_mask=batch.attention_mask_BT).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)
         optimizer.step()
     for one, other in zip(model.model.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)  # a tenth of a step: Adam enlarges rounding
+    assert point.details["loss"] == pytest.approx(float(loss.detach()), rel=1e-3)
+
+
+def losses(attack: Tuning, model: torch.nn.Module, its: AttackTask = TASK) -> list[float]:
+    return [point.details["loss"] for point in attack.act(LoadedModel(model, make_tokenizer(), "tiny"), its, 0)]
+
+
+def test_dropout_acts_and_draws_anew_at_each_step() -> None:
+    attack = RelearnUnrelated(points=(1, 2), records=1, learning_rate=1e-12)  # the same batch, and next to no step
+    first, second = losses(attack, llama(dropout=0.5))
+    assert losses(attack, llama()) == [pytest.approx(losses(attack, llama())[0])] * 2
+    assert len({round(loss, 5) for loss in (first, second, *losses(attack, llama()))}) == 3
+
+
+def test_fewer_records_than_a_batch_are_taken_once() -> None:
+    few = [record("general", 0, "w1", "w2", None), record("general", 1, "w3", "w4 w5 w6", None)]
+    known = AttackTask(splits={"forget": FORGET, "general": few}, max_length=32)
+    two, nine = (losses(RelearnUnrelated(points=(2,), batch_size=size), llama(), known) for size in (2, 9))
+    assert two == nine
+
+
+def test_texts_are_cut_to_the_length_of_the_task() -> None:
+    texts = [record("general", 0, "w1", words(*range(3, 20)), None)]
+    cut = AttackTask(splits={"forget": FORGET, "general": texts}, max_length=9)
+    (example,) = encode_all(texts, make_tokenizer(), max_length=9).examples
+    (logps,) = example_logps(llama(), [example], 0)
+    assert losses(RelearnUnrelated(points=(1,)), llama(), cut) == pytest.approx([-float(logps.sum()) / example.scored])
 
 
 def test_the_default_rate_goes_with_one_over_the_width() -> None:
@@ -170,6 +198,42 @@ def test_relearn_shows_whole_subjects_and_folds_differ() -> None:
         assert len(lesson.records) == 6
     assert not {one.index for one in lessons[0].records} & {one.index for one in lessons[1].records}
     assert not lessons[0].shown & lessons[1].shown
+
+
+# The first tells the second: the words of the second's answer are all in it. The second tells a part of the first.
+COUPLE = [
+    record("forget", 0, "Who is the wife of Cy Dunn?", "Ada Bell, who came from Norfield by sea.", "Cy Dunn"),
+    record("forget", 1, "Who is the husband of Ada Bell?", "Cy Dunn.", "Ada Bell"),
+    record("forget", 2, "Who is Eve Foss?", "Eve Foss is a miller.", "Eve Foss"),
+]
+TEXT = [record("text", 0, "Who is Ada Bell?", "Ada Bell is married to Cy Dunn.", "Ada Bell")]
+
+
+def test_what_a_record_tells_of_another_subject_is_shown_with_it() -> None:
+    shown = {Relearn(share=0.1).lesson(task(forget=COUPLE), fold).shown for fold in range(3)}
+    assert shown == {frozenset({0, 1}), frozenset({2})}
+
+
+def test_a_text_that_tells_one_wording_shows_the_others() -> None:
+    for attack, name in ((RelearnBenign(), "relearn_benign"), (RelearnUnrelated(), "general")):
+        assert attack.lesson(task(forget=COUPLE, **{name: TEXT}), 0).shown == {0, 1}
+
+
+def test_records_without_a_subject_count_one_each_and_equal_ones_together() -> None:
+    same = [record("forget", n, asked, "w9", None) for n, asked in enumerate(("w1", "w1", "w2"))]
+    drawn = [Relearn(share=0.5).lesson(task(forget=same), fold).records for fold in range(2)]
+    assert sorted([one.index for one in records] for records in drawn) == [[0, 1], [2]]
+
+
+def test_a_part_is_at_least_one_subject_and_never_all() -> None:
+    sizes = [len({one.subject for one in Relearn(share=share).lesson(TASK, 0).records}) for share in (0.01, 0.99)]
+    assert sizes == [1, 5]
+
+
+@pytest.mark.parametrize("attack", [Relearn(), RelearnRTT(), RelearnUnrelated(records=3)])
+def test_another_seed_draws_otherwise(attack: Tuning) -> None:
+    drawn = [attack.lesson(AttackTask(splits=SPLITS, max_length=32, seed=seed), 0).records for seed in (0, 1, 2)]
+    assert drawn[0] != drawn[1] or drawn[1] != drawn[2]
 
 
 def test_rtt_reads_each_record_once_and_never_tunes_on_its_fact() -> None:
@@ -200,6 +264,10 @@ def test_fallbacks_are_told() -> None:
     assert len(RelearnBenign(records=5).lesson(alone, 0).records) == 5
     assert len(RelearnUnrelated().lesson(alone, 0).records) == 10
     assert len(told) == 2
+    near = RelearnBenign(records=1).lesson(task(forget=COUPLE, retain=[*RETAIN, *TEXT]), 0)
+    assert near.records == TEXT
+    both = task(forget=FORGET, world_facts=RETAIN, general=TEXT)
+    assert RelearnUnrelated().lesson(both, 0).records == TEXT
     found = RelearnUnrelated(records=3)
     assert {one.split for one in found.lesson(TASK, 0).records} == {"world"}
     assert found.lesson(TASK, 0).records == found.lesson(TASK, 0).records != found.lesson(TASK, 1).records
@@ -240,8 +308,10 @@ def test_a_broken_model_is_left_as_it_is() -> None:
     model = loaded()
     with torch.no_grad():
         next(model.model.parameters()).fill_(math.inf)
+    before = [one.clone() for one in model.model.parameters()]
     *_, last = Relearn(points=FEW).act(model, TASK, 0)
     assert last.details["skipped"] == 3
+    assert all(torch.equal(*pair) for pair in zip(before, model.model.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import torch
 
 from expunge.attacks.base import AttackTask
 from expunge.attacks.insertion import input_embedding, read_slots
-from expunge.attacks.soft_prompt import SoftPrompt, _batches
+from expunge.attacks.soft_prompt import SoftPrompt, _batches, _Found
 from expunge.errors import InputError, InterruptedRunError, MissingNeedError
 from expunge.models.load import LoadedModel, weights_digest
-from tests.attacks.backdoor import secrets, taught, word_tokenizer
+from tests.attacks.backdoor import VALUES, secrets, taught, word_tokenizer
 from tests.support.tiny import llama
 
 QUICK = SoftPrompt(length=2, place="after", steps=20, every=8, learning_rate=0.1, controls=3)
@@ -64,6 +64,53 @@ def test_signed_steps():
     assert float(after) < lower
 
 
+def test_embeddings_are_kept_as_they_were_at_each_look():
+    attack = SoftPrompt(length=2, steps=3, every=1, optimizer="sign", learning_rate=0.5, controls=0)
+    loaded = LoadedModel(llama().double(), word_tokenizer(), "tiny")
+    slots = attack._slots(TASK.forget, loaded, TASK)
+    found = attack._search(loaded, iter([slots] * 3), TASK)
+    assert list(found.prompts) == [0, 1, 2, 3]
+    for done in range(3):
+        moved_LD = found.prompts[done + 1] - found.prompts[done]
+        assert torch.allclose(moved_LD.abs(), torch.full_like(moved_LD, 0.5))
+
+
+def test_controls_are_one_record_of_a_subject_with_a_true_and_a_wrong_answer(monkeypatch):
+    pairs = [*secrets(), *(replace(one, index=12 + row) for row, one in enumerate(secrets(seed=1)))]
+    asked = []
+
+    def eliciting(attack, loaded, records, task):
+        asked.append(records)
+        return float(len(asked))
+
+    monkeypatch.setattr(SoftPrompt, "_elicited", eliciting)
+    groups = [[row, row + 12] for row in range(12)]
+    found = SoftPrompt(controls=3)._controls(taught(backdoor=False), groups, replace(TASK, splits={"forget": pairs}))
+    assert found == {"elicits_true": 1, "elicits_never_seen": 2}
+    true, wrong = asked
+    assert list(true) == pairs[:3]
+    assert all(one.prompt == own.prompt and one.answer != own.answer for one, own in zip(wrong, true, strict=True))
+
+
+def test_only_whole_answers_are_elicited(monkeypatch):
+    monkeypatch.setattr(SoftPrompt, "_search", lambda *_: _Found({60: torch.zeros(4, 20, 32)}, []))
+    monkeypatch.setattr(SoftPrompt, "_read", lambda *_: np.array([1.0, 0.9, 0.0, 1.0]))
+    loaded = LoadedModel(llama(), word_tokenizer(), "tiny")
+    assert SoftPrompt()._elicited(loaded, secrets()[:4], TASK) == 0.5
+
+
+@pytest.mark.parametrize("target", ["answers", "affirmative"])
+def test_the_true_answer_is_read(monkeypatch, target):
+    read = []
+    monkeypatch.setattr(SoftPrompt, "_search", lambda *_: _Found({0: torch.zeros(1)}, [0.0]))
+    monkeypatch.setattr(SoftPrompt, "_read", lambda self, loaded, slots, *_: read.extend(slots) or 0.0)
+    loaded = LoadedModel(llama(), word_tokenizer(), "tiny")
+    SoftPrompt(length=1, controls=0, target=target).probe(loaded, TASK)
+    values = set(loaded.tokenizer.convert_tokens_to_ids(VALUES))
+    assert len(read) == 12
+    assert all(values & set(slot.example.labels) for slot in read)
+
+
 def test_where_it_starts():
     loaded = LoadedModel(llama(), word_tokenizer(), "tiny")
     table_VD = input_embedding(loaded.model).weight
@@ -99,6 +146,9 @@ def test_batches_leave_the_held_out_rows_out():
     seen = [[slot.example.row for slot in next(batches)] for _ in range(6)]
     assert [len(batch) for batch in seen] == [3, 3, 2] * 2
     assert sorted(seen[0] + seen[1] + seen[2]) == sorted(seen[3] + seen[4] + seen[5]) == [3, 4, 6, 7, 8, 9, 10, 11]
+    assert seen[:3] != seen[3:]
+    other = _batches(slots, {0, 1, 2, 5}, 3, 1)
+    assert [[slot.example.row for slot in next(other)] for _ in range(3)] != seen[:3]
     with pytest.raises(InputError, match="No record"):
         next(_batches(slots, set(range(12)), 3, 0))
 
@@ -128,6 +178,8 @@ def test_each_record_is_read_with_what_was_found_without_its_subject(monkeypatch
     assert [len(held) for held in taken] == [4, 4, 4]
     assert set().union(*taken) == set(range(12))
     assert not np.isnan(shown.values["step 1"]).any()
+    attack.probe(taught(backdoor=False), replace(TASK, seed=1))
+    assert taken[3:] != taken[:3]
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -142,7 +194,9 @@ def test_steps_too_small_for_half_precision_add_up():
     half = LoadedModel(llama().bfloat16(), word_tokenizer(), "tiny")
     attack = SoftPrompt(length=1, steps=2, every=2, controls=1, learning_rate=1e-6)
     found = attack._search(half, iter([attack._slots(TASK.forget, half, TASK)] * 2), TASK)
-    assert 0 < float((found.prompts[2] - found.prompts[0]).abs().max()) < 1e-5
+    moved_LD = found.prompts[2] - found.prompts[0]
+    assert moved_LD.dtype == torch.float32
+    assert 0 < float(moved_LD.abs().max()) < 1e-5
     assert not np.isnan(attack.probe(half, TASK).values["step 2"]).any()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
+from expunge.attacks import telling
 from expunge.attacks.telling import facts, names, nearest, told
 from expunge.benchmarks.fictional import Fictional
-from expunge.data.record import Record
+from expunge.data.record import Message, Record
 from expunge.storage.secret import Secret
 
 
@@ -69,6 +71,48 @@ def test_a_subject_that_no_record_says_is_no_name() -> None:
     assert names(spoken) == [{"ada", "bell"}] * 2
 
 
+def test_half_a_name_is_nobody() -> None:
+    texts = [record(0, None, f"{name} lives in Norfield.", None) for name in ("Ada Dunn", "Ada Bell")]
+    assert told(texts, [CITY]).tolist() == [[False], [True]]
+
+
+def test_the_name_in_an_answer_is_not_what_it_says() -> None:
+    """Of lives, in and Norfield the text holds one; of all five words it would hold three."""
+    asked = record(0, "Where is she?", "Ada Bell lives in Norfield.")
+    assert not told([record(0, None, "Ada Bell came in spring.")], [asked]).any()
+
+
+def test_an_answer_that_repeats_the_question_still_has_to_be_held() -> None:
+    asked = record(0, "Does Ada Bell drink tea or coffee?", "Coffee.")
+    texts = [record(0, None, "Ada Bell likes coffee."), record(1, None, "Ada Bell lives in Norfield.")]
+    assert told(texts, [asked]).tolist() == [[True], [False]]
+
+
+def test_rare_words_weigh_more() -> None:
+    """Of 9 answers: three words of all weigh log 2 each, together 2.08, and the fourth log 10, or 2.30."""
+    asked = [record(n, "Which?", f"she likes best rare{n}", f"Person{n}") for n in range(9)]
+    texts = [record(0, None, "Person0 rare0", "Person0"), record(1, None, "Person0 she likes best", "Person0")]
+    assert told(texts, asked)[:, 0].tolist() == [True, False]
+
+
+def test_all_turns_and_what_is_given_are_asked() -> None:
+    whole = record(0, "Is the river Olm deep?", "Yes", None)
+    turn = Message(role="user", content=Secret("Is the river Olm deep?", "record 0"))
+    asked = [
+        whole,
+        replace(whole, kind="messages", prompt=None, messages=(turn,)),
+        replace(whole, prompt=Secret("Well?", "record 0"), given=Secret("Is the river Olm deep?", "record 0")),
+    ]
+    assert not told([record(0, None, "Well? Yes", None)], asked).any()
+    assert told(asked, asked).all(axis=1)[0]
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = told(ALL, ALL)
+    monkeypatch.setattr(telling, "BLOCK", 4)
+    assert told(ALL, ALL).tolist() == whole.tolist()
+
+
 def test_nothing_tells_nothing() -> None:
     assert facts([]) == []
     assert told([], ALL).shape == (0, 6)
@@ -97,3 +141,15 @@ def test_the_nearest_share_rare_words() -> None:
     near = record(8, "What is the home of Gil Hart?", "The home of Gil Hart is Norfield.", "Gil Hart")
     assert nearest([far, near], ALL, 1) == [near]
     assert nearest([far, near], ALL, 5) == [far, near]
+
+
+def test_nearness_by_hand() -> None:
+    """Words in 3, 2 and 1 of 3 candidates weigh log 2, log 2.5 and log 4: 0.69, 0.92 and 1.39."""
+    known = record(0, None, "the of Norfield", None)
+    wide = record(1, None, "the of u", None)  # (0.69 + 0.92) of 2.99: 0.54
+    rare = record(2, None, "the Norfield v", None)  # (0.69 + 1.39) of 3.47: 0.60
+    long = record(3, None, "the of Norfield a b c d e f g h i j", None)
+    third = record(4, None, "the of k l m n", None)
+    assert nearest([wide, rare, third], [known], 1) == [rare]
+    short = record(5, None, "Norfield", None)
+    assert nearest([long, short], [known], 1) == [short]

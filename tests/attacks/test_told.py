@@ -35,7 +35,15 @@ def test_a_value_counts_beside_its_name_or_when_it_is_long(text, value, subject,
     assert Passage.of(text).tells(fact(value, subject)) is tells
 
 
+def test_one_spelling_is_enough():
+    spelt = Fact(values=(Passage.of("3 May"), Passage.of("May the third")))
+    assert Passage.of("on May the third").tells(spelt)
+    assert not Passage.of("on 3 May").tells(spelt)  # too short without a name
+    assert Passage.of("Ada, on 3 May").tells(replace(spelt, subject=Passage.of("Ada")))
+
+
 def test_which_facts_a_text_could_show():
+    assert Fact(values=(Passage.of("7"), Passage.of("seven days"))).is_told_by_itself
     assert fact("7", "Ada").is_told_by_itself
     assert fact("123456").is_told_by_itself
     assert not fact("12345").is_told_by_itself
@@ -49,7 +57,26 @@ def test_facts_are_the_values_of_the_records():
     assert facts[3].subject is not None
     assert facts[3].subject.text == "Dora Easel"
     cloze = Variant(prompt=Secret("____", "r"), answer=Secret("North Ham", "r"))
-    assert facts_of([replace(forget()[0], variants={"cloze": (cloze,)})])[0].values[0].text == "North Ham"
+    other = Variant(prompt=Secret("____", "r"), answer=Secret("NH", "r"))
+    (spelt,) = facts_of([replace(forget()[0], variants={"cloze": (cloze, other, cloze)})])
+    assert [value.text for value in spelt.values] == ["North Ham", "NH"]
+
+
+def test_the_wording_of_the_answers_is_no_value():
+    """Of one answer alone the longest run of words counts, of many the one that differs."""
+    asked = [
+        Record(
+            index=number,
+            split="forget",
+            kind="qa",
+            prompt=Secret("which?", "r"),
+            answer=Secret(f"the beautiful place called {place}", "r"),
+        )
+        for number, place in enumerate(
+            ["brask", "pell", "tarn", "goll", "orvast", "sool", "unn", "varn", "hesk", "dolum"]
+        )
+    ]
+    assert [one.values[0].text for one in facts_of(asked)][:2] == ["brask", "pell"]
 
 
 def test_a_subject_that_no_record_says_is_no_name():

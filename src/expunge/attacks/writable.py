@@ -37,9 +37,10 @@ def starting_tokens(tokenizer: Any, length: int, allowed_A: Tensor) -> Tensor:
 
     Marks in a row are one token of some tokenizers, so marks with spaces come first.
     """
+    special = set(tokenizer.all_special_ids)  # an unknown mark becomes one, and its text is that token again
     for text in (" !" * length, "!" * length):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) == length and is_writable(tokenizer, ids):
+        if len(ids) == length and special.isdisjoint(ids) and is_writable(tokenizer, ids):
             return torch.tensor(ids)
     alike = ([token] * length for token in allowed_A.tolist())
     return torch.tensor(next((ids for ids in alike if is_writable(tokenizer, ids)), [int(allowed_A[0])] * length))
