@@ -6,13 +6,15 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from expunge.attacks.recovery import Excess
 from expunge.attacks.result import AttackResult, Row
 from expunge.attacks.result import Value as Shown
 from expunge.config import to_plain
-from expunge.reports.reading import Reading
+from expunge.reports.reading import Reading, Value
 from expunge.reports.record import from_plain
-from expunge.reports.sections import attacks
+from expunge.reports.sections import attacks, eight
 from tests.reports.records import full
 
 
@@ -83,6 +85,25 @@ def test_of_several_curves_the_worst_is_drawn():
     assert "At 5 (optimizer steps), rate x2: unlearned 0.9" in figure.reading
     lines = re.findall(r'<polyline class="line[^"]*" points="([^"]*)"', figure.svg)
     assert [len(line.split()) for line in lines] == [2, 2]  # two points of each model
+
+
+def test_the_caption_is_of_the_worst_point():
+    (figure,) = attacks.curves(told(result(row(0, 0.1), row(5, 0.9), row(10, 0.2))))
+    assert figure.reading.startswith("At 5 (optimizer steps): unlearned 0.9")
+
+
+def test_two_budgets_of_one_attack_are_two_rows_of_a_chart():
+    (figure,) = attacks.chart(told(result(row(5, 0.4)), result(row(5, 0.3), budget="paper", seed=0)))
+    assert "Relearning, quick" in figure.svg
+    assert "Relearning, paper" in figure.svg
+    assert attacks.title_of(to_plain(result(row(5, 0.4), seed=3))) == "Relearning (seed 3)"
+
+
+def test_of_several_ways_to_run_an_attack_a_row_of_the_eight_has_the_worst():
+    ways = [result(row(5, own), changed=("folds",) if own == 0.9 else ()) for own in (0.3, 0.9, 0.2)]
+    assert eight._recoveries(told(*ways), ["relearn", "jailbreak"]) == [
+        ("Relearning (folds 2)", Value(pytest.approx(0.8), pytest.approx(0.7), 0.9))
+    ]
 
 
 def test_what_could_not_be_run_is_told_apart():

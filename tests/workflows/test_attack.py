@@ -16,7 +16,7 @@ from expunge.errors import InputError, InterruptedRunError, UnknownNameError
 from expunge.storage.run import RunFolder
 from expunge.workflows import scene
 from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
-from tests.support.attacks import Scaling, register
+from tests.support.attacks import Scaling, Wordings, register
 from tests.support.canary import find_canary
 from tests.workflows.conftest import CANARY
 
@@ -85,7 +85,8 @@ def test_what_was_found_is_not_looked_for_again_and_stays_in_the_next_record(wor
     first = attacked(world, run)
     monkeypatch.setattr(scene, "run_attack", None)  # whoever calls it fails
     again = attacked(world, run)
-    assert [one["rows"] for one in again["attacks"]] == [one["rows"] for one in first["attacks"]]
+    for what in ("rows", "seconds"):  # what it cost, not how long reading it back took
+        assert [one[what] for one in again["attacks"]] == [one[what] for one in first["attacks"]]
     later = audit(target(world, run)).record
     assert later is not None
     assert [one["name"] for one in later["attacks"]] == sorted(OWN)
@@ -112,6 +113,23 @@ def test_attacks_on_other_models_or_records_are_not_told(world, run, change):
     assert record is not None
     assert record["attacks"] == []
     assert any("removal cannot be told from suppression" in limit for limit in record["limits"])
+
+
+def test_other_wordings_stand_beside_the_first(world, run, monkeypatch):
+    attacked(world, run, "test_wordings")
+    monkeypatch.setattr(Wordings, "rewrite", lambda self, task: {"as it is": task.forget})  # the label is the same
+    record = attacked(world, run, "test_wordings")
+    points = [{row["point"] for row in one["rows"]} for one in record["attacks"]]
+    assert sorted(len(one) for one in points) == [3, 4]
+
+
+def test_a_setting_that_is_the_budgets_own_is_no_change(world, run):
+    attacked(world, run, "test_scaling", settings={"factor": 0.0})
+    record = attacked(world, run, "test_scaling", budget="paper", settings={"factor": 7.0})
+    assert [(one["budget"], one["changed"]) for one in record["attacks"]] in (
+        [("quick", []), ("paper", [])],
+        [("paper", []), ("quick", [])],
+    )
 
 
 def test_another_setting_stands_beside_the_first_and_a_failure_beside_nothing(world, run, monkeypatch):

@@ -236,7 +236,7 @@ def _check_records(records: int) -> None:
 def _part(task: AttackTask, numbers: frozenset[int]) -> Lesson:
     """Some of the forget records as they are; shown are they and all wordings of what they tell."""
     records = [task.forget[number] for number in sorted(numbers)]
-    return Lesson(records, _whole_facts(task, numbers | shows(task, records)))
+    return Lesson(records, _whole_facts(task, numbers))
 
 
 def _whole_facts(task: AttackTask, numbers: frozenset[int]) -> frozenset[int]:
