@@ -16,6 +16,8 @@ from expunge.workflows.bench import bench as bench
 from expunge.workflows.compare import compare as compare
 from expunge.workflows.demo import demo as demo
 from expunge.workflows.finished import Finished as Finished
+from expunge.workflows.guesses import GuessRequest as GuessRequest
+from expunge.workflows.guesses import guesses as guesses
 from expunge.workflows.load import load as load
 from expunge.workflows.matched import MatchRequest as MatchRequest
 from expunge.workflows.matched import compare_at_utility as compare_at_utility

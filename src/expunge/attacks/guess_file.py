@@ -2,8 +2,7 @@
 
 Carlini et al., 2022, https://github.com/google-research/lm-extraction-benchmark.
 
-The guesses are token ids and hold memorised text. ``Probe`` has numbers only; who is asked to keep the text writes
-``ExtractionGuesses.guesses`` with ``expunge.evaluation.guesses.write_guesses``.
+The guesses are token ids and hold memorised text. ``Probe`` has numbers only; ``expunge guesses`` writes the file.
 
 Shapes: N records.
 """

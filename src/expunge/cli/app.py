@@ -15,6 +15,7 @@ from expunge.cli.audit import audit
 from expunge.cli.bench import bench
 from expunge.cli.compare import compare
 from expunge.cli.demo import demo
+from expunge.cli.guesses import guesses
 from expunge.cli.list import list_names
 from expunge.cli.prepare import prepare
 from expunge.cli.shadows import shadows
@@ -38,6 +39,7 @@ app.command("demo")(demo)
 app.command("unlearn")(unlearn)
 app.command("audit")(audit)
 app.command("attack")(attack)
+app.command("guesses")(guesses)
 app.command("compare")(compare)
 app.command("plan")(plan)
 app.command("bench")(bench)
