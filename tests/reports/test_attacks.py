@@ -55,6 +55,7 @@ def result(*rows: Row, **changes: Any) -> AttackResult:
         seed=0,
         rows=rows,
         before={"original": {"extraction_strength": shown(1.0)}},
+        seconds={"unlearned": 2.5, "retrained": 9.0},
     )
     return replace(found, **changes)
 
@@ -94,8 +95,8 @@ def test_the_caption_is_of_the_worst_point():
 
 def test_two_budgets_of_one_attack_are_two_rows_of_a_chart():
     (figure,) = attacks.chart(told(result(row(5, 0.4)), result(row(5, 0.3), budget="paper", seed=0)))
-    assert "Relearning, quick" in figure.svg
-    assert "Relearning, paper" in figure.svg
+    assert "Relearning, quick, 2.5 s" in figure.svg
+    assert "Relearning, paper, 2.5 s" in figure.svg
     assert attacks.title_of(to_plain(result(row(5, 0.4), seed=3))) == "Relearning (seed 3)"
 
 
@@ -112,4 +113,17 @@ def test_what_could_not_be_run_is_told_apart():
     assert len(attacks.rows(reading)) == 1
     assert attacks.omitted(reading) == [("Relearning (folds 2)", "There is a single subject.")]
     (_, _, line) = attacks.lines({"attacks": [to_plain(result(row(5, 0.4)))]})
-    assert line.split() == ["Relearning", "weights", "5", "0.1", "0.4", "0.3", "(0.2", "to", "0.4)"]
+    assert line.split() == [
+        "Relearning",
+        "weights",
+        "quick,",
+        "2.5",
+        "s",
+        "5",
+        "0.1",
+        "0.4",
+        "0.3",
+        "(0.2",
+        "to",
+        "0.4)",
+    ]

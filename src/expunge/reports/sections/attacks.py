@@ -22,7 +22,7 @@ class AttackRow(NamedTuple):
     Attributes:
         title: in words, with the settings that are not those of the budget.
         access: what it takes.
-        budget: quick or paper.
+        cost: the budget, and the seconds that it took on the judged model.
         point: where it brings back most; empty where nothing can be told.
         place: the same in few letters.
         measure: what was read there.
@@ -35,7 +35,7 @@ class AttackRow(NamedTuple):
 
     title: str
     access: str
-    budget: str
+    cost: str
     point: str
     place: str
     measure: str
@@ -62,14 +62,14 @@ def lines(record: Mapping[str, Any]) -> list[str]:
     found = [_row(one) for one in _ordered(record.get("attacks", ())) if not one["omitted"]]
     if not found:
         return []
-    head = f"{'attack':<44}{'takes':<21}{'at':<18}{'retrained':>9}{'own':>9}  recovery"
+    head = f"{'attack':<44}{'takes':<21}{'cost':<15}{'at':<18}{'retrained':>9}{'own':>9}  recovery"
     return ["", head, *(_line(row) for row in found)]
 
 
 def _line(row: AttackRow) -> str:
     rho = row.reason or _with_interval(row.rho)
     own, control = (number(value.value) if value.known else "-" for value in (row.own, row.retrained))
-    return f"{row.title[:43]:<44}{row.access:<21}{row.place:<18}{control:>9}{own:>9}  {rho}"
+    return f"{row.title[:43]:<44}{row.access:<21}{row.cost:<15}{row.place:<18}{control:>9}{own:>9}  {rho}"
 
 
 def _with_interval(value: Value) -> str:
@@ -95,7 +95,7 @@ def worst_row(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _row(found: Mapping[str, Any]) -> AttackRow:
     row = worst_row(found)
-    shared = (title_of(found), ACCESS[found["access"]], found["budget"])
+    shared = (title_of(found), ACCESS[found["access"]], _cost(found))
     if row is None:
         nothing, reason = Value(float("nan")), found["omitted"] or "nothing was read"
         return AttackRow(*shared, "", "", "", nothing, nothing, nothing, nothing, reason)
@@ -112,6 +112,11 @@ def _row(found: Mapping[str, Any]) -> AttackRow:
         value_of(row["rho"]),
         row["reason"],
     )
+
+
+def _cost(found: Mapping[str, Any]) -> str:
+    seconds = found["seconds"].get(found["role"])
+    return found["budget"] if seconds is None else f"{found['budget']}, {number(seconds)} s"
 
 
 def title_of(found: Mapping[str, Any]) -> str:
@@ -145,7 +150,7 @@ def chart(reading: Reading) -> list[Figure]:
     axis = Axis.linear(max(-1.0, min(-0.1, *ends)), min(1.5, max(1.0, *ends)), "recovery: 0 retrained, 1 original")
     place = place_of(reading.judged or "", reading.drawn)
     titles = [row.title for row in found]
-    names = [f"{row.title}, {row.budget}" if titles.count(row.title) > 1 else row.title for row in found]
+    names = [f"{row.title}, {row.cost}" if titles.count(row.title) > 1 else row.title for row in found]
     drawn = [Row(name, [Dot(place, name, row.rho)]) for name, row in zip(names, found, strict=True)]
     band = (-reading.record.thresholds["recovery"], reading.record.thresholds["recovery"])
     worst = max(found, key=lambda row: row.rho.value)
