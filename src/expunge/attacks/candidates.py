@@ -141,7 +141,7 @@ class HeadProjection(CandidateAttack):
     """
 
     threat: ClassVar[Threat] = Threat("latent", "weights", PATIL)
-    title: ClassVar[str] = "Candidates from inner layers"
+    title: ClassVar[str] = "candidates from inner layers"
 
     def rankings(self, logits: Sequence[Tensor]) -> list[Tensor]:
         """The logits themselves: of a softmax the low end would be zeros."""
@@ -164,7 +164,7 @@ class ProbabilityDelta(CandidateAttack):
     """
 
     threat: ClassVar[Threat] = Threat("latent", "weights", PATIL)
-    title: ClassVar[str] = "Candidates from changes between layers"
+    title: ClassVar[str] = "candidates from changes between layers"
 
     bottom: bool = True
 

@@ -67,7 +67,7 @@ class ExtractionGuesses(ProbeAttack):
     threat = Threat(
         "extraction", "logits", "Carlini et al., 2022, https://github.com/google-research/lm-extraction-benchmark"
     )
-    title = "Guesses of the second half"
+    title = "guesses of the second half"
     unit = "share of records solved, 0 to 1"
     # The baseline's default: 100 draws for each prefix, the likeliest kept.
     paper_budget: ClassVar[Mapping[str, Any]] = {"samples": 100}

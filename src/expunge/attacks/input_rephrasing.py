@@ -66,7 +66,7 @@ class InputRephrasing(ProbeAttack):
     records: int = 96
 
     threat = Threat("extraction", "prompts", "Patil et al., 2023, https://arxiv.org/abs/2309.17410")
-    title = "Replies to other wordings"
+    title = "replies to other wordings"
     unit = "share of records recovered, 0 to 1"
     axis = "guesses"
     # 4 paraphrases, 5 draws each: B = 20.

@@ -49,7 +49,7 @@ class LogitLens(ProbeAttack):
     """
 
     threat: ClassVar[Threat] = Threat("latent", "weights", "Patil et al., 2024, https://arxiv.org/abs/2309.17410")
-    title: ClassVar[str] = "Logit lens"
+    title: ClassVar[str] = "logit lens"
     axis: ClassVar[str] = "layer"
     unit: ClassVar[str] = "share of tokens read from one layer, 0 to 1"
 

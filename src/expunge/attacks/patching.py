@@ -54,7 +54,7 @@ class UnlearningDepth(ProbeAttack):
         "latent", "weights", "UDS, https://github.com/gnueaj/unlearning-depth-score", original=True, retrained=True
     )
     decides: ClassVar[bool] = False  # the control is 0 without noise, so that any other seed is above it
-    title: ClassVar[str] = "Activation patching (UDS)"
+    title: ClassVar[str] = "activation patching (UDS)"
     axis: ClassVar[str] = "layer"
     unit: ClassVar[str] = "1 - UDS: share of what the original's layers know, 0 to 1"
     paper_budget: ClassVar[Mapping[str, Any]] = {}  # all layers, threshold 0.05: the same

@@ -93,7 +93,7 @@ class LinearProbe(ProbeAttack):
     threat: ClassVar[Threat] = Threat(
         "latent", "weights", "Lynch et al., 2024, https://arxiv.org/abs/2402.16835", splits=("retain",)
     )
-    title: ClassVar[str] = "Linear probe"
+    title: ClassVar[str] = "linear probe"
     axis: ClassVar[str] = "layer"
     unit: ClassVar[str] = "share of records whose value is read right"
     paper_budget: ClassVar[Mapping[str, Any]] = {"layers": ALL}  # the paper probes each layer

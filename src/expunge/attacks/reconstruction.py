@@ -57,7 +57,7 @@ class PIIReconstruction(ProbeAttack):
     records: int = 96
 
     threat = Threat("extraction", "logits", "Lukas et al., 2023, https://arxiv.org/abs/2302.00539")
-    title = "Values named among candidates"
+    title = "values named among candidates"
     unit = "share of values named, 0 to 1"
     paper_budget: ClassVar[Mapping[str, Any]] = {"candidates": 1000, "records": 0}
 

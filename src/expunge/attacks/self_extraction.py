@@ -80,7 +80,7 @@ class SelfExtraction(ProbeAttack):
     rank: Rank = "zlib"
 
     threat = Threat("extraction", "logits", "Carlini et al., 2020, https://arxiv.org/abs/2012.07805")
-    title = "Texts written by itself"
+    title = "texts written by itself"
     unit = "share of records found, 0 to 1"
     # Sections 5.1 and 6.1: for each way of drawing and each order, the best 100 of 200,000 texts of 256 tokens.
     paper_budget: ClassVar[Mapping[str, Any]] = {"samples": 200_000, "length": 256}

@@ -81,11 +81,12 @@ def signs(results: Sequence[AttackResult], limits: Thresholds) -> dict[Name, str
             continue
         row, rho = max(shown, key=lambda one: _low(one[1]))
         name, sentence = SIGNS[result.name]
+        place = f"{row.point} ({result.axis})" if result.axis and row.at is not None else row.point
         found.setdefault(
             name,
             f"{sentence}: {rho.value:.2f} of what the original knows beyond the retrained model, and "
             f"{before.value:.2f} {'in the last layer' if result.family == 'latent' else 'without it'} "
-            f"({result.title}, {row.point}).",
+            f"({result.title}, {place}).",
         )
     return found
 
