@@ -94,7 +94,7 @@ def test_what_was_found_is_not_looked_for_again_and_stays_in_the_next_record(wor
         attacked(world, run, "test_scaling", settings={"factor": 0.5})
 
 
-@pytest.mark.parametrize("change", ["weights", "policy", "records", "retrained", "version"])
+@pytest.mark.parametrize("change", ["weights", "policy", "records", "retrained", "version", "length"])
 def test_attacks_on_other_models_or_records_are_not_told(world, run, change):
     attacked(world, run, "test_half")
     (file,) = (run.root / "attacks").glob("test_half-*.json")
@@ -104,6 +104,8 @@ def test_attacks_on_other_models_or_records_are_not_told(world, run, change):
     elif change == "version":
         stored["version"] -= 1
         stored["of the old layout"] = 1
+    elif change == "length":
+        stored["key"]["max_length"] += 1
     elif change == "retrained":
         stored["key"]["models"]["retrained_2"] = stored["key"]["models"]["retrained"]
     else:

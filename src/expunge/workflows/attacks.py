@@ -103,9 +103,11 @@ def run_attacks(
 
 
 def stored_attacks(
-    run: RunFolder, splits: Mapping[str, Sequence[Record]], subjects: Sequence[Subject]
+    run: RunFolder, splits: Mapping[str, Sequence[Record]], subjects: Sequence[Subject], max_length: int
 ) -> list[AttackResult]:
     """Returns the attacks that were run on these models and records, by name; those on others stay where they are.
+
+    Records that were cut at another length are others too.
 
     Of one attack all results count, whatever its settings and budget; why it could not be run only where it never was.
     """
@@ -117,7 +119,7 @@ def stored_attacks(
         if plain.get("version") != VERSION:  # of another version of the program; running the attack again replaces it
             continue
         result = build(AttackResult, plain, where=f"{FOLDER}/{path.name}")
-        if _fits(result.key, identities, hmacs):
+        if result.key.get("max_length") == max_length and _fits(result.key, identities, hmacs):
             found.append(result)
     ran = {result.name for result in found if not result.omitted}
     return [result for result in found if not result.omitted or result.name not in ran]
@@ -180,7 +182,7 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
 
 
 def _key(scene: Scene) -> dict[str, Any]:
-    """Models and records that a later record must share to quote the result; the code and the length are told."""
+    """Models, records and their length, which a later record must share to quote the result; the code is told."""
     return {
         "code": code_digest(),
         "max_length": scene.task.max_length,
@@ -228,6 +230,6 @@ def _changed(attack: Attack, budget: Budget) -> tuple[str, ...]:
 def _place(run: RunFolder, result: AttackResult) -> Path:
     """A file for each way to run an attack: another budget, other prompts or nothing at all take no other's place."""
     (run.root / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    way = f"{result.label} {result.budget} {result.seed} {result.key.get('asked', '')}"
+    way = f"{result.label} {result.budget} {result.seed} {result.key['max_length']} {result.key.get('asked', '')}"
     kind = "omitted" if result.omitted else text_digest(way)[:8]
     return run.root / FOLDER / f"{result.name}-{kind}.json"

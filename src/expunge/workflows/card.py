@@ -99,7 +99,7 @@ def make_card(
         run_attacks(run, read, columns, reading.attacks, max_length=reading.max_length, stop_requested=stop_requested)
     evaluation = _evaluate(run, subjects, read, reading, stop_requested)
     changed = columns.changes()
-    attacked = stored_attacks(run, read, subjects)
+    attacked = stored_attacks(run, read, subjects, reading.max_length)
     recovery = worst_recovery(attacked)
     verdict = judge(
         evaluation,
