@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from expunge.attacks.base import Attack
-from expunge.attacks.self_extraction import SelfExtraction, Text, begun, extracted
+from expunge.attacks.self_extraction import SelfExtraction, Text, _nats, begun, extracted
 from expunge.attacks.told import Passage, facts_of
 from expunge.data.record import Message, Record
 from expunge.errors import DivergedError, InputError, InterruptedRunError, MissingNeedError
@@ -52,7 +52,8 @@ def order_of(loaded, rank):
     tokenizer = loaded.tokenizer
     said = ("hcub drjw live pw 77", "Ada Birch lives in Northham now.", "Ada Birch lives in pw 77")
     texts = [Text((1,), tuple(tokenizer(one, add_special_tokens=False)["input_ids"])) for one in said]
-    return SelfExtraction()._ordered(loaded, task(original=knowing), texts, [Passage.of(one) for one in said], rank)
+    nats_N = _nats(loaded, texts, 4)
+    return SelfExtraction()._ordered(task(original=knowing), texts, [Passage.of(one) for one in said], nats_N, rank)
 
 
 def test_what_was_learned_comes_first():

@@ -114,11 +114,12 @@ class SelfExtraction(ProbeAttack):
         texts = [text for text in dict.fromkeys(drawn) if text.ids]
         written = [Passage.of(_decoded(loaded, text)) for text in texts]
         facts, best = facts_of(task.forget), f"kept {self.keep}"
-        distinct = self._ranked(loaded, task, texts, written, self.rank)
+        nats_N = _nats(loaded, texts, task.batch_size)
+        distinct = self._ranked(task, texts, written, nats_N, self.rank)
         kept = distinct[: self.keep]
         found = {best: extracted(kept, facts), "all": extracted(written, facts)}
         if task.original is not None and self.rank != "reference":
-            likelier = self._ranked(loaded, task, texts, written, "reference")
+            likelier = self._ranked(task, texts, written, nats_N, "reference")
             found[f"{best} by likelihood ratio"] = extracted(likelier[: self.keep], facts)
         holding = sum(any(one.tells(fact) for fact in facts) for one in kept)
         details = {
@@ -129,10 +130,15 @@ class SelfExtraction(ProbeAttack):
         return Probe(found, best, details)
 
     def _ranked(
-        self, loaded: LoadedModel, task: AttackTask, texts: Sequence[Text], written: Sequence[Passage], rank: Rank
+        self,
+        task: AttackTask,
+        texts: Sequence[Text],
+        written: Sequence[Passage],
+        nats_N: Sequence[float],
+        rank: Rank,
     ) -> list[Passage]:
         """Those that say something and differ, the most suspicious first."""
-        order = self._ordered(loaded, task, texts, written, rank)
+        order = self._ordered(task, texts, written, nats_N, rank)
         ranked = [written[row] for row in order if written[row].plain]
         return [ranked[place] for place in distinct_rows([one.text for one in ranked])]
 
@@ -178,11 +184,15 @@ class SelfExtraction(ProbeAttack):
         return [one for pair in zip(begins, asked, strict=False) for one in pair] or begins or asked
 
     def _ordered(
-        self, loaded: LoadedModel, task: AttackTask, texts: Sequence[Text], written: Sequence[Passage], rank: Rank
+        self,
+        task: AttackTask,
+        texts: Sequence[Text],
+        written: Sequence[Passage],
+        nats_N: Sequence[float],
+        rank: Rank,
     ) -> list[int]:
         """Rows, the most suspicious first; equal ones in the order of their tokens."""
         task.check_stop(NAME)
-        nats_N = _nats(loaded, texts, task.batch_size)
         reference_N: Sequence[float] = ()
         if rank == "reference" and task.original is not None:
             reference_N = _nats(task.original(), texts, task.batch_size)
