@@ -90,5 +90,5 @@ def test_of_several_curves_the_one_on_which_most_comes_back_counts_for_all_model
     fast = curve((0.0, 0.1, 0.1), (10.0, 0.5, 0.1), (20.0, 0.2, 0.6), (40.0, 0.1, 0.1), series="fast")
     most = replace(slow[2], rho=Excess(0.5, None, None, 1.0, 3))
     less = replace(fast[1], rho=Excess(0.4, None, None, 1.0, 3))
-    found = half_way([*fast[:1], less, *fast[2:], *slow[:2], most, *slow[3:]], BEFORE)
+    found = half_way([*slow[:2], most, *slow[3:], *fast[:1], less, *fast[2:]], BEFORE)
     assert found == {"unlearned": pytest.approx(15.0), "retrained": pytest.approx(30.0)}

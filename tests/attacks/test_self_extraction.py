@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.attacks import self_extraction
 from expunge.attacks.base import Attack
 from expunge.attacks.self_extraction import SelfExtraction, Text, _nats, begun, extracted
 from expunge.attacks.told import Passage, facts_of
 from expunge.data.record import Message, Record
 from expunge.errors import DivergedError, InputError, InterruptedRunError, MissingNeedError
+from expunge.functional.suspicion import suspicion
 from expunge.registry import attacks
 from expunge.storage.secret import Secret
 from tests.attacks.knowing import after, as_text, broken, forget, ignorant, knowing, record, says_nothing, sound, task
@@ -64,12 +66,19 @@ def test_what_the_original_is_surer_of_comes_first():
     assert order_of(ignorant(), "reference") == [1, 2, 0]
 
 
-def test_with_an_original_texts_are_kept_by_their_likelihood_ratio_too():
+def test_with_an_original_texts_are_kept_by_their_likelihood_ratio_too(monkeypatch):
+    ranks = []
+    monkeypatch.setattr(
+        self_extraction,
+        "suspicion",
+        lambda rank, *numbers: ranks.append((rank, len(numbers[2]) > 0)) or suspicion(rank, *numbers),
+    )
     found = values(ignorant(), SelfExtraction(keep=3, **FEW), original=knowing)
     alone = values(ignorant(), SelfExtraction(keep=3, rank="reference", **FEW), original=knowing)
     assert list(found) == ["kept 3", "all", "kept 3 by likelihood ratio"]
     np.testing.assert_array_equal(found["kept 3 by likelihood ratio"], alone["kept 3"])
     assert list(alone) == ["kept 3", "all"]
+    assert ranks == [("zlib", False), ("reference", True), ("reference", True)]
 
 
 def test_texts_without_words_are_none_and_equal_ones_one():
