@@ -17,7 +17,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,11 +72,7 @@ class Registry:
         for package in self.packages:
             spec = importlib.util.find_spec(package)
             for folder in (spec.submodule_search_locations or []) if spec else []:
-                root = Path(folder)
-                for path in sorted(root.rglob("*.py")):
-                    parts = path.relative_to(root).with_suffix("").parts
-                    dotted = ".".join((package, *parts)).removesuffix(".__init__")
-                    yield dotted, path.read_text(encoding="utf-8")
+                yield from _texts(package, folder)
 
     @cached_property
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -98,7 +94,7 @@ class Registry:
         announcing = set(self._modules.values())
         for dotted, text in self._sources():
             if dotted in announcing:
-                found |= _announced(ast.parse(text), self.variable)
+                found |= _announced(text, self.variable)
         return {name: found.get(name, "") for name in self.names()}
 
     def get(self, name: str) -> Any:
@@ -124,10 +120,22 @@ class Registry:
         raise UnknownNameError(f"{type(thing).__name__} is not a registered {self.kind}.")
 
 
-def _announced(module: ast.Module, variable: str) -> dict[str, str]:
-    """Names that a file announces in the registry ``variable``, each with one line on what it is."""
+@cache
+def _texts(package: str, folder: str) -> tuple[tuple[str, str], ...]:
+    """Dotted name and text of every source file of a package, read once in a process."""
+    root = Path(folder)
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        dotted = ".".join((package, *path.relative_to(root).with_suffix("").parts))
+        found.append((dotted.removesuffix(".__init__"), path.read_text(encoding="utf-8")))
+    return tuple(found)
+
+
+@cache
+def _announced(text: str, variable: str) -> dict[str, str]:
+    """Names that a file's text announces in the registry ``variable``, each with one line on what it is."""
     found: dict[str, str] = {}
-    for statement in module.body:
+    for statement in ast.parse(text).body:
         if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
             names = [_name_in(decorator, variable) for decorator in statement.decorator_list]
             found |= dict.fromkeys(filter(None, names), _first_line(ast.get_docstring(statement)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from expunge.attacks.recovery import Excess, Numbers, excess, least, over_all
+from expunge.functional.bootstrap import bootstrap_interval
 
 MANY = [f"person {place // 2}" for place in range(40)]  # 20 subjects with two records each
 
@@ -86,3 +87,17 @@ def test_more_retrained_models_make_no_removal_easier_to_show():
     assert over_all([Excess(0.1, None, None, 1.0, 3), Excess(0.3, None, None, 1.0, 3)]) == Excess(
         0.1, None, None, 1.0, 3
     )
+
+
+def test_the_interval_is_that_of_the_formula_draw_by_draw():
+    source = np.random.default_rng(0)
+    drawn = Numbers(*(np.clip(source.normal(mean, 0.3, size=30), 0, 1) for mean in (0.5, 0.2, 0.9, 0.1)))
+    subjects = [row // 2 for row in range(30)]
+
+    def rho(attacked, control, original, retrained):
+        return float((attacked.mean() - control.mean()) / (original.mean() - retrained.mean()))
+
+    found = excess(drawn, subjects)
+    assert found.value == pytest.approx(rho(*drawn))
+    assert (found.low, found.high) == pytest.approx(bootstrap_interval(drawn, rho, clusters=[subjects] * 4))
+    assert found.low < found.value < found.high

@@ -18,6 +18,7 @@ import typer
 
 import expunge
 from expunge.cli import main
+from expunge.cli.app import _command as command
 from expunge.cli.app import app
 from expunge.cli.environment import ENVIRONMENT
 from expunge.cli.output import clean, table
@@ -39,15 +40,21 @@ from expunge.storage.secret import Secret
 
 CANARY = "canary-5d21"
 Capture = pytest.CaptureFixture[str]
-Plant = Callable[[Callable[[], Any]], None]
+Plant = Callable[..., None]
 
 
 @pytest.fixture
 def plant() -> Iterator[Plant]:
     """Adds a subcommand ``planted`` that calls a function."""
     before = list(app.registered_commands)
-    yield lambda work: app.command("planted")(work)
+
+    def add(work: Callable[[], Any], name: str = "planted") -> None:
+        app.command(name)(work)
+        command.cache_clear()
+
+    yield add
     app.registered_commands[:] = before
+    command.cache_clear()
 
 
 def raising(error: BaseException) -> Callable[[], NoReturn]:
@@ -194,11 +201,10 @@ def test_options_and_commands_take_both_spellings(plant: Plant, capsys: Capture)
     ) -> None:
         typer.echo(f"{learning_rate} {out_dir}")
 
-    app.command("with-hyphen")(planted)
-    plant(lambda: None)
-    for command in ("with-hyphen", "with_hyphen"):
+    plant(planted, "with-hyphen")
+    for name in ("with-hyphen", "with_hyphen"):
         for rate, out in (("--learning-rate", "--out-dir"), ("--learning_rate", "--out_dir")):
-            assert main([command, rate, "0.5", f"{out}=a_b-c"]) == 0
+            assert main([name, rate, "0.5", f"{out}=a_b-c"]) == 0
             assert capsys.readouterr().out == "0.5 a_b-c\n"
 
 

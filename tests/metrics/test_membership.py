@@ -12,6 +12,8 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from expunge.errors import InputError
+from expunge.functional.bootstrap import Draws
+from expunge.metrics import membership
 from expunge.metrics.base import Answers
 from expunge.metrics.membership import (
     MiaLoss,
@@ -173,3 +175,13 @@ def test_difference_takes_rounding_for_nothing():
     assert difference(0.0, 0.0) == 0
     assert math.isnan(difference(math.nan, 1.0))
     assert math.isnan(difference(1.0, math.nan))
+
+
+def test_areas_of_many_records_are_drawn_one_by_one(monkeypatch):
+    source = np.random.default_rng(0)
+    samples = [np.round(source.normal(size=12), 1), np.append(np.round(source.normal(size=11), 1), np.nan)]
+    draws = Draws([list(range(12)), [-1 - name for name in range(12)]], resamples=40)
+    at_once = draws.values(membership_auc, samples)
+    monkeypatch.setattr(membership, "MAX_PAIRS", 1)
+    monkeypatch.setattr(Draws, "areas", None)
+    assert np.array_equal(at_once, draws.values(membership_auc, samples))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +29,10 @@ class Import(NamedTuple):
     line: int
 
 
-def modules(source: Path = SOURCE) -> list[Module]:
-    """All modules of the package in the folder ``source``."""
-    return [_module(path, source) for path in sorted(source.rglob("*.py"))]
+@cache
+def modules(source: Path = SOURCE) -> tuple[Module, ...]:
+    """All modules of the package in the folder ``source``, parsed once."""
+    return tuple(_module(path, source) for path in sorted(source.rglob("*.py")))
 
 
 def _module(path: Path, source: Path) -> Module:
@@ -40,8 +42,13 @@ def _module(path: Path, source: Path) -> Module:
     return Module(".".join(parts[:-1] if is_package else parts), is_package, path, text, ast.parse(text))
 
 
-def imports(module: Module) -> Iterator[Import]:
+@cache
+def imports(module: Module) -> tuple[Import, ...]:
     """Everything a module imports: at the top, in functions, for type checking, by name at run time."""
+    return tuple(_imports(module))
+
+
+def _imports(module: Module) -> Iterator[Import]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

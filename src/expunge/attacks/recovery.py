@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from expunge.functional.statistics import bootstrap_interval
+from expunge.functional.bootstrap import Vectorised, bootstrap_interval, draw_means
 from expunge.functional.testing import p_of_interval
 from expunge.metrics.base import Floats
 
@@ -103,6 +103,13 @@ def over_all(found: Sequence[Excess | str]) -> Excess | str:
     return replace(smallest, high=max(highs))
 
 
-def _rho(attacked: Floats, control: Floats, original: Floats, retrained: Floats) -> float:
-    gap = float(np.mean(original) - np.mean(retrained))
-    return float(np.mean(attacked) - np.mean(control)) / gap if gap > 0 else math.nan
+def _of_means(attacked: Floats, control: Floats, original: Floats, retrained: Floats) -> Floats:
+    gap = original - retrained
+    return np.divide(attacked - control, gap, out=np.full_like(gap, math.nan), where=gap > 0)
+
+
+def _once(*numbers: Floats) -> float:
+    return float(_of_means(*(np.mean(values, keepdims=True) for values in numbers))[0])
+
+
+_rho = Vectorised(_once, lambda draws, samples, places: _of_means(*draw_means(draws, samples, places)))

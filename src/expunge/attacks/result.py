@@ -13,7 +13,7 @@ from expunge.attacks.base import Access, Budget, Family
 from expunge.attacks.curves import savings, steps_to_recover
 from expunge.attacks.recovery import MIN_SUBJECTS, Excess, Numbers, excess, least, over_all
 from expunge.attacks.running import Outcome
-from expunge.functional.statistics import bootstrap_means
+from expunge.functional.bootstrap import bootstrap_interval, mean_of
 from expunge.metrics.base import Floats, is_of
 
 VERSION = 2  # of the layout
@@ -128,7 +128,7 @@ def mean_value(values_R: Floats, subjects: Sequence[Hashable]) -> Value:
     value = float(np.mean(values_R[kept]))
     if len(set(names)) < MIN_SUBJECTS:
         return Value(value=value, low=None, high=None)
-    low, high = bootstrap_means([values_R[kept]], clusters=[names])
+    low, high = bootstrap_interval([values_R[kept]], mean_of, clusters=[names])
     return Value(value=value, low=low, high=high)
 
 

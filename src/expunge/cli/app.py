@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 import expunge
 from expunge.cli import doctor, environment, output
@@ -83,7 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in _before_separator(given)
     given = [*(item for item in _before_separator(given) if item != "--debug"), *given[len(_before_separator(given)) :]]
     environment.prepare(debug=debug)
-    return output.guard(lambda: app(given, prog_name="expunge", standalone_mode=False), debug=debug)
+    return output.guard(lambda: _command()(given, prog_name="expunge", standalone_mode=False), debug=debug)
+
+
+@cache
+def _command() -> Callable[..., Any]:
+    """The subcommands with their options, read from their signatures once in a process."""
+    return get_command(app)
 
 
 def _before_separator(arguments: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import re
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -150,6 +151,7 @@ def _comments(cls: type) -> dict[str, str]:
     return found
 
 
+@cache
 def _line_comments(cls: type) -> dict[str, str]:
     try:
         source = inspect.cleandoc("\n" + inspect.getsource(cls))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from expunge.data.record import Record
 from expunge.evaluation.result import Gap, ScoreRecord
-from expunge.functional.statistics import bootstrap_interval, bootstrap_means
-from expunge.metrics.base import Floats, Metric, Sample, Score, mean_of
+from expunge.functional.bootstrap import Draws, Vectorised
+from expunge.metrics.base import Metric, Sample, Score
 
 MIN_SUBJECTS = 10  # fewer give no interval
 Clusters = list[list[Hashable]]
@@ -30,7 +30,7 @@ def score_record(
 ) -> ScoreRecord:
     """Returns one score with its sizes and, where it has one, its interval."""
     clusters = _clusters(score.samples, splits)
-    low, high = _interval(metric, score, clusters, splits, bootstrap, of_means=score.statistic is mean_of)
+    low, high = _interval(metric, clusters, (score,), splits, bootstrap)
     return ScoreRecord(
         label=metric.label,
         role=role,
@@ -58,42 +58,39 @@ def gap(
     Both models are read on the same records, so one draw of subjects serves both: what the subjects have in common
     cancels, and the interval is narrower than those of the two values suggest.
     """
-    count = len(score.samples)
-
-    def difference(*values: Floats) -> float:
-        return score.statistic(*values[:count]) - reference.statistic(*values[count:])
-
-    joint = Score((*score.samples, *reference.samples), difference)
-    clusters = _clusters(joint.samples, splits)
-    of_means = score.statistic is mean_of and reference.statistic is mean_of
-    low, high = _interval(metric, joint, clusters, splits, bootstrap, of_means=of_means)
-    return Gap(label=metric.label, role=role, value=joint.value, low=low, high=high, n=_subjects(clusters))
+    clusters = _clusters((*score.samples, *reference.samples), splits)
+    low, high = _interval(metric, clusters, (score, reference), splits, bootstrap)
+    value = score.value - reference.value
+    return Gap(label=metric.label, role=role, value=value, low=low, high=high, n=_subjects(clusters))
 
 
 def _interval(
     metric: Metric,
-    score: Score,
     clusters: Clusters,
+    scores: Sequence[Score],
     splits: Mapping[str, Sequence[Record]],
     bootstrap: Bootstrap,
-    *,
-    of_means: bool,
 ) -> tuple[float | None, float | None]:
+    """Of a score, or of the first minus the second, drawn together."""
     if not metric.resampled or _subjects(clusters) < MIN_SUBJECTS:
         return None, None
-    kept = _kept(score.samples)
-
-    def statistic(*arrays: Floats) -> float:
-        return score.statistic(*(array[~np.isnan(array)] for array in arrays))
-
-    arrays = [sample.values[kept[sample.split]] for sample in score.samples]
-    names = [_names(sample.split, kept[sample.split], splits) for sample in score.samples]
-    resamples, seed = bootstrap
-    if of_means:
-        interval = bootstrap_means(arrays, clusters=names, resamples=resamples, seed=seed)
-    else:
-        interval = bootstrap_interval(arrays, statistic, clusters=names, resamples=resamples, seed=seed)
+    samples = [sample for score in scores for sample in score.samples]
+    kept = _kept(samples)
+    draws = Draws([_names(sample.split, kept[sample.split], splits) for sample in samples], **bootstrap._asdict())
+    values, place = [], 0
+    for score in scores:
+        arrays = [sample.values[kept[sample.split]] for sample in score.samples]
+        values.append(draws.values(_of_known(score.statistic), arrays, range(place, place + len(arrays))))
+        place += len(arrays)
+    interval = draws.interval(values[0] if len(values) == 1 else values[0] - values[1])
     return (None, None) if math.isnan(interval.low) else (interval.low, interval.high)
+
+
+def _of_known(statistic: Callable[..., float]) -> Callable[..., float]:
+    """Leaves out of each draw what has no number; a vectorised statistic does so by itself."""
+    if isinstance(statistic, Vectorised):
+        return statistic
+    return lambda *arrays: statistic(*(array[~np.isnan(array)] for array in arrays))
 
 
 def _kept(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from expunge.data.transforms import Transform
 from expunge.errors import InputError
+from expunge.functional.bootstrap import mean_of as mean_of
 from expunge.registry import metrics as registry
 
 Direction = Literal["lower", "higher", "closer"]
@@ -319,8 +320,3 @@ class Metric(ABC):
 def mean_score(split: str, values: Sequence[float] | Floats, **details: float) -> Score:
     """Returns a score whose value is the mean over records."""
     return Score((Sample(split, np.asarray(values, dtype=np.float64)),), mean_of, details)
-
-
-def mean_of(values: Floats) -> float:
-    """Mean over records; NaN of none."""
-    return float(np.mean(values)) if len(values) else float("nan")

@@ -12,13 +12,14 @@ Shapes: N records, T scored tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from expunge.errors import InputError
+from expunge.functional.bootstrap import Draws, Vectorised
 from expunge.functional.statistics import auc, best_balanced_accuracy, rank_test, tpr_at_fpr
 from expunge.metrics.base import Answers, Direction, Evidence, Floats, Knows, Metric, Need, NeedKind, Sample, Score
 from expunge.metrics.records import NAN, mean_logp
@@ -27,6 +28,7 @@ from expunge.registry import metrics
 MIN_STD = 1e-3  # a one-hot distribution has no spread; Min-K%++ clamps the variance, at 1e-6
 # Least number of non-members at which a true positive rate is told: ten of them make up the false positives.
 RATES = {0.01: 1000, 0.05: 200, 0.10: 100}
+MAX_PAIRS = 1_000_000  # of records, for areas of all draws at once
 _DIGITS = 10  # significant digits of a score that count
 _ROUNDING = 1e-9  # 0.28 * 25 is 7.000000000000001 in binary, and ceil would take eight tokens
 
@@ -55,11 +57,20 @@ def min_k_plus_plus(logps_T: Floats, moments_T2: Floats, k: float) -> float:
     return min_k((logps_T - moments_T2[:, 0]) / np.maximum(moments_T2[:, 1], MIN_STD), k)
 
 
-def membership_auc(members_N: Floats, nonmembers_M: Floats) -> float:
-    """Returns the probability that a member scores above a non-member, ties half; NaN if one side is empty."""
-    if not len(members_N) or not len(nonmembers_M):
-        return NAN
-    return auc(members_N, nonmembers_M)
+def _area(members_N: Floats, nonmembers_M: Floats) -> float:
+    return auc(members_N, nonmembers_M) if len(members_N) and len(nonmembers_M) else NAN
+
+
+def _areas(draws: Draws, samples: Sequence[Floats], places: Sequence[int]) -> Floats:
+    """The area in each draw, (R,); of many records draw by draw, since comparing all pairs would take longer."""
+    members_N, nonmembers_M = samples
+    if len(members_N) * len(nonmembers_M) <= MAX_PAIRS:
+        return draws.areas(members_N, nonmembers_M, places)
+    return draws.values(lambda one, other: _area(one[~np.isnan(one)], other[~np.isnan(other)]), samples, places)
+
+
+# The probability that a member scores above a non-member, ties counted half; NaN if one side is empty.
+membership_auc = Vectorised(_area, _areas)
 
 
 def difference(value: float, other: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def tokenizer_digest(source: str) -> str:
     return text_digest("".join(f"{file_digest(folder / name)}  {name}\n" for name in files))
 
 
+@cache
 def code_digest() -> str:
-    """Digest of the package's own source."""
+    """Digest of the package's own source, read once in a process."""
     package = Path(__file__).parents[1]
     files = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
     return text_digest("".join(f"{file_digest(package / name)}  {name}\n" for name in files))

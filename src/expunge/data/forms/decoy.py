@@ -38,6 +38,9 @@ TESTS: tuple[DecoyForm, ...] = ("decoy", "decoy_value")
 ENOUGH = 19  # other values from which words are drawn; with fewer no p-value reaches 0.05
 FORMAT = 5  # other values that show which parts of a format never change
 TRIES = 20  # draws for each decoy wanted, before what there is must do
+# Draws without a new value, for each one found, after which there is none left: all values of a format are equally
+# likely, so one that is left was missed with a probability of exp(-30).
+STALE = 30
 LIKE = 0.5  # share of words that two questions for the same attribute have in common
 
 
@@ -108,11 +111,14 @@ def _composed(value: str, others: Sequence[Other], count: int, rng: random.Rando
     alike = [other for other in split if skeleton(other) == skeleton(parts)]
     sources = [_source(parts, place, [other[place] for other in alike]) for place in range(len(parts))]
     found: dict[str, None] = {}
+    stale = 0
     for _ in range(TRIES * count):
         text = "".join(_drawn(parts, place, source, rng) for place, source in enumerate(sources))
-        if text != value:
+        stale += 1
+        if text != value and text not in found:
             found[text] = None
-        if len(found) == count:
+            stale = 0
+        if len(found) == count or stale > STALE * (len(found) + 1):
             break
     manners = {source.manner for source in sources}
     form: DecoyForm = "decoy_word" if "made" in manners else "decoy_value" if "drawn" in manners else "decoy"
