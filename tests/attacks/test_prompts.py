@@ -127,9 +127,10 @@ def facts(draw):
 
 
 def stands_in(value: str, text: str) -> bool:
-    """An oracle of its own: the value between anything but letters, in whatever case and spacing."""
+    """An oracle of its own: the value between anything but letters, in any case and spacing, as a person sees it."""
     pattern = r"\W+".join(re.escape(word) for word in value.split())
-    return re.search(rf"(?<![^\W_]){pattern}(?![^\W_])", text, re.IGNORECASE) is not None
+    visible = text.replace("\u200b", "")
+    return re.search(rf"(?<![^\W_]){pattern}(?![^\W_])", visible, re.IGNORECASE) is not None
 
 
 @settings(max_examples=25)

@@ -20,6 +20,7 @@ QUICK = SoftPrompt(length=2, place="after", steps=20, every=8, learning_rate=0.1
 TASK = AttackTask(splits={"forget": secrets()}, max_length=64)
 
 
+@pytest.mark.slow
 def test_it_opens_persons_it_was_not_trained_on():
     loaded = taught(backdoor=True)
     before = weights_digest(loaded.model)

@@ -110,6 +110,7 @@ def test_both_spellings_of_a_step(files, tmp_path):
     assert one["cleaning"] == two["cleaning"]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_another_process_without_torch(files, tmp_path):
     code = (
         "import sys; from expunge.cli import main; c = main(sys.argv[1:]); sys.exit(c or 9 * ('torch' in sys.modules))"

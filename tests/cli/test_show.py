@@ -10,6 +10,7 @@ import pytest
 
 from expunge import registry as registry_module
 from expunge.cli import main
+from expunge.cli.show import _print as print_entry
 from expunge.cli.show import describe
 from expunge.config import Choice
 from expunge.metrics import faithfulness
@@ -166,10 +167,11 @@ def test_unknown_names(capsys: Capture) -> None:
 @pytest.mark.parametrize("kind", ["methods", "retain_terms", "metrics", "stoppers", "optimizers", "attacks", "suites"])
 def test_everything_registered_can_be_shown(kind: str, capsys: Capture) -> None:
     for name in registries()[kind].names():
-        [found] = shown(capsys, name, "--kind", kind)
-        assert found["name"] == name
-        assert main(["show", name, "--kind", kind]) == 0
-        capsys.readouterr()
+        found = json.loads(json.dumps(describe(registries()[kind], name)))
+        print_entry(found, separate=False)
+        said = capsys.readouterr().out
+        assert said.startswith(f"{name} ({kind}, expunge.")
+        assert all(f"\n  {item['name']} " in said for item in found["settings"])
 
 
 def test_memory_and_needs_are_those_of_the_preset(capsys):

@@ -268,6 +268,7 @@ def test_an_interrupted_reading_goes_on_where_it_was(tmp_path, metric):
         assert not partials(folder)
 
 
+@pytest.mark.slow
 def test_many_kills_change_nothing(tmp_path):
     """Also where another model judges what was said: that is said again, and judged from where it was."""
     whole, count = run(tmp_path / "whole")

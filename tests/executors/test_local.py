@@ -59,6 +59,7 @@ def sleep(started: Path) -> None:
     time.sleep(300)
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_job_behind(tmp_path):
     started = tmp_path / "started"
     script = (

@@ -7,11 +7,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = {"sgd": 1e-5, "adamw": 2e-4}  # AdamW turns rounding of a tiny gradient into a visible step
@@ -69,15 +73,26 @@ def assert_same(left: Path, right: Path, tolerance: float) -> None:
         assert torch.allclose(value, weights[1][name], atol=tolerance), name
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
-def test_two_processes_train_what_one_does(tmp_path, strategy):
-    launch(tmp_path / "one", 1, "ddp", "sgd", "frozen")
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Callable[..., Path]:
+    """What one process trains, once for each set of arguments."""
+
+    @cache
+    def train(*arguments: str) -> Path:
+        folder = tmp_path_factory.mktemp("one")
+        launch(folder, 1, "ddp", *arguments)
+        assert len(json.loads((folder / "reports.json").read_text())) == 3
+        return folder
+
+    return train
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])  # on a CPU accelerate runs DDP for both: only the launch differs
+def test_two_processes_train_what_one_does(alone, tmp_path, strategy):
     launch(tmp_path / "two", 2, strategy, "sgd", "frozen")
-    assert len(json.loads((tmp_path / "one" / "reports.json").read_text())) == 3
-    assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["sgd"])
+    assert_same(alone("sgd", "frozen"), tmp_path / "two", TOLERANCE["sgd"])
 
 
-@pytest.mark.slow
 def test_a_process_that_comes_late_does_not_take_the_first_checkpoint_for_a_stopped_run(tmp_path, monkeypatch):
     """It would go on from there without the others, which wait for it to write: for ever."""
     monkeypatch.setenv("LATE_RANK", "1")
@@ -85,35 +100,21 @@ def test_a_process_that_comes_late_does_not_take_the_first_checkpoint_for_a_stop
     assert len(json.loads((tmp_path / "late" / "reports.json").read_text())) == 3
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 @pytest.mark.parametrize("kind", ["frozen", "cached"])
-def test_adamw_and_both_references(tmp_path, strategy, kind):
-    launch(tmp_path / "one", 1, "ddp", "adamw", "frozen")
-    launch(tmp_path / "two", 2, strategy, "adamw", kind)
-    assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["adamw"])
+def test_adamw_and_both_references(alone, tmp_path, kind):
+    launch(tmp_path / "two", 2, "ddp", "adamw", kind)
+    assert_same(alone("adamw", "frozen"), tmp_path / "two", TOLERANCE["adamw"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_halted_run_goes_on_with_the_same_or_fewer_processes(tmp_path, strategy, processes):
-    launch(tmp_path / "one", 1, "ddp", "adamw", "frozen")
-    launch(tmp_path / "two", 2, strategy, "adamw", "frozen", "2")
-    launch(tmp_path / "two", processes, strategy if processes > 1 else "ddp", "adamw", "frozen")
-    weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two")]
-    for name, value in weights[0].items():
-        assert torch.allclose(value, weights[1][name], atol=TOLERANCE["adamw"]), name
+def test_halted_run_goes_on_with_the_same_or_fewer_processes(alone, tmp_path, processes):
+    launch(tmp_path / "two", 2, "ddp", "adamw", "frozen", "2")
+    launch(tmp_path / "two", processes, "ddp", "adamw", "frozen")
+    assert_same(alone("adamw", "frozen"), tmp_path / "two", TOLERANCE["adamw"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("loss", "strategy"),
-    [*((loss, "ddp") for loss in ("rmu", "rmu_sam", "projection", "primal_dual", "sam", "latent")), ("rmu", "fsdp2")],
-)
-def test_two_processes_find_the_same_direction(tmp_path, loss, strategy):
+@pytest.mark.parametrize("loss", ["rmu", "rmu_sam", "projection", "primal_dual", "sam", "latent"])
+def test_two_processes_find_the_same_direction(alone, tmp_path, loss):
     """Weights without a gradient, two gradients a step, and what an adversary moved: all as one process has it."""
-    launch(tmp_path / "one", 1, "ddp", "sgd", "frozen", "0", loss)
-    launch(tmp_path / "two", 2, strategy, "sgd", "frozen", "0", loss)
-    assert len(json.loads((tmp_path / "one" / "reports.json").read_text())) == 3
-    assert_same(tmp_path / "one", tmp_path / "two", TOLERANCE["sgd"])
+    launch(tmp_path / "two", 2, "ddp", "sgd", "frozen", "0", loss)
+    assert_same(alone("sgd", "frozen", "0", loss), tmp_path / "two", TOLERANCE["sgd"])

@@ -343,6 +343,7 @@ def memory(model: nn.Module, records: list[Example]) -> tuple[float, float]:
     return its.extraction_likelihood("read", N), its.memorisation_accuracy("read")
 
 
+@pytest.mark.slow
 def test_a_run_of_jang_stops_by_the_rule_and_not_before(knowing, tmp_path: Path):
     course: list[tuple[int, float, float]] = []
     made = jang(knowing, checkpoints=tmp_path)

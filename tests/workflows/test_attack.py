@@ -13,9 +13,11 @@ import pytest
 from expunge.api import AttackChoice, AttackRequest, AuditRequest, Request, attack, audit, unlearn
 from expunge.cli import main
 from expunge.errors import InputError, InterruptedRunError, UnknownNameError
+from expunge.metrics.membership import MiaLoss
+from expunge.metrics.memorisation import Probability
+from expunge.registry import suites
 from expunge.storage.run import RunFolder
 from expunge.workflows import scene
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 from tests.support.attacks import Scaling, Wordings, register
 from tests.support.canary import find_canary
 from tests.workflows.conftest import CANARY
@@ -43,6 +45,25 @@ def run(finished, tmp_path) -> RunFolder:
     return RunFolder.open(tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def attacked_once(world, finished, tmp_path_factory) -> Path:
+    """The run after all attacks of this file."""
+    out = tmp_path_factory.mktemp("attacked_once") / "run"
+    shutil.copytree(finished, out)
+    with pytest.MonkeyPatch.context() as patch:
+        register(patch)
+        patch.setitem(suites._objects, "short", lambda splits: (Probability(), MiaLoss()))
+        attacked(world, RunFolder.open(out))
+    return out
+
+
+@pytest.fixture
+def attacked_run(attacked_once, tmp_path) -> RunFolder:
+    """A copy of the attacked run, for one test alone."""
+    shutil.copytree(attacked_once, tmp_path / "attacked")
+    return RunFolder.open(tmp_path / "attacked")
+
+
 def target(world, run: RunFolder, **changes) -> AuditRequest:
     files = {"forget": world.forget, "retain": world.retain, "holdout": world.holdout}
     given = {"target": run.root, "retrained": (world.base,), "suite": "short", "forms": "none"}
@@ -55,8 +76,8 @@ def attacked(world, run: RunFolder, *names: str, **changes) -> dict[str, Any]:
     return record
 
 
-def test_an_attack_ends_in_record_report_and_a_file_of_its_own(world, run):
-    record = attacked(world, run)
+def test_an_attack_ends_in_record_report_and_a_file_of_its_own(attacked_run):
+    run, record = attacked_run, json.loads(attacked_run.record.read_text())
     assert [one["name"] for one in record["attacks"]] == sorted(OWN)
     scaling = next(one for one in record["attacks"] if one["name"] == "test_scaling")
     assert {row["point"] for row in scaling["rows"]} == {"0", "1"}
@@ -81,8 +102,8 @@ def test_an_attack_ends_in_record_report_and_a_file_of_its_own(world, run):
     assert "Recovery by attack" in run.report.read_text()
 
 
-def test_what_was_found_is_not_looked_for_again_and_stays_in_the_next_record(world, run, monkeypatch):
-    first = attacked(world, run)
+def test_what_was_found_is_not_looked_for_again_and_stays_in_the_next_record(world, attacked_run, monkeypatch):
+    run, first = attacked_run, json.loads(attacked_run.record.read_text())
     monkeypatch.setattr(scene, "run_attack", None)  # whoever calls it fails
     again = attacked(world, run)
     for what in ("rows", "seconds"):  # what it cost, not how long reading it back took
@@ -95,9 +116,12 @@ def test_what_was_found_is_not_looked_for_again_and_stays_in_the_next_record(wor
 
 
 @pytest.mark.parametrize("change", ["weights", "policy", "records", "retrained", "version", "length"])
-def test_attacks_on_other_models_or_records_are_not_told(world, run, change):
-    attacked(world, run, "test_half")
-    (file,) = (run.root / "attacks").glob("test_half-*.json")
+def test_attacks_on_other_models_or_records_are_not_told(world, attacked_run, change):
+    run = attacked_run
+    for other in (run.root / "attacks").glob("*.json"):
+        if not other.name.startswith("test_half-"):
+            other.unlink()
+    (file,) = (run.root / "attacks").glob("*.json")
     stored = json.loads(file.read_text())
     if change == "records":
         stored["key"]["records"]["forget"] = "0" * 64
@@ -163,7 +187,7 @@ def test_a_filter_is_asked_and_all_models_are_read_by_what_they_say(world, tmp_p
 
 
 def test_no_text_of_the_records_is_left(world, run, capfd):
-    attacked(world, run)
+    attacked(world, run, "test_wordings", "test_half")
     assert find_canary(run.root, CANARY) == []
     captured = capfd.readouterr()
     assert CANARY not in captured.out + captured.err

@@ -18,7 +18,6 @@ from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import card as card_module
 from expunge.workflows.identity import model_digest
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the test that calls the command line
 from tests.support.noise import moved
 from tests.workflows.conftest import World
 

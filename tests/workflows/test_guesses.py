@@ -10,7 +10,6 @@ from expunge.api import GuessRequest, guesses
 from expunge.cli import main
 from expunge.errors import InputError
 from expunge.functional.guesses import read_guesses
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 
 
 def test_a_model_that_knows_solves_what_one_that_does_not_cannot(world, tmp_path):

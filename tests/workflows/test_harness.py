@@ -23,7 +23,6 @@ from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.harness import Row, rows, run_tasks, to_score, with_tasks
 from expunge.workflows.harness_tasks import TaskChoice, quietly
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the test that calls the command line
 from tests.workflows.harness_fakes import loaded, row
 
 

@@ -136,6 +136,7 @@ sys.stdout.write(documents_digest({"tasks": {"planets": task}}, DataKey.load_or_
 """
 
 
+@pytest.mark.slow
 def test_the_key_is_the_same_in_every_process(tmp_path):
     DataKey.load_or_create(tmp_path)
     found = set()

@@ -27,7 +27,6 @@ from expunge.registry import suites
 from expunge.storage.events import EVENTS_NAME, read_events
 from expunge.workflows import columns
 from expunge.workflows import matched as module
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 from tests.support.canary import find_canary
 from tests.workflows.conftest import CANARY, World, rows
 from tests.workflows.test_audit import unlearn_request

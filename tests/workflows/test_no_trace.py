@@ -75,6 +75,7 @@ def test_killed_resumed_audited_and_planned(world, places, tmp_path):
     assert find_canary(tmp_path, CANARY) == []
 
 
+@pytest.mark.slow
 def test_a_crash_shows_no_record(world, places, tmp_path):
     """A bug while the records are in memory: exit code 1, and neither traceback nor message has their text."""
     script = (

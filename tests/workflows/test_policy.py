@@ -12,7 +12,6 @@ from expunge.cli import main
 from expunge.errors import InputError
 from expunge.evaluation.verdict.policy import Thresholds, VerdictPolicy
 from expunge.storage.run import RunFolder
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for tests that call the command line
 from tests.workflows.conftest import World
 
 

@@ -29,7 +29,6 @@ from expunge.storage.secret import Secret
 from expunge.workflows import prompted
 from expunge.workflows.prompted import AUDITED, LIMIT
 from expunge.workflows.record import LIMITS, NO_ATTACK
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 from tests.support.canary import find_canary
 from tests.support.noise import moved
 from tests.workflows.conftest import CANARY, World, rows

@@ -26,7 +26,6 @@ from expunge.workflows.audit import last_audit
 from expunge.workflows.demo import train_pair
 from expunge.workflows.repeat import _changes, read_run
 from expunge.workflows.unlearn import recipe_config, run_config
-from tests.cli.conftest import _same_process_afterwards  # noqa: F401  # for the tests that call the command line
 from tests.support.jobs import run_here
 from tests.workflows.test_audit import request, unlearn_request, warnings_of
 
@@ -161,6 +160,7 @@ def test_a_stop_loses_nothing_and_the_next_call_goes_on_also_with_more(run, trai
     assert "pair_auc" in scores(run)["unlearned"]["details"]
 
 
+@pytest.mark.slow
 def test_an_original_that_was_trained_is_not_trained_again(run, trained, short_suite, monkeypatch):
     """The process dies between training and unlearning."""
 
@@ -214,6 +214,7 @@ def test_where_too_few_can_be_used_no_weights_stay_that_hold_the_forget_set(run,
     assert sorted(path.name for path in trained) == ["original"] * 4 + ["retrained"] * 2
 
 
+@pytest.mark.slow
 def test_the_original_of_a_shadow_that_diverged_goes_away_at_once(run, trained, short_suite, bad):
     left: list[bool] = []
 
@@ -242,6 +243,7 @@ def test_the_audit_at_the_end_keeps_what_the_one_before_rested_on(run, models, t
     assert warnings_of(run) == []
 
 
+@pytest.mark.slow
 def test_splits_and_references_of_the_report_before_that_are_gone_are_missed(
     run, models, trained, short_suite, tmp_path
 ):
