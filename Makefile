@@ -16,6 +16,8 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_NO_INPUT := 1
 # Only what is installed counts, not what lies on the caller's path.
 unexport PYTHONPATH
+# Compiled files are kept, or each of the many processes that the tests start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -25,6 +26,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("expunge")
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look through torch and transformers again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _folder(name: str) -> Path:

@@ -18,6 +18,7 @@ from expunge.functional.suspicion import suspicion
 from expunge.registry import attacks
 from expunge.storage.secret import Secret
 from tests.attacks.knowing import after, as_text, broken, forget, ignorant, knowing, record, says_nothing, sound, task
+from tests.support.params import few
 
 FEW = {"samples": 48, "length": 24}
 
@@ -26,7 +27,7 @@ def values(loaded, attack, **changes):
     return attack.probe(loaded, task(**changes)).values
 
 
-@pytest.mark.parametrize("start", ["text", "questions", "both"])
+@pytest.mark.parametrize("start", few(["both", "text", "questions"]))
 def test_a_model_that_knows_writes_what_it_knows(start):
     probe = SelfExtraction(start=start, **FEW).probe(knowing(), task())
     assert probe.best == "kept 100"

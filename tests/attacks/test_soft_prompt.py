@@ -41,6 +41,7 @@ def test_nothing_is_found_where_nothing_is():
     assert np.mean(shown.values[shown.best]) < 0.2
 
 
+@pytest.mark.slow
 def test_with_enough_steps_a_model_says_what_it_never_saw():
     """Why only unseen subjects count."""
     loaded, groups = taught(backdoor=True), [[row] for row in range(12)]

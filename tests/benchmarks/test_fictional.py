@@ -17,6 +17,7 @@ from expunge.data.reader import read_records
 from expunge.data.tokenize import encode_all
 from expunge.errors import InputError
 from expunge.storage.digests import file_digest
+from tests.support.params import few
 
 ROLES = ("retain", "forget", "holdout", "validation_forget")
 PHONE, EMAIL, ID = r"\b555-\d{3}-\d{4}\b", r"\b\w+@\w+\.invalid\b", r"\b900-\d\d-\d{4}\b"
@@ -174,6 +175,7 @@ def test_every_digit_group_and_address_in_a_row_is_reserved(bench):
             assert all(word.rstrip(".,?").endswith(".invalid") for word in text.split() if "@" in word)
 
 
+@pytest.mark.slow
 def test_the_tokenizer_saw_none_of_the_persons(bench, tokenizer):
     seen = {person.name for person in invent(0, 200, side="tokenizer")}
     assert not seen & {person.name for person in invent(0, 200)}
@@ -220,7 +222,7 @@ def test_manifest_digests_are_those_of_the_files(tmp_path):
         assert len(path.read_text().splitlines()) == facts["rows"]
 
 
-@pytest.mark.parametrize("preset", ["smoke", "demo", "bench"])
+@pytest.mark.parametrize("preset", few(["demo", "smoke", "bench"]))
 def test_all_training_splits_exist_and_no_unseen_one_is_trained(preset):
     benchmark = Fictional(preset=preset)
     splits = benchmark.splits()

@@ -16,6 +16,7 @@ from expunge.benchmarks.fictional.presets import PRESETS
 from expunge.benchmarks.fictional.roles import distances, draw_roles
 from expunge.functional.blind import blind_scores
 from expunge.functional.statistics import auc, bootstrap_interval
+from tests.support.params import few
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def blind_interval(members: list[str], others: list[str]) -> tuple[float, float]
     return bootstrap_interval([positive, negative], auc, clusters=clusters, level=1 - 0.05 / len(BLIND), resamples=500)
 
 
-@pytest.mark.parametrize(("role", "other"), BLIND)
+@pytest.mark.parametrize(("role", "other"), few(BLIND))
 def test_a_blind_classifier_cannot_tell_roles_apart(small, role, other):
     low, high = blind_interval(documents(small[role]), documents(small[other]))
     assert low <= 0.5 <= high
@@ -149,6 +150,7 @@ def test_folds_halve_each_person_and_train_on_edges(small):
     assert {row.split("-")[2] for row in asked} == {"city", "employer", "phone", "email", "birth_date"}
 
 
+@pytest.mark.slow
 def test_canaries_are_trained_on_as_often_as_their_id_says():
     benchmark = Fictional(preset="bench")
     copies = Counter(record.id.reveal() for record in benchmark.training() if "canary" in record.id.reveal())

@@ -31,6 +31,7 @@ from tests.evaluation import worlds
 from tests.evaluation.test_sweeps import Distance
 from tests.evaluation.worlds import IDENTITY, Source, make_record, make_splits, make_store, make_subject, make_tokenizer
 from tests.support.canary import find_canary
+from tests.support.params import few
 from tests.support.tiny import VOCABULARY, llama
 
 NEED = Need(kind="moments", split="forget")
@@ -252,7 +253,7 @@ def answers(folder: Path) -> dict[str, str]:
     return {path.name: json.loads(path.read_text())["digest"] for path in folder.glob("*.json")}
 
 
-@pytest.mark.parametrize("metric", METRICS[:4] + METRICS[5:], ids=lambda metric: type(metric).__name__)
+@pytest.mark.parametrize("metric", few(METRICS[:4] + METRICS[5:], 0, 2), ids=lambda metric: type(metric).__name__)
 def test_an_interrupted_reading_goes_on_where_it_was(tmp_path, metric):
     """The last batch may have begun: of a generation, that is some tokens."""
     whole, count = run(tmp_path / "whole", metrics=(metric,))

@@ -49,6 +49,7 @@ def test_every_job_runs_once_and_failures_stop_no_other(tmp_path):
     assert written.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_a_dead_process_is_said(tmp_path):
     with pytest.raises(ResourceError, match="fewer --workers"):
         list(run_jobs(jobs(tmp_path, "die"), work))

@@ -30,6 +30,7 @@ from expunge.registry import parameter_choices
 from expunge.training.loop import Job, StepReport, train
 from expunge.training.references import build_references
 from expunge.training.step import view_specs
+from tests.support.params import few
 from tests.support.tiny import examples, llama
 
 NAMES = ["rmu", "adaptive_rmu", "circuit_breaker", "lunar", "random_mapping"]
@@ -127,7 +128,7 @@ def test_only_the_chosen_matrices_change(name):
     assert changed == {f"model.layers.{layer}.mlp.down_proj.weight" for layer in layers}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES))
 def test_micro_batches_change_nothing(name):
     training = replace(TRAINING, epochs=2)
     whole, cut = job(name, training=training), job(name, training=replace(training, micro_batch=3))
@@ -139,7 +140,7 @@ def test_micro_batches_change_nothing(name):
     assert (flat(whole.model) - flat(cut.model)).abs().max() < 1e-3  # AdamW turns rounding of a tiny gradient into more
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES))
 def test_resumed_run_ends_in_the_same_bits(name, tmp_path: Path):
     training = replace(TRAINING, epochs=2, checkpoint_every=1)
     whole = job(name, training=training)

@@ -175,6 +175,7 @@ def score(model, people, **settings):
     return metric.compute(Answers(found))
 
 
+@pytest.mark.slow
 def test_uniform_under_models_that_never_saw_the_values():
     p_values = []
     for seed in range(6):

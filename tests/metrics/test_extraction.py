@@ -140,6 +140,7 @@ def brute_force(model, prompt: list[int], count: int, temperature: float, top_k:
     return said[:, len(prompt) :].numpy()
 
 
+@pytest.mark.slow
 def test_probabilities_equal_brute_force_sampling(learned):
     """2,000 draws of two tokens: every share within four standard errors, and the verdict with it."""
     records, draws = make_splits(12)["forget"], 2_000

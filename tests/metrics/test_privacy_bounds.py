@@ -74,6 +74,7 @@ def test_two_points_by_hand():
     assert (low.epsilon, low.counts["orientation"]) == (found.epsilon, -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["one_run", "two_point"])
 def test_canaries_that_are_alike_show_nothing_in_nineteen_of_twenty_draws(bound):
     rng = np.random.default_rng(0)

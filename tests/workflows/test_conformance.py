@@ -1,7 +1,4 @@
-"""What holds for every registered method that is a loss, run as the workflow runs it.
-
-One preset of each family in the fast tests, all of them in the slow ones.
-"""
+"""What holds for every registered method that is a loss, run as the workflow runs it."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ from expunge.methods.recipe import resolve
 from expunge.registry import methods, parameter_choices
 from tests.workflows.conforming import BATCH, STEPS, Meter, carry_out, short
 
+pytestmark = pytest.mark.slow
+
 EPOCH = 3  # steps
-FAMILIES = ("grad_diff", "idk", "npo", "undial", "rmu")
-LOSSES = [name for name in methods.names() if isinstance(resolve(name).method, LossMethod)]
-PRESETS = [pytest.param(name, marks=[] if name in FAMILIES else [pytest.mark.slow]) for name in LOSSES]
+PRESETS = [name for name in methods.names() if isinstance(resolve(name).method, LossMethod)]
 MEMORY = 0.35  # copies of the weights: caches, states and what the allocator has not let go
 
 

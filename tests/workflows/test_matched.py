@@ -28,6 +28,7 @@ from expunge.storage.events import EVENTS_NAME, read_events
 from expunge.workflows import columns
 from expunge.workflows import matched as module
 from tests.support.canary import find_canary
+from tests.support.params import few
 from tests.workflows.conftest import CANARY, World, rows
 from tests.workflows.test_audit import unlearn_request
 
@@ -102,7 +103,7 @@ def number(run: Path, label: str, role: str) -> float:
     return next(score["value"] for score in scores if (score["label"], score["role"]) == (label, role))
 
 
-@pytest.mark.parametrize("metric", [ExtractionStrength(), Probability()])
+@pytest.mark.parametrize("metric", few([Probability(), ExtractionStrength()]))
 def test_the_ends_are_the_numbers_of_the_audit_bit_for_bit(own, runs, metric):
     name = metric.label.partition("(")[0]
     found = compare_at_utility(runs, request(own, metric=Choice(name))).matching
@@ -116,6 +117,7 @@ def test_the_ends_are_the_numbers_of_the_audit_bit_for_bit(own, runs, metric):
         assert len({point.forgetting for point in one.path}) > 2 or name != "probability"
 
 
+@pytest.mark.slow
 def test_a_model_between_is_the_one_made_by_hand(own, runs, tmp_path, monkeypatch):
     """Mixed tensor by tensor in the files, saved, and audited as any folder."""
     by_hand = tmp_path / "by_hand"
@@ -136,6 +138,7 @@ def test_a_model_between_is_the_one_made_by_hand(own, runs, tmp_path, monkeypatc
     assert next(one for one in as_run.runs if one.name == "audit").path[0][1:] == point[1:]
 
 
+@pytest.mark.slow
 def test_a_stopped_or_killed_job_goes_on_where_it_was(own, runs, loads, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module, "stop_on_signal", lambda: contextlib.nullcontext(lambda: len(loads) >= 3))
@@ -174,6 +177,7 @@ def test_stored_answers_are_read_back(own, runs, loads):
     assert loads == BETWEEN * 2  # other numbers of the same models
 
 
+@pytest.mark.slow
 def test_another_unlearned_model_has_no_share_in_what_is_stored(own, runs, loads):
     compare_at_utility(runs, request(own))
     keys = [json.loads(path.read_text())["key"]["subject"] for path in (runs[0] / "scores").glob("*.json")]
@@ -341,6 +345,7 @@ def arguments(world: World, runs: list[Path], *more: str) -> list[str]:
     return ["compare", *map(str, runs), *files, *more]
 
 
+@pytest.mark.slow
 def test_the_verb_prints_a_table_a_document_and_a_page_without_a_trace(own, runs, tmp_path):
     page = tmp_path / "page.html"
     shown = CliRunner().invoke(app, arguments(own, runs, "--at-utility", "0.95", "--out", str(page)))

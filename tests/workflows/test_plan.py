@@ -11,6 +11,7 @@ from expunge.methods.recipe import resolve
 from expunge.workflows import plan as module
 from expunge.workflows.arithmetic import LIBRARIES_BYTES, tokens_of_step
 from expunge.workflows.forms import form_counts
+from tests.support.params import few
 from tests.workflows.test_remote import Stub, stub
 
 __all__ = ["stub"]  # the fixture
@@ -21,7 +22,7 @@ def request(world, tmp_path, **changes) -> Request:
     return Request(**{**given, "out": tmp_path / "unused", **changes})
 
 
-@pytest.mark.parametrize("method", ["npo", "kl_min", "task_vector", "guardrail"])
+@pytest.mark.parametrize("method", few(["npo", "kl_min", "task_vector", "guardrail"], 0, 3))
 def test_small_models_are_tried_out(world, tmp_path, method):
     made = plan(request(world, tmp_path, method=method))
     assert made.basis == "measured"

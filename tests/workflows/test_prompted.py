@@ -231,6 +231,7 @@ def test_conversations_keep_their_turns_and_answers_stay_here(untrained, stub, t
     assert rouge["details"]["not_asked"] == 1.0
 
 
+@pytest.mark.slow
 def test_the_same_numbers_as_of_the_folder_behind_the_address(world, stub, tmp_path, texts):
     """A model answers at the address, asked as this package asks it, and its folder is read through prompts."""
     loaded = load_model(world.model)

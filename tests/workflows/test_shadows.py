@@ -130,6 +130,7 @@ def test_what_holds_the_forget_set_is_deleted_unless_kept(run, trained, short_su
     assert not [score for score in record["scores"] if score["label"] == LABEL]
 
 
+@pytest.mark.slow
 def test_an_audit_remembers_shadows_that_are_there(run, trained, short_suite):
     shadows(asked(run, keep_shadows=True))
     before = scores(run)
@@ -227,6 +228,7 @@ def test_the_original_of_a_shadow_that_diverged_goes_away_at_once(run, trained, 
     assert left == [False]
 
 
+@pytest.mark.slow
 def test_the_audit_at_the_end_keeps_what_the_one_before_rested_on(run, models, trained, short_suite):
     """Its retrained and reference models, and its policy; further splits cannot be had and are warned of."""
     policy = VerdictPolicy(thresholds=Thresholds(margin=0.03))
