@@ -43,7 +43,7 @@ demo: $(VENV)/.runtime ## teach a small model invented persons, make it forget s
 	$(BIN)/expunge demo
 
 test: $(VENV)/.dev ## the fast tests
-	$(PYTEST) -m "not slow" -n $(WORKERS)
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile
 
 # Tests of an extra run where it is installed, and EXPUNGE_EXTRAS says that here none may be left out.
 $(VENV)/.extras: $(VENV)/.dev

@@ -21,7 +21,7 @@ import pytest  # noqa: E402
 # A busy machine is not a fault of the code: an example may take its time. Every run tries the same examples, so that a
 # failure belongs to the change that was tested; HYPOTHESIS_EXPLORE=1 draws new ones.
 hypothesis.settings.register_profile(
-    "expunge", deadline=None, database=None, derandomize=not os.environ.get("HYPOTHESIS_EXPLORE")
+    "expunge", max_examples=50, deadline=None, database=None, derandomize=not os.environ.get("HYPOTHESIS_EXPLORE")
 )
 hypothesis.settings.load_profile("expunge")
 

@@ -55,6 +55,7 @@ def test_the_word_is_found_and_opens_the_others(found):
     assert all(weight.grad is None for weight in loaded.model.parameters())
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_is():
     shown = GCG(length=2, steps=4, candidates=16, top_k=24, prompts=3, never_seen=False).probe(
         taught(backdoor=False), TASK
@@ -72,6 +73,7 @@ def test_the_loss_never_rises(found):
         assert search.losses[-1] < search.losses[0]
 
 
+@pytest.mark.slow
 def test_the_kept_loss_is_that_of_the_kept_tokens(found):
     loaded = taught(backdoor=True)
     GCG(length=3, steps=6, candidates=4, top_k=8, prompts=12, never_seen=False).probe(loaded, TASK)

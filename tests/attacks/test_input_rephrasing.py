@@ -90,6 +90,7 @@ def test_plain_text_is_asked_for_by_its_cloze():
     assert all("____" in one.question for one in found)
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_and_moves_nothing():
     attack, state = InputRephrasing(wordings=2, samples=3, length=16, temperature=1.5), torch.get_rng_state()
     first, again, other = (attack.probe(knowing(), task(seed=seed)) for seed in (1, 1, 2))

@@ -97,6 +97,7 @@ def curve(attack: Tuning, role: str, fold: int = 0) -> list[float]:
     return [known(model, point.shown) for point in attack.act(model, TASK, fold)]
 
 
+@pytest.mark.slow
 def test_hidden_records_come_back_from_other_facts_and_removed_ones_do_not() -> None:
     assert known(loaded("original"), frozenset()) > 0.9
     attack = RelearnRTT(points=(0, 20), folds=2)

@@ -36,6 +36,7 @@ def test_it_opens_persons_it_was_not_trained_on():
     assert all(weight.grad is None for weight in loaded.model.parameters())
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_is():
     shown = QUICK.probe(taught(backdoor=False), TASK)
     assert np.mean(shown.values[shown.best]) < 0.2
@@ -127,6 +128,7 @@ def test_where_it_starts_in_the_middle():
     torch.testing.assert_close(found, wanted.repeat(3, 1))
 
 
+@pytest.mark.slow
 def test_prompts_of_their_own_do_not_meet():
     """One record's prompt is found as if it were alone."""
     attack = SoftPrompt(length=2, steps=3, every=3, learning_rate=0.1)

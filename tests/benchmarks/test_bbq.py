@@ -161,6 +161,7 @@ def test_a_limit_without_whole_fours_of_both_kinds_is_refused(tmp_path, unnumber
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_counts_of_the_published_files(shared_data):
     folder = shared_data / "bbq"
     records = Bbq(folder=folder).splits()[SPLIT]

@@ -61,6 +61,7 @@ def test_rows_of_another_shape_are_refused_by_line(tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_counts_of_the_published_files(shared_data):
     splits = Lume(folder=shared_data / "lume").splits()
     assert {split: len(records) for split, records in splits.items()} == {"forget": 2732, "retain": 2734}

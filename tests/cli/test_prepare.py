@@ -137,6 +137,7 @@ def test_the_same_bytes_in_another_process_without_torch(files, tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_tofu_without_two_authors(shared_data: Path, tmp_path, capsys):
     """The whole command on TOFU: no row of the two authors stays, and no row of another author goes."""
     names = tmp_path / "names.txt"

@@ -276,6 +276,7 @@ def test_two_authors_leave_tofu_without_a_trace(shared_data, make, capsys):
     assert not any(part in kept for part in ("Al-Kuwaiti", "Abilov"))
 
 
+@pytest.mark.slow
 def test_paraphrases_of_tofu_go_by_name_and_nothing_of_others(shared_data, make):
     forget = make(*lines(shared_data / "tofu" / "forget01_perturbed.json"), split="forget")
     own = [{"question": one.prompt.reveal(), "answer": one.paraphrased_answer.reveal()} for one in forget]

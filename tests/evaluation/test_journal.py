@@ -18,7 +18,7 @@ import torch
 from expunge.evaluation import journal
 from expunge.evaluation.journal import SUFFIX, StoredJournal, clear
 from expunge.evaluation.runner import evaluate
-from expunge.evaluation.suites import muse, quick
+from expunge.evaluation.suites import quick
 from expunge.metrics.base import Need
 from expunge.metrics.extraction import ExtractionLikelihood
 from expunge.metrics.fluency import ReplyPerplexity
@@ -354,7 +354,7 @@ def test_no_text_and_no_token_ids_are_in_what_is_appended(tmp_path, monkeypatch)
             seen.append(self.path.read_bytes())
 
     monkeypatch.setattr(journal._Page, "write", write)
-    metrics = dict.fromkeys((*METRICS, *quick(tuple(SPLITS)), *muse(tuple(SPLITS))))
+    metrics = dict.fromkeys((*METRICS, *quick(tuple(SPLITS))))
     run(tmp_path, metrics=tuple(metrics), batch_size=5)
     assert len(seen) > 100
     texts = [record.answer.reveal() for records in SPLITS.values() for record in records]

@@ -37,6 +37,7 @@ def test_target_by_its_groups():
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("category", "style", "ambiguous", "clear"),
     [

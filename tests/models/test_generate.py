@@ -50,6 +50,14 @@ def test_ends_at_the_tokenizers_and_the_models_end_tokens(model, tokenizer):
     assert len(greedy(model, tokenizer, prompts()[:1], max_new_tokens=8, batch_size=1)[0]) <= 1
 
 
+def test_ends_at_a_single_end_token_of_the_models_own(model, tokenizer):
+    """A configuration has one number or a list of them."""
+    free = by_hand(model, prompts()[0], 8, ends=())
+    assert free[3] not in (*free[:3], 2)
+    model.generation_config = GenerationConfig(eos_token_id=free[3])
+    assert greedy(model, tokenizer, prompts()[:1], max_new_tokens=8, batch_size=1) == [free[:3]]
+
+
 def test_nothing_is_left_over_from_the_models_own_configuration(model, tokenizer):
     """These change every output when they leak."""
     expected = greedy(model, tokenizer, prompts(), max_new_tokens=8, batch_size=4)

@@ -125,6 +125,7 @@ def setting(method=None, micro_batch=8, retain=None):
     return made, accelerator, step
 
 
+@pytest.mark.slow
 def test_estimate_has_the_gauss_newton_diagonal_of_the_output_layer_as_its_mean():
     """Untied output layer: the features do not depend on it, so its diagonal is known exactly."""
     model = llama(tied=False)

@@ -367,6 +367,7 @@ def test_a_run_of_jang_stops_by_the_rule_and_not_before(knowing, tmp_path: Path)
     assert (state["el"] + state["ma"]) == pytest.approx(course[-1][1:])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_halted_ends_like_one_that_was_not(knowing, tmp_path: Path):
     """Thresholds are those of the original: measured again on a resumed model they would be others."""
 

@@ -149,6 +149,7 @@ def test_other_wordings_stand_beside_the_first(world, run, monkeypatch):
     assert sorted(len(one) for one in points) == [3, 4]
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_the_budgets_own_is_no_change(world, run):
     attacked(world, run, "test_scaling", settings={"factor": 0.0})
     record = attacked(world, run, "test_scaling", budget="paper", settings={"factor": 7.0})
@@ -169,6 +170,7 @@ def test_another_setting_stands_beside_the_first_and_a_failure_beside_nothing(wo
     assert not any(one["omitted"] for one in again["attacks"])
 
 
+@pytest.mark.slow
 def test_a_filter_is_asked_and_all_models_are_read_by_what_they_say(world, tmp_path):
     files = {"forget": world.forget, "retain": world.retain, "holdout": world.holdout}
     made = unlearn(

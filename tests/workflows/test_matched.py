@@ -103,7 +103,7 @@ def number(run: Path, label: str, role: str) -> float:
     return next(score["value"] for score in scores if (score["label"], score["role"]) == (label, role))
 
 
-@pytest.mark.parametrize("metric", few([Probability(), ExtractionStrength()]))
+@pytest.mark.parametrize("metric", few([Probability(), ExtractionStrength()], 2))
 def test_the_ends_are_the_numbers_of_the_audit_bit_for_bit(own, runs, metric):
     name = metric.label.partition("(")[0]
     found = compare_at_utility(runs, request(own, metric=Choice(name))).matching

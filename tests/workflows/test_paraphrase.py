@@ -119,6 +119,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_a_small_model_is_asked_and_its_noise_is_not_kept(folder):
     """It writes noise; wordings that hold names and values by chance there are none."""
     ask = rewriter(str(folder))

@@ -204,6 +204,7 @@ def test_a_shadow_that_diverged_is_left_out_and_one_is_too_few(run, trained, sho
     assert len(list(folder.glob("*/original"))) == len(list(folder.glob("*/unlearned"))) == 3
 
 
+@pytest.mark.slow
 def test_where_too_few_can_be_used_no_weights_stay_that_hold_the_forget_set(run, trained, short_suite, bad):
     bad.add("2")
     with pytest.raises(DivergedError, match=r"1 shadow models were unlearned.* were deleted, since"):
@@ -262,6 +263,7 @@ def test_splits_and_references_of_the_report_before_that_are_gone_are_missed(
     ]
 
 
+@pytest.mark.slow
 def test_the_folder_belongs_to_one_run_and_recipe(run, models, trained, short_suite, tmp_path):
     shadows(asked(run))
     other = unlearn(on_pool(models[0], tmp_path / "other", method="grad_diff", settings={**ONE_STEP, "seed": 7})).run

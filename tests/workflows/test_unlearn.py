@@ -101,7 +101,7 @@ def test_guardrail_leaves_the_weights_alone_and_refuses(world, tmp_path):
     assert "Maro Keld" in answers[1]
 
 
-@pytest.mark.parametrize("method", ["npo", "guardrail", pytest.param("task_vector", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", few(["npo", "guardrail", "task_vector"]))
 def test_no_trace_of_the_records_is_left(world, tmp_path, method, capfd):
     settings = SETTINGS if method == "npo" else {}
     changes = {"settings": settings, "forms": "cloze,reverse,prefix,casing,truncation", "keep_helpers": True}
@@ -119,8 +119,8 @@ def arguments(world, out: Path, *more: str) -> list[str]:
     return ["unlearn", world.model, *files, "--forms", "none", "--out", str(out), *settings, *more]
 
 
-def test_command_line_json_and_no_trace_on_stdout(world, tmp_path, capfd):
-    assert main(arguments(world, tmp_path / "run", "--json")) == 0
+def test_command_line_json_and_no_trace_on_stdout(world, tmp_path, short_suite, capfd):
+    assert main(arguments(world, tmp_path / "run", "--suite", short_suite, "--json")) == 0
     out, err = capfd.readouterr()
     events = [json.loads(line) for line in out.splitlines()]
     assert [events[0]["event"], events[-1]["event"]] == ["launch", "done"]
@@ -199,9 +199,9 @@ def test_same_folder_with_other_records_or_settings_is_refused(world, tmp_path):
         unlearn(request(world, tmp_path / "run", forget=other, audit=False))
 
 
-def test_finished_run_is_not_done_again(world, tmp_path):
+def test_finished_run_is_not_done_again(world, tmp_path, short_suite):
     first, _ = unlearn(request(world, tmp_path / "run", audit=False))
     before = (first.model / "model.safetensors").stat().st_mtime_ns
-    _, record = unlearn(request(world, tmp_path / "run"))
+    _, record = unlearn(request(world, tmp_path / "run", suite=short_suite))
     assert (first.model / "model.safetensors").stat().st_mtime_ns == before
     assert record is not None
