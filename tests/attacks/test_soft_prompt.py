@@ -157,6 +157,7 @@ def test_batches_leave_the_held_out_rows_out():
         next(_batches(slots, set(range(12)), 3, 0))
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers_and_no_global_generator():
     state = torch.get_rng_state()
     attack = SoftPrompt(length=2, steps=2, every=2, controls=2)

@@ -159,6 +159,7 @@ def test_a_setting_that_is_the_budgets_own_is_no_change(world, run):
     )
 
 
+@pytest.mark.slow
 def test_another_setting_stands_beside_the_first_and_a_failure_beside_nothing(world, run, monkeypatch):
     attacked(world, run, "test_scaling")
     record = attacked(world, run, "test_scaling", settings={"factor": 0.9})

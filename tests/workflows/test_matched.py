@@ -237,6 +237,7 @@ def test_an_original_that_keeps_nothing_right_is_said(own, runs, monkeypatch):
         compare_at_utility(runs, request(own))
 
 
+@pytest.mark.slow
 def test_a_form_that_no_record_has_is_said(own, runs):
     metric = Choice("extraction_strength", {"form": "cloze"})
     with pytest.raises(InputError, match=r"form=cloze\) has no number on these records"):

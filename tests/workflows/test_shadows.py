@@ -192,6 +192,7 @@ def bad(monkeypatch) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_shadow_that_diverged_is_left_out_and_one_is_too_few(run, trained, short_suite, bad):
     bad.add("2")
     shadows(asked(run, count=3, keep_shadows=True))
