@@ -1,6 +1,7 @@
 """Reads a user's records from JSONL, JSON or CSV, line by line, without a copy of them anywhere else.
 
-A line that cannot be used is rejected by its number and a reason that does not repeat it.
+A line that cannot be used is rejected by its number and a reason that does not repeat it. An optional field that is
+null or blank reads as absent, in every format.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def _text(value: Any, key: str, label: str) -> Secret:
 
 def _optional(item: Mapping[str, Any], key: str, label: str) -> Secret | None:
     value = item.get(key)
-    if value is None:
+    if _is_empty(value):
         return None
     if key in ("id", "subject") and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -142,8 +143,7 @@ def _optional(item: Mapping[str, Any], key: str, label: str) -> Secret | None:
 
 
 def _texts(item: Mapping[str, Any], key: str, label: str) -> tuple[Secret, ...]:
-    value = item.get(key)
-    return () if value is None else tuple(_text(one, key, label) for one in _as_list(value))
+    return tuple(_text(one, key, label) for one in _as_list(item.get(key)))
 
 
 def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, ...]]:
@@ -152,7 +152,7 @@ def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, .
     With ``given``, the start of the answer, which stands before it verbatim and is not scored.
     """
     given = item.get("forms")
-    if given is None:
+    if _is_empty(given):
         return {}
     if not isinstance(given, Mapping) or not all(name in FORMS and name not in OWN_COLUMNS for name in given):
         raise Unusable(f"forms is not an object with names among {', '.join(set(FORMS) - OWN_COLUMNS)}")
@@ -160,7 +160,13 @@ def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, .
 
 
 def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    """One value or several, without the empty ones."""
+    return [one for one in (value if isinstance(value, list) else [value]) if not _is_empty(one)]
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether an optional field reads as absent: exports write null or an empty string where there is no value."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _variant(value: Any, label: str) -> Variant:
@@ -174,7 +180,7 @@ def _variant(value: Any, label: str) -> Variant:
 
 def _weight(item: Mapping[str, Any]) -> float:
     value = item.get("weight")
-    if value is None:
+    if value is None or _is_empty(value):
         return 1.0
     if isinstance(value, bool):
         raise Unusable("weight is not a number")
