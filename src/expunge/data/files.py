@@ -201,13 +201,13 @@ def _csv_rows(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator
             raise InputError(f"The header of the {split} file has a column twice; keep one of them.")
         line = rows.line_num + 1
         for row in rows:
-            cells = {name: cell for name, cell in zip(header, row, strict=False) if cell}
+            cells = {name: cell for name, cell in zip(header, row, strict=False)}
             size = sum(len(cell.encode()) for cell in row)
             if size > limits.line_bytes:
                 yield line, _too_long(limits)
             elif len(row) > len(header):
                 yield line, Unusable("more cells than the header has names")
-            elif row:
+            elif any(cell.strip() for cell in row):
                 yield line, cells
             line = rows.line_num + 1
     except csv.Error:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from expunge.data.files import Limits as Limits
 from expunge.data.files import Unusable, read_items
-from expunge.data.record import FORMS, Kind, Message, Record, Variant
+from expunge.data.record import FORMS, Record, Variant
+from expunge.data.shapes import LISTING, AmbiguousShape, is_empty, read_body, read_text
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
 OWN_COLUMNS = {"trained", "paraphrased_question", "paraphrased_answer", "perturbed_answer"}  # not under ``forms``
-SHAPES = '{"text"}, {"prompt", "completion"}, {"question", "answer"} or {"messages"}'
 
 
 class Rejection(NamedTuple):
@@ -50,7 +50,8 @@ def read_records(
         reshape: applied to each parsed line; gives back what it does not know.
 
     Raises:
-        InputError: the file is missing, empty, in another encoding, or has no usable record.
+        InputError: the file is missing, empty, in another encoding, or has no usable record; or a record has more than
+            one shape.
     """
     limits = limits or Limits()
     records: list[Record] = []
@@ -60,25 +61,18 @@ def read_records(
             if isinstance(item, Unusable):
                 raise item
             records.append(_record(reshape(item), split, len(records)))
+        except AmbiguousShape as reason:
+            raise InputError(f"Line {line} of the {split} file has {reason}. {reason.way_out}") from None
         except Unusable as reason:
             rejected.append(Rejection(line, str(reason)))
     if not records:
         if not rejected:
-            raise InputError(f"The {split} file is empty; it must hold at least one record, shaped {SHAPES}.")
+            raise InputError(f"The {split} file is empty; it must hold at least one record, shaped {LISTING}.")
         listing = "; ".join(f"line {line}: {reason}" for line, reason in rejected[:5])
         raise InputError(
-            f"No usable record in the {split} file, {len(rejected)} rejected ({listing}). Shapes: {SHAPES}."
+            f"No usable record in the {split} file, {len(rejected)} rejected ({listing}). Shapes: {LISTING}."
         )
     return ReadResult(records, rejected)
-
-
-class _Body(NamedTuple):
-    """What the shape of a record decides."""
-
-    kind: Kind
-    answer: Secret
-    prompt: Secret | None = None
-    messages: tuple[Message, ...] = ()
 
 
 def _record(item: Any, split: str, index: int) -> Record:
@@ -87,7 +81,7 @@ def _record(item: Any, split: str, index: int) -> Record:
     if not isinstance(item, Mapping):
         raise Unusable("not an object")
     label = f"{split} record {index}"
-    body = _body(item, label)
+    body = read_body(item, label)
     return Record(
         index=index,
         split=split,
@@ -105,45 +99,17 @@ def _record(item: Any, split: str, index: int) -> Record:
     )
 
 
-def _body(item: Mapping[str, Any], label: str) -> _Body:
-    def text(key: str) -> Secret:
-        return _text(item[key], key, label)
-
-    if "text" in item:
-        return _Body("text", text("text"))
-    if "prompt" in item and "completion" in item:
-        return _Body("completion", text("completion"), text("prompt"))
-    if "question" in item and "answer" in item:
-        return _Body("qa", text("answer"), text("question"))
-    if "messages" in item:
-        turns = _messages(item["messages"], label)
-        return _Body("messages", turns[-1].content, messages=turns[:-1])
-    raise Unusable(f"none of the shapes {SHAPES}")
-
-
-def _text(value: Any, key: str, label: str) -> Secret:
-    if not isinstance(value, str):
-        raise Unusable(f"{key} is not text")
-    if not value.strip():
-        raise Unusable(f"{key} is empty")
-    if "\0" in value:
-        raise Unusable(f"{key} has a NUL character")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise Unusable(f"{key} has half of a surrogate pair")
-    return Secret(value, label)
-
-
 def _optional(item: Mapping[str, Any], key: str, label: str) -> Secret | None:
     value = item.get(key)
-    if _is_empty(value):
+    if is_empty(value):
         return None
     if key in ("id", "subject") and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return _text(value, key, label)
+    return read_text(value, key, label)
 
 
 def _texts(item: Mapping[str, Any], key: str, label: str) -> tuple[Secret, ...]:
-    return tuple(_text(one, key, label) for one in _as_list(item.get(key)))
+    return tuple(read_text(one, key, label) for one in _as_list(item.get(key)))
 
 
 def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, ...]]:
@@ -152,7 +118,7 @@ def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, .
     With ``given``, the start of the answer, which stands before it verbatim and is not scored.
     """
     given = item.get("forms")
-    if _is_empty(given):
+    if is_empty(given):
         return {}
     if not isinstance(given, Mapping) or not all(name in FORMS and name not in OWN_COLUMNS for name in given):
         raise Unusable(f"forms is not an object with names among {', '.join(set(FORMS) - OWN_COLUMNS)}")
@@ -161,18 +127,16 @@ def _variants(item: Mapping[str, Any], label: str) -> dict[str, tuple[Variant, .
 
 def _as_list(value: Any) -> list[Any]:
     """One value or several, without the empty ones."""
-    return [one for one in (value if isinstance(value, list) else [value]) if not _is_empty(one)]
-
-
-def _is_empty(value: Any) -> bool:
-    """Whether an optional field reads as absent: exports write null or an empty string where there is no value."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    return [one for one in (value if isinstance(value, list) else [value]) if not is_empty(one)]
 
 
 def _variant(value: Any, label: str) -> Variant:
     if not isinstance(value, Mapping):
         raise Unusable("a form is not an object")
-    body = _body(value, label)
+    try:
+        body = read_body(value, label)
+    except AmbiguousShape as reason:
+        raise Unusable(f"a form has {reason}") from None
     if body.kind == "messages":
         raise Unusable("a form is a conversation")
     return Variant(answer=body.answer, prompt=body.prompt, given=_optional(value, "given", label))
@@ -180,7 +144,7 @@ def _variant(value: Any, label: str) -> Variant:
 
 def _weight(item: Mapping[str, Any]) -> float:
     value = item.get("weight")
-    if value is None or _is_empty(value):
+    if value is None or is_empty(value):
         return 1.0
     if isinstance(value, bool):
         raise Unusable("weight is not a number")
@@ -193,16 +157,3 @@ def _weight(item: Mapping[str, Any]) -> float:
     if not (math.isfinite(weight) and weight >= 0):
         raise Unusable("weight is not a finite number of at least 0")
     return weight
-
-
-def _messages(value: Any, label: str) -> tuple[Message, ...]:
-    if not isinstance(value, list) or len(value) < 2:
-        raise Unusable("messages is not a list of at least two turns")
-    turns = []
-    for turn in value:
-        if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant"):
-            raise Unusable("a message has no role system, user or assistant")
-        turns.append(Message(role=turn["role"], content=_text(turn.get("content"), "content", label)))
-    if turns[-1].role != "assistant":
-        raise Unusable("the last message is not the assistant's")
-    return tuple(turns)
