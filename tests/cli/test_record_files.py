@@ -61,3 +61,30 @@ def test_two_shapes_are_refused_in_a_table_too(tmp_path, capsys):
 def test_an_empty_second_shape_is_no_shape(tmp_path, capsys):
     forget = write(tmp_path, [{**qa(0), "text": "", "messages": None}])
     assert "local model folder" in refused(capsys, forget)  # the file is accepted; the model is not there
+
+
+VERBS = {
+    "plan": ("plan", "no-model", "--method", "gradient_ascent"),
+    "unlearn": ("unlearn", "no-model", "--method", "gradient_ascent", "--out", "{out}"),
+    "audit": ("audit", "no-model", "--original", "no-model", "--out", "{out}"),
+    "bench": ("bench", "no-model", "--methods", "gradient_ascent", "--out", "{out}"),
+    "prepare": ("prepare", "{retain}", "--out", "{out}"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_forget_file_with_a_rejected_line_is_refused(tmp_path, capsys, verb):
+    forget = write(tmp_path, [qa(0), {**qa(1), "answer": ""}, qa(2), {"question": CANARY}])
+    retain = write(tmp_path, [{"question": f"q{number}", "answer": f"a{number}"} for number in range(3)], "r.jsonl")
+    places = {"out": str(tmp_path / "out"), "retain": str(retain)}
+    line = [word.format(**places) for word in VERBS[verb]] + ["--forget", str(forget)]
+    assert main(line) == USAGE
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "2 of 4 records of the forget file cannot be read (line 2: answer is empty; line 4: none of" in said
+    assert "--allow-rejected" in said
+    assert CANARY not in said
+    assert not (tmp_path / "out").exists()
+    code = main([*line, "--allow-rejected"])
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "cannot be read (line" not in said
+    assert code == (0 if verb == "prepare" else USAGE)  # the others then look for the model

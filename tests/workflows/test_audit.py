@@ -209,7 +209,25 @@ def test_lines_that_were_left_out_are_told(own, run, tmp_path, short_suite):
     facts = tmp_path / "facts.jsonl"
     facts.write_text('{"question": "q", "answer": "a"}\n{"question": "r"}\n')
     audit(request(own, run, evaluation={"world_facts": facts}))
-    assert [text[:50] for text in warnings_of(run)] == ["1 lines of the world_facts file were left out (lin"]
+    assert [text[:50] for text in warnings_of(run)] == ["1 line of the world_facts file was left out (line "]
+
+
+def test_a_record_says_which_lines_were_left_out(own, run, tmp_path, short_suite, capsys):
+    forget = tmp_path / "forget.jsonl"
+    forget.write_text(own.forget.read_text().rstrip("\n") + '\n{"question": "q", "answer": " "}\n')
+    with pytest.raises(InputError, match=r"cannot be read \(line \d+: answer is empty\).*--allow-rejected"):
+        audit(request(own, run, forget=forget))
+    audit(request(own, run, forget=forget, allow_rejected=True))
+    record = json.loads(run.record.read_text())
+    number = len(own.forget.read_text().splitlines()) + 1
+    assert record["data"]["forget"]["rejected"] == {
+        "count": 1,
+        "lines": [{"line": number, "reason": "answer is empty"}],
+    }
+    assert "rejected" not in record["data"]["retain"]
+    said = f"1 line of the forget file was left out (line {number}: answer is empty)."
+    assert warnings_of(run) == [said]
+    assert said in (run.root / "report.html").read_text()
 
 
 def test_a_signal_stops_between_two_models_and_the_next_audit_goes_on(own, run, short_suite):

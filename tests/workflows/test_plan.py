@@ -6,6 +6,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from expunge.api import Request, plan
+from expunge.cli import main
 from expunge.errors import InputError, MissingNeedError
 from expunge.methods.recipe import resolve
 from expunge.workflows import plan as module
@@ -72,6 +73,18 @@ def test_tokens_of_a_step_by_hand(method, changes, expected):
     recipe = resolve(method, {"batch_size": 4, **changes})
     splits = {"forget": [None] * 6, "retain": [None] * 8}
     assert tokens_of_step(recipe, splits, {"forget": 60, "retain": 160}) == expected
+
+
+def test_a_plan_says_which_lines_were_left_out(world, tmp_path, capsys):
+    forget = tmp_path / "forget.jsonl"
+    forget.write_text(world.forget.read_text().rstrip("\n") + '\n{"question": "q", "answer": ""}\n')
+    line = ["plan", world.model, "--forget", str(forget), "--method", "guardrail", "--no-audit"]
+    line += ["--retain", str(world.retain), "--max-length", "64"]
+    assert main(line) == 2
+    assert "answer is empty" in "".join(capsys.readouterr())
+    assert main([*line, "--allow-rejected"]) == 0
+    number = len(world.forget.read_text().splitlines()) + 1
+    assert f"forget 1 (line {number}: answer is empty)" in capsys.readouterr().out
 
 
 def test_what_unlearn_refuses_is_refused(world, tmp_path):

@@ -76,7 +76,14 @@ def files(tmp_path) -> dict[str, Path]:
 
 def request(files: dict[str, Path], out: Path, **changes: Any) -> PrepareRequest:
     return PrepareRequest(
-        **{"data": (files["data"],), "forget": files["forget"], "shares": {"holdout": 0.2}, "out": out, **changes}
+        **{
+            "data": (files["data"],),
+            "forget": files["forget"],
+            "shares": {"holdout": 0.2},
+            "out": out,
+            "allow_rejected": True,
+            **changes,
+        }
     )
 
 

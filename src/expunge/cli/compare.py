@@ -45,10 +45,18 @@ def compare(
         Path | None, typer.Option("--holdout", help="As for audit; checked with --at-utility, and not read.")
     ] = None,
     split: options.Splits = None,
+    allow_rejected: options.AllowRejected = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Compare the scores and settings of several runs, also at one utility."""
-    given = {"forgetting": forgetting, "forget": forget, "benchmark": benchmark, "retain": retain, "holdout": holdout}
+    given: dict[str, Any] = {
+        "forgetting": forgetting,
+        "forget": forget,
+        "benchmark": benchmark,
+        "retain": retain,
+        "holdout": holdout,
+    }
+    given["allow_rejected"] = allow_rejected or None
     if at_utility is None:
         _refuse(given, split)
         from expunge.workflows.compare import compare as work  # not from the api, which takes seconds to load torch
@@ -69,7 +77,8 @@ def compare(
 def _refuse(given: Mapping[str, Any], split: list[str] | None) -> None:
     named = [name for name, value in {**given, "split": split}.items() if value is not None]
     if named:
-        raise InputError(f"--{named[0]} is for --at-utility, and without it only the runs' records of scores are read.")
+        flag = named[0].replace("_", "-")
+        raise InputError(f"--{flag} is for --at-utility, and without it only the runs' records of scores are read.")
 
 
 def _at_utility(
@@ -85,6 +94,7 @@ def _at_utility(
         retain=given["retain"],
         holdout=given["holdout"],
         evaluation=options.named_files(split),
+        allow_rejected=bool(given["allow_rejected"]),
     )
     request = request if forgetting is None else replace(request, metric=forgetting)
     return compare_at_utility(runs, request, out, (_listen,))

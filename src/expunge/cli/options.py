@@ -100,6 +100,12 @@ LmEvalTasks = Annotated[
     list[Path] | None,
     typer.Option("--lm-eval-tasks", help="Folder of further task files for --lm-eval; may be given several times."),
 ]
+AllowRejected = Annotated[
+    bool,
+    typer.Option(
+        "--allow-rejected", help="Continue without records of the forget file that cannot be read; the report says so."
+    ),
+]
 AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]
 KeepHelpers = Annotated[
     bool,

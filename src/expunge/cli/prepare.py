@@ -21,6 +21,7 @@ def prepare(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder to make; never overwritten.")],
     forget: options.Forget = None,
+    allow_rejected: options.AllowRejected = False,
     subject: Annotated[
         Path | None, typer.Option("--subject", help="File of names, one a line: what names one of them is forgotten.")
     ] = None,
@@ -63,6 +64,7 @@ def prepare(
         data=tuple(data),
         out=out,
         forget=forget,
+        allow_rejected=allow_rejected,
         names=subject,
         phrases=match,
         shares={**({} if holdout is None else {"holdout": holdout}), **_shares(split)},

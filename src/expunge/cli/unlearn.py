@@ -25,7 +25,7 @@ AXES = (
 )  # make the settings
 PLAIN = (
     *("model", "out", "forget", "retain", "holdout", "base", "method", "suite", "forms", "paraphraser"),
-    *("allow_remote", "max_length", "allow_overlap", "keep_helpers"),
+    *("allow_remote", "max_length", "allow_rejected", "allow_overlap", "keep_helpers"),
 )  # mean in a request what they mean as a flag
 
 
@@ -58,6 +58,7 @@ def unlearn(
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
+    allow_rejected: options.AllowRejected = False,
     allow_overlap: options.AllowOverlap = False,
     no_audit: NoAudit = False,
     keep_helpers: options.KeepHelpers = False,
@@ -105,6 +106,7 @@ def plan(
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
+    allow_rejected: options.AllowRejected = False,
     allow_overlap: options.AllowOverlap = False,
     no_audit: NoAudit = False,
     keep_helpers: options.KeepHelpers = False,
@@ -140,6 +142,7 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
     return [
         ("method", made.method),
         ("records", ", ".join(f"{split} {count}" for split, count in made.records.items())),
+        *_left_out(made),
         ("tokens", ", ".join(f"{split} {count:,}" for split, count in made.tokens.items())),
         ("steps", str(made.steps)),
         ("parameters", f"{made.parameters:,}"),
@@ -150,4 +153,14 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
         ("basis", made.basis),
         ("thresholds", ", ".join(f"{name} {value}" for name, value in vars(made.policy.thresholds).items())),
         ("accepted", ", ".join(made.policy.accept) or "any verdict"),
+    ]
+
+
+def _left_out(made: Plan) -> list[tuple[str, str]]:
+    """The lines of the files that could not be read, one row for each file."""
+    from expunge.data.reader import Rejection, listing
+
+    return [
+        ("left out", f"{split} {facts['count']} ({listing([Rejection(**line) for line in facts['lines']])})")
+        for split, facts in made.rejected.items()
     ]

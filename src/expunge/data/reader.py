@@ -7,7 +7,7 @@ null or blank reads as absent, in every format.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,12 @@ class Rejection(NamedTuple):
 
     line: int
     reason: str
+
+
+def listing(rejected: Sequence[Rejection], most: int = 10) -> str:
+    """The first rejected lines with their reasons, and how many more there are."""
+    more = f" and {len(rejected) - most} more" if len(rejected) > most else ""
+    return "; ".join(f"line {line}: {reason}" for line, reason in rejected[:most]) + more
 
 
 class ReadResult(NamedTuple):
@@ -68,11 +74,26 @@ def read_records(
     if not records:
         if not rejected:
             raise InputError(f"The {split} file is empty; it must hold at least one record, shaped {LISTING}.")
-        listing = "; ".join(f"line {line}: {reason}" for line, reason in rejected[:5])
         raise InputError(
-            f"No usable record in the {split} file, {len(rejected)} rejected ({listing}). Shapes: {LISTING}."
+            f"No usable record in the {split} file, {len(rejected)} rejected ({listing(rejected, 5)}). "
+            f"Shapes: {LISTING}."
         )
     return ReadResult(records, rejected)
+
+
+def refuse_rejected(result: ReadResult, split: str) -> None:
+    """Refuses a file of which not every line could be read.
+
+    Raises:
+        InputError: it has rejected lines.
+    """
+    count = len(result.rejected)
+    if count:
+        raise InputError(
+            f"{count} of {count + len(result.records)} records of the {split} file cannot be read "
+            f"({listing(result.rejected)}) and would stay in the model. Correct them, or pass --allow-rejected to "
+            "continue without them."
+        )
 
 
 def _record(item: Any, split: str, index: int) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from expunge.attacks.result import AttackResult
 from expunge.attacks.verdict import signs, worst_recovery
 from expunge.config import to_plain
 from expunge.data.checks import own_digest
+from expunge.data.reader import Rejection
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
 from expunge.evaluation.eight_methods import eight_rows
@@ -37,7 +38,7 @@ from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hma
 from expunge.workflows.harness import run_tasks, with_tasks
 from expunge.workflows.harness_tasks import Tasks
 from expunge.workflows.identity import code_digest, place_of
-from expunge.workflows.inputs import data_summary
+from expunge.workflows.inputs import data_summary, rejected_facts
 from expunge.workflows.prompted import endpoint_subject
 from expunge.workflows.record import Audited, build_record
 
@@ -53,6 +54,7 @@ class Reading:
         policy: what the result is held to.
         tasks: tasks of lm_eval, loaded before any model.
         known: ``scores/`` of runs on the same models and records, under the same key.
+        rejected: lines of the files that were left out, by split.
         attacks: attacks to run first; None for none. Those of earlier audits are told too.
     """
 
@@ -62,6 +64,7 @@ class Reading:
     policy: VerdictPolicy
     tasks: Tasks | None = None
     known: tuple[Path, ...] = ()
+    rejected: Mapping[str, Sequence[Rejection]] = field(default_factory=dict)
     attacks: AttackChoice | None = None
 
 
@@ -116,7 +119,7 @@ def make_card(
     audited = Audited(
         evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery
     )
-    data = _data_facts(run, summary, read)
+    data = _data_facts(run, summary, read, reading.rejected)
     record = RunReport(build_record(run, audited, data, subjects, columns, notes))
     write_record(run.record, from_plain(record))
     write_report(run.root, from_plain(record))
@@ -188,15 +191,19 @@ def _rows(suite: str, splits: Mapping[str, Sequence[Record]], attacked: Sequence
 
 
 def _data_facts(
-    run: RunFolder, summary: Mapping[str, Mapping[str, Any]], read: Mapping[str, Sequence[Record]]
+    run: RunFolder,
+    summary: Mapping[str, Mapping[str, Any]],
+    read: Mapping[str, Sequence[Record]],
+    rejected: Mapping[str, Sequence[Rejection]],
 ) -> dict[str, dict[str, Any]]:
-    """What the record says of each split: counts and HMACs, of its forms too."""
+    """What the record says of each split: counts and HMACs, of its forms too, and the lines that were left out."""
     key = DataKey.load_or_create(run.root)
     facts = {
         split: {
             **data,
             "own_hmac": key.hmac_many(own_digest(record).hex() for record in read[split]),
             "form_hmacs": form_hmacs(read[split], key),
+            **({"rejected": rejected_facts(rejected[split])} if split in rejected else {}),
         }
         for split, data in summary.items()
     }

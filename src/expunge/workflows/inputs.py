@@ -9,18 +9,24 @@ from typing import Any, NamedTuple
 from expunge.benchmarks.base import Benchmark
 from expunge.config import Choice
 from expunge.data.checks import content_digest
-from expunge.data.reader import Rejection, read_records
+from expunge.data.reader import Rejection, listing, read_records, refuse_rejected
 from expunge.data.record import Record
+from expunge.data.tokenize import encode
 from expunge.errors import InputError
 from expunge.models.folder import check_folder
-from expunge.models.load import local_folder
+from expunge.models.load import LoadedModel, local_folder
+from expunge.models.sampling import sample_texts
 from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
+from expunge.storage.secret import Secret
+from expunge.training.distributed import shared
 
 SELF = "self"  # --retain self: text that the model itself writes
+SELF_RECORDS = 256  # texts of --retain self
 TRAIN_RETAIN = "train_retain"  # what a benchmark keeps training on where its split ``retain`` is for evaluation only
+MOST_REJECTED = 1000  # rejected lines that a record lists
 RESERVED = ("forget", "retain", "holdout", TRAIN_RETAIN)  # not for further splits
 
 
@@ -69,7 +75,11 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(
-    files: Mapping[str, Path | None], evaluation: Mapping[str, Path] | None = None, benchmark: Choice | None = None
+    files: Mapping[str, Path | None],
+    evaluation: Mapping[str, Path] | None = None,
+    benchmark: Choice | None = None,
+    *,
+    allow_rejected: bool = False,
 ) -> Inputs:
     """Reads a benchmark's splits and the files that were given, which take the place of its splits.
 
@@ -77,10 +87,11 @@ def read_inputs(
         files: of the splits that have a flag of their own; None for one that was not given.
         evaluation: further files by split.
         benchmark: where the other splits come from.
+        allow_rejected: leave out records to forget that cannot be read.
 
     Raises:
-        InputError: a file that cannot be used, a further split with the name of another flag, or a benchmark that has
-            nothing to forget, and no file of what is.
+        InputError: a file that cannot be used, a record to forget that cannot be read, a further split with the name of
+            another flag, or a benchmark that has nothing to forget, and no file of what is.
     """
     further = dict(evaluation or {})
     taken = sorted(set(further) & set(RESERVED))
@@ -90,6 +101,8 @@ def read_inputs(
     chosen = None if benchmark is None else _created(benchmark, has_forget=files.get("forget") is not None)
     splits = {} if chosen is None else chosen.splits()
     results = {split: read_records(path, split) for split, path in {**files, **further}.items() if path is not None}
+    if "forget" in results and not allow_rejected:
+        refuse_rejected(results["forget"], "forget")
     splits |= {split: result.records for split, result in results.items() if split not in further}
     return Inputs(
         splits,
@@ -112,9 +125,33 @@ def _created(benchmark: Choice, *, has_forget: bool) -> Benchmark:
 def warn_of_rejected(run: RunFolder, inputs: Inputs) -> None:
     """Logs which lines were left out and why, never what they say."""
     for split, rejected in inputs.rejected.items():
-        lines = ", ".join(f"line {item.line}: {item.reason}" for item in rejected[:10])
-        more = f" and {len(rejected) - 10} more" if len(rejected) > 10 else ""
-        run.events.append("warning", text=f"{len(rejected)} lines of the {split} file were left out ({lines}{more}).")
+        run.events.append("warning", text=left_out(split, len(rejected), rejected))
+
+
+def left_out(split: str, count: int, rejected: Sequence[Rejection]) -> str:
+    """Says how many lines of a file were left out, and why."""
+    were = "1 line" if count == 1 else f"{count} lines"
+    return f"{were} of the {split} file {'was' if count == 1 else 'were'} left out ({listing(rejected)})."
+
+
+def rejected_facts(rejected: Sequence[Rejection]) -> dict[str, Any]:
+    """What ``record.json`` says of the lines that were left out: how many, and the first of them with their reasons."""
+    return {"count": len(rejected), "lines": [item._asdict() for item in rejected[:MOST_REJECTED]]}
+
+
+def self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Record]:
+    """Records to keep that the model itself writes, for ``--retain self``."""
+    texts = shared(
+        lambda: sample_texts(
+            loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
+        )
+    )
+    records = [
+        Record(index=index, split="retain", kind="text", answer=Secret(text, f"retain record {index}"))
+        for index, text in enumerate(texts)
+    ]
+    # A text of a single token has nothing to score.
+    return [one for one in records if encode(one, loaded.tokenizer, row=0, max_length=max_length).scored]
 
 
 def check_models(*sources: str | None) -> None:

@@ -36,7 +36,7 @@ from expunge.registry import suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
 from expunge.workflows.arithmetic import estimate, timed
-from expunge.workflows.inputs import SELF
+from expunge.workflows.inputs import SELF, rejected_facts
 from expunge.workflows.produce import produce
 from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
@@ -54,6 +54,7 @@ class Plan:
         method: what was asked for.
         records: records by split.
         tokens: tokens by split.
+        rejected: lines that were left out of the files, with their reasons, by split.
         steps: optimizer steps, those of helper models included.
         parameters: weights of the model.
         memory_bytes: largest resident memory of the process.
@@ -67,6 +68,7 @@ class Plan:
     method: str
     records: Mapping[str, int]
     tokens: Mapping[str, int]
+    rejected: Mapping[str, Any]
     steps: int
     parameters: int
     memory_bytes: int
@@ -108,6 +110,7 @@ def plan(request: Request) -> Plan:
         method=recipe.name,
         records={split: len(rows) for split, rows in splits.items()},
         tokens=tokens,
+        rejected={split: rejected_facts(lines) for split, lines in inputs.rejected.items()},
         steps=steps,
         parameters=parameters,
         memory_bytes=memory,

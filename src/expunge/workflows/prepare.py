@@ -14,7 +14,7 @@ from expunge.data.exclude import Hit, count_rules
 from expunge.data.names import Finder, is_searchable, is_single_word
 from expunge.data.partition import RETAIN, partition
 from expunge.data.phrases import read_names, read_phrases
-from expunge.data.reader import ReadResult, read_records
+from expunge.data.reader import ReadResult, read_records, refuse_rejected
 from expunge.data.record import Record
 from expunge.data.selection import Item, Selected, Selection, Wanted
 from expunge.data.words import secrets_of
@@ -38,6 +38,7 @@ class PrepareRequest:
         data: one or more files of records.
         out: folder to make.
         forget: file of records to forget; without it they are chosen from the data by names and phrases.
+        allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
         names: file of names, one a line, of whom or what must be forgotten.
         phrases: file of texts, one a line, that no kept record may hold.
         shares: expected share of subjects (of records, where there are none) by name of a further split: holdout, ...
@@ -49,6 +50,7 @@ class PrepareRequest:
     data: tuple[Path, ...]
     out: Path
     forget: Path | None = None
+    allow_rejected: bool = False
     names: Path | None = None
     phrases: Path | None = None
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -111,6 +113,8 @@ def _read(request: PrepareRequest) -> _Sources:
     if request.forget:
         files["forget"] = request.forget
     read = {role: read_records(path, role) for role, path in files.items()}
+    if request.forget and not request.allow_rejected:
+        refuse_rejected(read["forget"], "forget")
     facts = {role: _read_facts(found) for role, found in read.items()}
     forget = read.pop("forget").records if request.forget else None
     items = [Item(record, number) for number, found in enumerate(read.values(), start=1) for record in found.records]

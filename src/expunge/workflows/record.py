@@ -15,6 +15,7 @@ import transformers
 import expunge
 from expunge.attacks.result import AttackResult
 from expunge.config import to_plain
+from expunge.data.reader import Rejection
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import REFERENCE
 from expunge.evaluation.subjects import Subject
@@ -29,6 +30,7 @@ from expunge.storage.events import Event, read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest, tokenizer_digest
+from expunge.workflows.inputs import left_out
 from expunge.workflows.prompted import LIMIT
 
 NO_ATTACK = "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression."
@@ -111,7 +113,7 @@ def build_record(
         "thresholds": to_plain(audited.policy.thresholds),
         "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
         "changes": None if audited.changes is None else _change_facts(audited.changes),
-        "limits": _limits(audited, columns),
+        "limits": _limits(audited, columns, data),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -133,7 +135,7 @@ def _curves(log: Sequence[Event], settings: Mapping[str, Any]) -> list[dict[str,
     return [{"step": event.data["step"], "terms": dict(event.data["terms"])} for event in metrics]
 
 
-def _limits(audited: Audited, columns: Columns) -> list[str]:
+def _limits(audited: Audited, columns: Columns, data: Mapping[str, Any]) -> list[str]:
     found = list(LIMITS)
     if audited.recovery is None:
         found.append(NO_ATTACK)
@@ -143,6 +145,10 @@ def _limits(audited: Audited, columns: Columns) -> list[str]:
         )
     if columns.access == "prompts":
         found.append(LIMIT)
+    for split, facts in data.items():
+        if "rejected" in facts:
+            count, lines = facts["rejected"]["count"], facts["rejected"]["lines"]
+            found.append(f"{left_out(split, count, [Rejection(**line) for line in lines])} No number covers them.")
     return found
 
 

@@ -13,21 +13,17 @@ import torch
 
 from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
-from expunge.data.record import Record
-from expunge.data.tokenize import encode
 from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
 from expunge.methods.recipe import Recipe, resolve
-from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
-from expunge.models.sampling import sample_texts
+from expunge.models.load import load_model, save_model, weights_digest
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.storage.secret import Secret
-from expunge.training.distributed import launched_strategy, leads, meet, shared
+from expunge.training.distributed import launched_strategy, leads, meet
 from expunge.workflows.card import Reading, make_card
 from expunge.workflows.columns import Columns, stored_policy
 from expunge.workflows.finished import Finished
@@ -40,13 +36,12 @@ from expunge.workflows.inputs import (
     check_models,
     model_is_saved,
     read_inputs,
+    self_records,
     warn_of_rejected,
 )
 from expunge.workflows.produce import produce, remove_traces
 from expunge.workflows.signals import stop_on_signal
 from expunge.workflows.work import Work
-
-SELF_RECORDS = 256  # texts of --retain self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +68,7 @@ class Request:
         audit: whether to audit at all.
         policy: what the result is held to, fixed with the run; None for the default thresholds.
         max_length: longest record, tokens.
+        allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
         allow_overlap: go on although records are in both sets.
         keep_helpers: keep checkpoints and helper models, whose weights hold the forget set.
         family: folder whose key the run shares with its siblings in it; what a sibling stored of a model that both
@@ -97,6 +93,7 @@ class Request:
     audit: bool = True
     policy: VerdictPolicy | None = None
     max_length: int = 512
+    allow_rejected: bool = False
     allow_overlap: bool = False
     keep_helpers: bool = False
     family: Path | None = None
@@ -131,7 +128,8 @@ class Request:
         recipe.create_axes()
         suites.get(self.suite)
         files = {"forget": self.forget, "retain": self.retain_file, "holdout": self.holdout}
-        inputs = read_inputs(files, self.evaluation, self.benchmark).with_needs(recipe.needs())
+        read = read_inputs(files, self.evaluation, self.benchmark, allow_rejected=self.allow_rejected)
+        inputs = read.with_needs(recipe.needs())
         supplied = {"base": self.base is not None, "retain": self.retain == SELF}
         recipe.check(inputs.available | {need for need, there in supplied.items() if there})
         kept = [] if self.retain == SELF else inputs.training.get("retain", [])
@@ -240,7 +238,7 @@ def _prepare(
     dtype = loaded.model.dtype
     splits = inputs.training
     if request.retain == SELF:
-        splits["retain"] = _self_records(loaded, recipe.training.seed, request.max_length)
+        splits["retain"] = self_records(loaded, recipe.training.seed, request.max_length)
     digest = weights_digest(loaded.model)
     max_length = loaded.limit(request.max_length)
     if max_length < request.max_length:
@@ -302,20 +300,6 @@ def _make_model(
     )
 
 
-def _self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Record]:
-    texts = shared(
-        lambda: sample_texts(
-            loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
-        )
-    )
-    records = [
-        Record(index=index, split="retain", kind="text", answer=Secret(text, f"retain record {index}"))
-        for index, text in enumerate(texts)
-    ]
-    # A text of a single token has nothing to score.
-    return [one for one in records if encode(one, loaded.tokenizer, row=0, max_length=max_length).scored]
-
-
 def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype) -> str:
     """Saves the model and makes sure that what is on disk is what was trained."""
     run.events.append("phase", name="save the model")
@@ -344,6 +328,7 @@ def _audit(request: Request, inputs: Inputs, run: RunFolder, stop_requested: Cal
             max_length=request.max_length,
             policy=request.policy or VerdictPolicy(),
             known=request.siblings,
+            rejected=inputs.rejected,
         )
         record = make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested)
     run.set_state("done")
