@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def guesses(
     model: Annotated[str, typer.Argument(help="Model folder or Hub id; its tokens are the ones in the file.")],
-    records: Annotated[Path, typer.Option("--records", help="Records to guess: .jsonl, .json or .csv.")],
+    records: Annotated[Path, typer.Option("--records", help="Records to guess: .jsonl, .json, .csv or .tsv.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Guess file to write; never overwritten. It holds memorised text.")
     ] = None,

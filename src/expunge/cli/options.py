@@ -14,7 +14,7 @@ from expunge.errors import InputError
 if TYPE_CHECKING:
     from expunge.evaluation.verdict.policy import VerdictPolicy
 
-Forget = Annotated[Path | None, typer.Option("--forget", help="Records to forget: .jsonl, .json or .csv.")]
+Forget = Annotated[Path | None, typer.Option("--forget", help="Records to forget: .jsonl, .json, .csv or .tsv.")]
 Benchmark = Annotated[
     str | None,
     typer.Option(

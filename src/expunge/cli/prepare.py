@@ -12,7 +12,7 @@ from expunge.cli import options
 from expunge.cli.output import complain, document, table
 from expunge.errors import InputError
 
-Data = Annotated[list[Path], typer.Argument(help="Files of records: .jsonl, .json or .csv.")]
+Data = Annotated[list[Path], typer.Argument(help="Files of records: .jsonl, .json, .csv or .tsv.")]
 SHOWN = 10  # rejected lines that are listed
 SMALL_SHARE = 0.0005  # would print as 0.0 %
 

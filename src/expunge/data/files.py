@@ -1,23 +1,27 @@
-"""JSON lines, JSON arrays and CSV as plain objects, one line at a time. No message repeats what a line holds."""
+"""JSON lines, JSON arrays and tables as plain objects, one line at a time. No message repeats what a line holds."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from expunge.errors import InputError
 
-COLUMNS = (
-    *("text", "prompt", "completion", "question", "answer", "messages", "id", "subject", "weight"),
+FIELDS = (
+    *("text", "prompt", "completion", "question", "answer", "messages", "id", "subject", "weight", "forms"),
     *("paraphrased_question", "paraphrased_answer", "perturbed_answer"),
 )
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
+DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t", ",", ";")}  # the usual one first
+_GAPS = re.compile(r"[\s-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +41,21 @@ class Unusable(Exception):  # noqa: N818 - caught within the reader
     """Why one line cannot be used."""
 
 
+class Row(dict[str, str]):
+    """One row of a table by column, whose values are all text."""
+
+
+def field_of(name: str) -> str:
+    """The field that a column is for, in any case and with spaces or hyphens; other names as they stand."""
+    field = _GAPS.sub("_", name.strip()).casefold()
+    return field if field in FIELDS else name.strip()
+
+
 def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, Any]]:
     """Yields line number and parsed object, or the reason why there is none.
 
     Args:
-        path: a ``.jsonl``, ``.json`` or ``.csv`` file in UTF-8.
+        path: a ``.jsonl``, ``.json``, ``.csv`` or ``.tsv`` file in UTF-8.
         split: what to call the file in messages.
         limits: sizes above which input is refused.
 
@@ -49,8 +63,8 @@ def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, An
         InputError: the file cannot be read on, so that nothing of it should be used.
     """
     suffix = path.suffix.lower()
-    if suffix not in (".jsonl", ".json", ".csv"):
-        raise InputError(f"The {split} file must end in .jsonl, .json or .csv.")
+    if suffix not in SUFFIXES:
+        raise InputError(f"The {split} file must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
     try:
         with path.open("rb") as stream:
             start = stream.read(4)
@@ -58,8 +72,8 @@ def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, An
             if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
                 raise InputError(f"The {split} file is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
             stream.seek(3 if start.startswith(codecs.BOM_UTF8) else 0)
-            if suffix == ".csv":
-                yield from _csv_rows(stream, split, limits)
+            if suffix in DELIMITERS:
+                yield from _csv_rows(stream, split, limits, DELIMITERS[suffix])
             elif suffix == ".json" and _first_character(path) == b"[":
                 yield from _array_elements(stream, split, limits)
             else:
@@ -184,24 +198,29 @@ def _too_long(limits: Limits) -> Unusable:
     return Unusable(f"longer than {limits.line_bytes} bytes")
 
 
-def _csv_rows(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator[tuple[int, Any]]:
+def _csv_rows(
+    stream: io.BufferedReader, split: str, limits: Limits, delimiters: Sequence[str]
+) -> Iterator[tuple[int, Any]]:
     """Yields the rows below the header by the number of their first line.
 
     A quote that is never closed and a line above the limit refuse the whole file: where the next row starts cannot be
     known, and going on would lose or invent records without a word.
     """
-    rows = csv.reader(_csv_lines(stream, split, limits), strict=True)
+    lines = _csv_lines(stream, split, limits)
     # The limit belongs to the csv module, not to one reader, so it is put back;
     # it stops an open quote from eating the file.
     former = csv.field_size_limit(limits.line_bytes)
     line = 1
     try:
+        first = next(lines, "\n")
+        rows = csv.reader(itertools.chain([first], lines), strict=True, delimiter=_delimiter(first, delimiters))
         header = [name.strip() for name in next(rows, [])]
-        if any(header.count(name) > 1 for name in COLUMNS):
+        fields = [field_of(name) for name in header]
+        if any(fields.count(name) > 1 for name in FIELDS):
             raise InputError(f"The header of the {split} file has a column twice; keep one of them.")
         line = rows.line_num + 1
         for row in rows:
-            cells = {name: cell for name, cell in zip(header, row, strict=False)}
+            cells = Row(zip(header, row, strict=False))
             size = sum(len(cell.encode()) for cell in row)
             if size > limits.line_bytes:
                 yield line, _too_long(limits)
@@ -221,6 +240,15 @@ def _csv_rows(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator
         f"follows a closing one, or a cell is longer than {limits.line_bytes} characters. Nothing after it can be read "
         "safely; repair it or save it as JSON lines (.jsonl)."
     )
+
+
+def _delimiter(header: str, delimiters: Sequence[str]) -> str:
+    """What stands between the names of a header: what makes most fields of it."""
+
+    def count(delimiter: str) -> int:
+        return sum(field_of(name) in FIELDS for name in next(csv.reader([header], delimiter=delimiter), []))
+
+    return max(delimiters, key=count)
 
 
 def _csv_lines(stream: io.BufferedReader, split: str, limits: Limits) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Reads a user's records from JSONL, JSON or CSV, line by line, without a copy of them anywhere else.
+"""Reads a user's records from JSONL, JSON, CSV or TSV, line by line, without a copy of them anywhere else.
 
 A line that cannot be used is rejected by its number and a reason that does not repeat it. An optional field that is
 null or blank reads as absent, in every format.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from expunge.data.columns import fields_of
 from expunge.data.files import Limits as Limits
 from expunge.data.files import Unusable, read_items
 from expunge.data.record import FORMS, Record, Variant
@@ -50,7 +51,7 @@ def read_records(
     """Reads all records of one file.
 
     Args:
-        path: a ``.jsonl``, ``.json`` (an array, or JSON lines) or ``.csv`` file in UTF-8.
+        path: a ``.jsonl``, ``.json`` (an array, or JSON lines), ``.csv`` or ``.tsv`` file in UTF-8.
         split: role of the records: forget, retain, ...
         limits: sizes above which input is refused.
         reshape: applied to each parsed line; gives back what it does not know.
@@ -102,6 +103,7 @@ def _record(item: Any, split: str, index: int) -> Record:
     if not isinstance(item, Mapping):
         raise Unusable("not an object")
     label = f"{split} record {index}"
+    item = fields_of(item)
     body = read_body(item, label)
     return Record(
         index=index,
