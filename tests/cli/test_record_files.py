@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,3 +90,31 @@ def test_a_forget_file_with_a_rejected_line_is_refused(tmp_path, capsys, verb):
     said = " ".join("".join(capsys.readouterr()).split())
     assert "cannot be read (line" not in said
     assert code == (0 if verb == "prepare" else USAGE)  # the others then look for the model
+
+
+def special(folder: Path, kind: str) -> Path:
+    path = folder / "forget.jsonl"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(os.path.relpath(path))  # the whole path may be too long for a socket
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a socket", "a device", "a folder"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    assert f"The forget file is {kind}, not a regular file" in refused(capsys, special(tmp_path, kind))
+
+
+def test_a_pipe_of_names_is_refused_at_once(tmp_path, capsys):
+    data = write(tmp_path, [qa(0)], "data.jsonl")
+    os.mkfifo(tmp_path / "names")
+    line = ["prepare", str(data), "--subject", str(tmp_path / "names"), "--out", str(tmp_path / "out")]
+    assert main(line) == USAGE
+    assert "The name file is a named pipe" in "".join(capsys.readouterr())

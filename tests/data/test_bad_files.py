@@ -231,7 +231,7 @@ def test_a_missing_file_and_a_folder_name_no_path(tmp_path):
         assert C not in str(caught.value)
     folder = tmp_path / "folder.jsonl"
     folder.mkdir()
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="is a folder, not a regular file"):
         read_records(folder, "forget")
 
 

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, An
     if suffix not in SUFFIXES:
         raise InputError(f"The {split} file must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
     try:
+        refuse_special(path, split)
         with path.open("rb") as stream:
             start = stream.read(4)
             # Without a mark, two-byte text still shows as a NUL beside the first ASCII character.
@@ -80,6 +82,21 @@ def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, An
                 yield from _json_lines(stream, split, limits)
     except OSError as error:
         raise InputError(f"The {split} file cannot be read: {error.strerror}. Check the path given for it.") from None
+
+
+def refuse_special(path: Path, name: str) -> None:
+    """Refuses what is no regular file before it is opened: a pipe would be waited for, and read only once.
+
+    Raises:
+        InputError: a folder, a named pipe, a socket or a device.
+        OSError: there is nothing of that name.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    way_out = "pass a file in it" if stat.S_ISDIR(mode) else "save its content as a file and pass that"
+    raise InputError(f"The {name} file is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file; {way_out}.")
 
 
 def _first_character(path: Path) -> bytes:

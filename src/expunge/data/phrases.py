@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from expunge.data.files import refuse_special
 from expunge.data.names import is_searchable
 from expunge.data.words import fold, words
 from expunge.errors import InputError
@@ -39,6 +40,7 @@ def _read(path: Path, what: str, is_usable: Callable[[str], bool], fault: str) -
 
 def _text(path: Path, what: str) -> str:
     try:
+        refuse_special(path, what)
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"The {what} file cannot be read: {error.strerror}. Check the path given for it.") from None
