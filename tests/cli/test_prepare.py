@@ -39,7 +39,17 @@ def files(tmp_path) -> dict[str, str]:
 
 def test_it_describes_and_warns_and_shows_no_record(files, tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["prepare", files["data"], "--forget", files["forget"], "--holdout", "0.2", "--out", str(out)]
+    command = [
+        "prepare",
+        files["data"],
+        "--forget",
+        files["forget"],
+        "--allow-rejected",
+        "--holdout",
+        "0.2",
+        "--out",
+        str(out),
+    ]
     assert main(command) == 0
     shown, told = capsys.readouterr()
     assert "excluded exact 1, name 1" in " ".join(shown.split())

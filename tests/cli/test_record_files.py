@@ -51,7 +51,7 @@ CHAT = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 def test_two_shapes_in_a_record_are_refused_by_name(tmp_path, capsys, item, named):
     said = refused(capsys, write(tmp_path, [qa(0), item]))
     assert f"Line 2 of the forget file has more than one shape: {named}." in said
-    assert "Remove" in said
+    assert "--columns" in said
 
 
 def test_two_shapes_are_refused_in_a_table_too(tmp_path, capsys):
@@ -118,3 +118,40 @@ def test_a_pipe_of_names_is_refused_at_once(tmp_path, capsys):
     line = ["prepare", str(data), "--subject", str(tmp_path / "names"), "--out", str(tmp_path / "out")]
     assert main(line) == USAGE
     assert "The name file is a named pipe" in "".join(capsys.readouterr())
+
+
+def accepted(capsys, forget: Path, *more: str) -> None:
+    """The file is read, and only the model is not there."""
+    assert "local model folder" in refused(capsys, forget, *more)
+
+
+def test_columns_choose_one_of_two_shapes(tmp_path, capsys):
+    accepted(capsys, write(tmp_path, [{**qa(0), "text": CANARY}]), "--columns", "question=question,answer=answer")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("question=prompt,answer=respons", "no column 'respons' among its 3. Did you mean 'response'?"),
+        ("questoin=prompt,answer=response", "'questoin'. Did you mean 'question'"),
+        ("question", "--columns takes field=column"),
+        ("question=prompt,question=text", "names the field 'question' twice"),
+        ("answer=response", "none of the shapes"),
+    ],
+)
+def test_columns_that_are_not_there_are_refused_with_suggestions(tmp_path, capsys, columns, said):
+    forget = write(tmp_path, [{"prompt": CANARY, "response": CANARY, CANARY: 1}])
+    assert said in refused(capsys, forget, "--columns", columns)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_reads_chosen_columns(tmp_path, capsys, verb):
+    items = [{"ask": f"q{number}", "say": f"a{number}"} for number in range(6)]
+    forget, retain = write(tmp_path, items[:2]), write(tmp_path, items[2:], "r.jsonl")
+    places = {"out": str(tmp_path / "out"), "retain": str(retain)}
+    line = [word.format(**places) for word in VERBS[verb]] + ["--forget", str(forget)]
+    assert main(line) == USAGE
+    assert "No usable record" in "".join(capsys.readouterr())
+    code = main([*line, "--columns", "question=ask,answer=say"])
+    assert "No usable record" not in "".join(capsys.readouterr())
+    assert code == (0 if verb == "prepare" else USAGE)

@@ -70,3 +70,37 @@ def test_a_blank_row_is_no_record(tmp_path):
     result = read(tmp_path, "question,answer\na,b\n,\n  ,\nc,d\n")
     assert len(result.records) == 2
     assert result.rejected == []
+
+
+CHOSEN = {"question": "prompt", "answer": "Response text"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("forget.csv", "prompt;Response text;answer;text\na;b;c;d\n"),
+        ("forget.jsonl", json.dumps({"prompt": "a", "Response text": "b", "answer": "c", "text": "d"})),
+    ],
+)
+def test_chosen_columns_take_the_place_of_those_named_as_the_field(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    result = read_records(path, "forget", columns=CHOSEN)
+    assert [record.kind for record in result.records] == ["qa"]
+    assert pairs(result) == [("a", "b")]
+
+
+def test_chosen_columns_without_a_shape_leave_the_shape_alone(tmp_path):
+    path = tmp_path / "forget.csv"
+    path.write_text("text,person\na,b\n")
+    record = read_records(path, "forget", columns={"subject": "person"}).records[0]
+    assert (record.kind, record.subject and record.subject.reveal()) == ("text", "b")
+
+
+def test_no_column_is_named_where_a_table_has_no_header(tmp_path):
+    path = tmp_path / "forget.csv"
+    path.write_text("Arlo Venk,Mirrow\nBina Tosk,Caldane\n")
+    with pytest.raises(InputError, match="no column 'prompt' among its 2") as caught:
+        read_records(path, "forget", columns={"question": "prompt"})
+    assert "Arlo" not in str(caught.value)
+    assert "Mirrow" not in str(caught.value)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from expunge.attacks.asking import QUESTION, Wording, ask, asked, rewritten, wrap
 from expunge.attacks.base import AttackTask, PromptAttack, Threat
-from expunge.data.files import Limits, Unusable, read_items
+from expunge.data.files import Limits, Unusable, read_items, refuse_special
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.registry import attacks
@@ -197,6 +197,7 @@ def _items(path: Path) -> Iterator[tuple[int, str]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
+        refuse_special(path, "prompts")
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"The prompts file cannot be read: {error.strerror}. Check the path given for it.") from None

@@ -32,6 +32,7 @@ def attack(
     holdout: options.Holdout = None,
     split: options.Splits = None,
     retrained: options.Retrained = None,
+    columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
     seed: Annotated[int, typer.Option("--seed", help="Of every draw.")] = 0,
     as_json: options.Json = False,
@@ -57,6 +58,7 @@ def attack(
                 holdout=holdout,
                 evaluation=options.named_files(split),
                 retrained=tuple(retrained or ()),
+                columns=options.columns(columns),
                 allow_rejected=allow_rejected,
             ),
             choice=AttackChoice(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,8 +14,8 @@ from expunge.cli.verdict import summary_of
 from expunge.workflows.remote import is_address
 
 if TYPE_CHECKING:
+    from expunge.api import AuditRequest
     from expunge.attacks.base import Budget
-    from expunge.evaluation.subjects import Access
 
 
 def audit(
@@ -45,6 +46,7 @@ def audit(
         typer.Option("--access", help="What may be read of the target: weights, or prompts for its replies alone."),
     ] = "weights",
     max_length: options.MaxLength = 512,
+    columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
     policy: options.Policy = None,
     lm_eval: options.LmEval = None,
@@ -55,37 +57,36 @@ def audit(
     as_json: options.Json = False,
 ) -> None:
     """Measure what a model still knows of the records, and write a report."""
+    flags = locals()  # before any other name is set
 
     def work(progress: Progress) -> dict[str, Any]:
-        from expunge.api import AttackChoice, AuditRequest
         from expunge.api import audit as run
 
-        request = AuditRequest(
-            target=target,
-            access=cast("Access", access),  # checked there
-            forget=forget,
-            benchmark=options.choice(benchmark),
-            out=out,
-            original=original,
-            retrained=tuple(retrained or ()),
-            reference=tuple(reference or ()),
-            shadow_unlearned=tuple(shadow_unlearned or ()),
-            shadow_retrained=tuple(shadow_retrained or ()),
-            retain=retain,
-            holdout=holdout,
-            evaluation=options.named_files(split),
-            suite=suite,
-            forms=forms,
-            paraphraser=paraphraser,
-            allow_remote=allow_remote,
-            max_length=max_length,
-            allow_rejected=allow_rejected,
-            policy=options.policy(policy),
-            lm_eval=lm_eval,
-            lm_eval_tasks=tuple(lm_eval_tasks or ()),
-            attacks=None if attacks == "none" else AttackChoice(budget=cast("Budget", attacks)),
-        )
-        return summary_of(run(request, (progress.listen,)))
+        return summary_of(run(_request(flags), (progress.listen,)))
 
     # An address that was mistyped may hold a key.
     run_job("audit", work, as_json=as_json, target="an address" if is_address(target) else target)
+
+
+PLAIN = (
+    *("target", "access", "forget", "out", "original", "retain", "holdout", "suite", "forms", "paraphraser"),
+    *("allow_remote", "max_length", "allow_rejected", "lm_eval"),
+)  # mean in a request what they mean as a flag
+SEVERAL = ("retrained", "reference", "shadow_unlearned", "shadow_retrained", "lm_eval_tasks")
+
+
+def _request(flags: Mapping[str, Any]) -> AuditRequest:
+    """The request that the flags make."""
+    from expunge.api import AttackChoice, AuditRequest
+
+    budget = flags["attacks"]
+    several: dict[str, Any] = {name: tuple(flags[name] or ()) for name in SEVERAL}
+    return AuditRequest(
+        **{name: flags[name] for name in PLAIN},
+        **several,
+        benchmark=options.choice(flags["benchmark"]),
+        columns=options.columns(flags["columns"]),
+        evaluation=options.named_files(flags["split"]),
+        policy=options.policy(flags["policy"]),
+        attacks=None if budget == "none" else AttackChoice(budget=cast("Budget", budget)),  # checked there
+    )

@@ -34,6 +34,7 @@ def bench(
     retrained: options.Retrained = None,
     suite: options.Suite = "quick",
     max_length: options.MaxLength = 512,
+    columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes at a time; all cores.", min=1)] = None,
     as_json: options.Json = False,
@@ -57,6 +58,7 @@ def bench(
                 retrained=tuple(retrained or ()),
                 evaluation=options.named_files(split),
                 max_length=max_length,
+                columns=options.columns(columns),
                 allow_rejected=allow_rejected,
             )
         finished = run(

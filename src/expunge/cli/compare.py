@@ -45,6 +45,7 @@ def compare(
         Path | None, typer.Option("--holdout", help="As for audit; checked with --at-utility, and not read.")
     ] = None,
     split: options.Splits = None,
+    columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -56,7 +57,7 @@ def compare(
         "retain": retain,
         "holdout": holdout,
     }
-    given["allow_rejected"] = allow_rejected or None
+    given |= {"columns": columns, "allow_rejected": allow_rejected or None}
     if at_utility is None:
         _refuse(given, split)
         from expunge.workflows.compare import compare as work  # not from the api, which takes seconds to load torch
@@ -94,6 +95,7 @@ def _at_utility(
         retain=given["retain"],
         holdout=given["holdout"],
         evaluation=options.named_files(split),
+        columns=options.columns(given["columns"]),
         allow_rejected=bool(given["allow_rejected"]),
     )
     request = request if forgetting is None else replace(request, metric=forgetting)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def guesses(
     model: Annotated[str, typer.Argument(help="Model folder or Hub id; its tokens are the ones in the file.")],
     records: Annotated[Path, typer.Option("--records", help="Records to guess: .jsonl, .json, .csv or .tsv.")],
+    columns: options.Columns = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Guess file to write; never overwritten. It holds memorised text.")
     ] = None,
@@ -38,6 +39,7 @@ def guesses(
         request = GuessRequest(
             model=model,
             records=records,
+            columns=options.columns(columns),
             out=out,
             scored=score,
             budget=cast("Budget", budget),  # checked there

@@ -100,6 +100,14 @@ LmEvalTasks = Annotated[
     list[Path] | None,
     typer.Option("--lm-eval-tasks", help="Folder of further task files for --lm-eval; may be given several times."),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        help="field=column,...: columns of the files whose names are not those of the fields, such as "
+        "question=prompt,answer=response.",
+    ),
+]
 AllowRejected = Annotated[
     bool,
     typer.Option(
@@ -112,6 +120,19 @@ KeepHelpers = Annotated[
     typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout and nothing else there.")]
+
+
+def columns(given: list[str] | None) -> dict[str, str]:
+    """Reads ``field=column`` pairs with commas between them."""
+    found: dict[str, str] = {}
+    for pair in (part for text in given or [] for part in text.split(",")):
+        name, separator, column = (part.strip() for part in pair.partition("="))
+        if not (name and separator and column):
+            raise InputError("--columns takes field=column, for example --columns question=prompt,answer=response.")
+        if name in found:
+            raise InputError(f"--columns names the field {name!r} twice; give each field one column.")
+        found[name] = column
+    return found
 
 
 def named_files(pairs: list[str] | None) -> dict[str, Path]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from expunge.cli import options
 from expunge.cli.output import complain, document, table
 from expunge.errors import InputError
+
+if TYPE_CHECKING:
+    from expunge.workflows.prepared import Prepared
 
 Data = Annotated[list[Path], typer.Argument(help="Files of records: .jsonl, .json, .csv or .tsv.")]
 SHOWN = 10  # rejected lines that are listed
@@ -21,6 +24,7 @@ def prepare(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder to make; never overwritten.")],
     forget: options.Forget = None,
+    columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
     subject: Annotated[
         Path | None, typer.Option("--subject", help="File of names, one a line: what names one of them is forgotten.")
@@ -64,6 +68,7 @@ def prepare(
         data=tuple(data),
         out=out,
         forget=forget,
+        columns=options.columns(columns),
         allow_rejected=allow_rejected,
         names=subject,
         phrases=match,
@@ -78,7 +83,10 @@ def prepare(
         tokenizer=tokenizer,
         seed=seed,
     )
-    made = run(request, complain)
+    _show(run(request, complain), as_json=as_json)
+
+
+def _show(made: Prepared, *, as_json: bool) -> None:
     if as_json:
         document(made.manifest)
     else:

@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,14 @@ def field_of(name: str) -> str:
     return field if field in FIELDS else name.strip()
 
 
-def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, Any]]:
+def read_items(path: Path, split: str, limits: Limits, named: Collection[str] = ()) -> Iterator[tuple[int, Any]]:
     """Yields line number and parsed object, or the reason why there is none.
 
     Args:
         path: a ``.jsonl``, ``.json``, ``.csv`` or ``.tsv`` file in UTF-8.
         split: what to call the file in messages.
         limits: sizes above which input is refused.
+        named: columns that are read besides those named as a field.
 
     Raises:
         InputError: the file cannot be read on, so that nothing of it should be used.
@@ -75,7 +76,7 @@ def read_items(path: Path, split: str, limits: Limits) -> Iterator[tuple[int, An
                 raise InputError(f"The {split} file is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
             stream.seek(3 if start.startswith(codecs.BOM_UTF8) else 0)
             if suffix in DELIMITERS:
-                yield from _csv_rows(stream, split, limits, DELIMITERS[suffix])
+                yield from _csv_rows(stream, split, limits, DELIMITERS[suffix], named)
             elif suffix == ".json" and _first_character(path) == b"[":
                 yield from _array_elements(stream, split, limits)
             else:
@@ -216,7 +217,7 @@ def _too_long(limits: Limits) -> Unusable:
 
 
 def _csv_rows(
-    stream: io.BufferedReader, split: str, limits: Limits, delimiters: Sequence[str]
+    stream: io.BufferedReader, split: str, limits: Limits, delimiters: Sequence[str], named: Collection[str]
 ) -> Iterator[tuple[int, Any]]:
     """Yields the rows below the header by the number of their first line.
 
@@ -230,10 +231,10 @@ def _csv_rows(
     line = 1
     try:
         first = next(lines, "\n")
-        rows = csv.reader(itertools.chain([first], lines), strict=True, delimiter=_delimiter(first, delimiters))
+        rows = csv.reader(itertools.chain([first], lines), strict=True, delimiter=_delimiter(first, delimiters, named))
         header = [name.strip() for name in next(rows, [])]
-        fields = [field_of(name) for name in header]
-        if any(fields.count(name) > 1 for name in FIELDS):
+        fields = [name if name in named else field_of(name) for name in header]
+        if any(fields.count(name) > 1 for name in (*FIELDS, *named)):
             raise InputError(f"The header of the {split} file has a column twice; keep one of them.")
         line = rows.line_num + 1
         for row in rows:
@@ -259,11 +260,12 @@ def _csv_rows(
     )
 
 
-def _delimiter(header: str, delimiters: Sequence[str]) -> str:
+def _delimiter(header: str, delimiters: Sequence[str], named: Collection[str]) -> str:
     """What stands between the names of a header: what makes most fields of it."""
 
     def count(delimiter: str) -> int:
-        return sum(field_of(name) in FIELDS for name in next(csv.reader([header], delimiter=delimiter), []))
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        return sum(name.strip() in named or field_of(name) in FIELDS for name in names)
 
     return max(delimiters, key=count)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from expunge.data.columns import fields_of
+from expunge.data.columns import check_columns, check_present, fields_of
 from expunge.data.files import Limits as Limits
 from expunge.data.files import Unusable, read_items
 from expunge.data.record import FORMS, Record, Variant
@@ -46,7 +46,12 @@ Reshape = Callable[[Any], Any]  # a published data set's own columns to one of t
 
 
 def read_records(
-    path: Path, split: str, *, limits: Limits | None = None, reshape: Reshape = lambda item: item
+    path: Path,
+    split: str,
+    *,
+    limits: Limits | None = None,
+    reshape: Reshape = lambda item: item,
+    columns: Mapping[str, str] | None = None,
 ) -> ReadResult:
     """Reads all records of one file.
 
@@ -55,23 +60,32 @@ def read_records(
         split: role of the records: forget, retain, ...
         limits: sizes above which input is refused.
         reshape: applied to each parsed line; gives back what it does not know.
+        columns: the column of each field whose column has another name.
 
     Raises:
         InputError: the file is missing, empty, in another encoding, or has no usable record; or a record has more than
             one shape.
+        UnknownNameError: ``columns`` names a field or a column that there is not.
     """
     limits = limits or Limits()
     records: list[Record] = []
     rejected: list[Rejection] = []
-    for line, item in read_items(path, split, limits):
+    columns = columns or {}
+    check_columns(columns)
+    seen: set[str] = set()
+    for line, item in read_items(path, split, limits, columns.values()):
         try:
             if isinstance(item, Unusable):
                 raise item
-            records.append(_record(reshape(item), split, len(records)))
+            if columns and isinstance(item, Mapping):
+                seen.update(item)
+            records.append(_record(reshape(item), split, len(records), columns))
         except AmbiguousShape as reason:
             raise InputError(f"Line {line} of the {split} file has {reason}. {reason.way_out}") from None
         except Unusable as reason:
             rejected.append(Rejection(line, str(reason)))
+    if seen:
+        check_present(columns, seen, split)
     if not records:
         if not rejected:
             raise InputError(f"The {split} file is empty; it must hold at least one record, shaped {LISTING}.")
@@ -92,18 +106,18 @@ def refuse_rejected(result: ReadResult, split: str) -> None:
     if count:
         raise InputError(
             f"{count} of {count + len(result.records)} records of the {split} file cannot be read "
-            f"({listing(result.rejected)}) and would stay in the model. Correct them, or pass --allow-rejected to "
+            f"({listing(result.rejected)}) and would not be forgotten. Correct them, or pass --allow-rejected to "
             "continue without them."
         )
 
 
-def _record(item: Any, split: str, index: int) -> Record:
+def _record(item: Any, split: str, index: int, columns: Mapping[str, str]) -> Record:
     if isinstance(item, str):
         item = {"text": item}
     if not isinstance(item, Mapping):
         raise Unusable("not an object")
     label = f"{split} record {index}"
-    item = fields_of(item)
+    item = fields_of(item, columns)
     body = read_body(item, label)
     return Record(
         index=index,

@@ -33,7 +33,8 @@ class AmbiguousShape(Unusable):
 
     def __init__(self, kinds: list[Kind]) -> None:
         super().__init__(f"more than one shape: {' and '.join(map(_braced, kinds))}")
-        self.way_out = "Remove the columns that must not be read."
+        choice = ",".join(f"{field}={field}" for field in SHAPES[kinds[-1]])
+        self.way_out = f"Name the columns to read, such as --columns {choice}, or remove the others."
 
 
 class Body(NamedTuple):

@@ -58,6 +58,7 @@ class AuditRequest:
         allow_remote: whether records may be sent to an address.
         access: what may be read of the target: its weights, or only what it says to prompts.
         max_length: longest record, tokens.
+        columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
         policy: what the result is held to; None for the run's own, or the defaults.
         lm_eval: tasks of lm_eval, with commas.
@@ -83,6 +84,7 @@ class AuditRequest:
     allow_remote: bool = False
     access: Access = "weights"
     max_length: int = 512
+    columns: Mapping[str, str] = field(default_factory=dict)
     allow_rejected: bool = False
     policy: VerdictPolicy | None = None
     lm_eval: str | None = None
@@ -122,7 +124,9 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
     benchmark = request.benchmark or (_benchmark_of(request.folder) if is_run else None)
     TaskChoice.parse(request.lm_eval, request.lm_eval_tasks).check()
-    inputs = read_inputs(files, request.evaluation, benchmark, allow_rejected=request.allow_rejected)
+    inputs = read_inputs(
+        files, request.evaluation, benchmark, columns=request.columns, allow_rejected=request.allow_rejected
+    )
     check_splits(inputs.audited.get("forget", []), [])
     if request.attacks is not None:
         request.attacks.create()  # refuses names and settings that do not exist

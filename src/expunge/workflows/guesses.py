@@ -23,6 +23,7 @@ class GuessRequest:
     Attributes:
         model: folder or Hub id; its tokens are the ones in the file.
         records: file of records. An example's id is the number of its record among the usable ones, from 0.
+        columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         out: guess file to write, never overwritten; it holds memorised text as token ids.
         scored: guess file to read, in place of ``out``.
         budget: quick or paper.
@@ -33,6 +34,7 @@ class GuessRequest:
 
     model: str
     records: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
     out: Path | None = None
     scored: Path | None = None
     budget: Budget = "quick"
@@ -58,7 +60,7 @@ def guesses(request: GuessRequest) -> dict[str, float]:
     attack = ExtractionGuesses.at(request.budget, **request.settings)
     if not isinstance(attack, ExtractionGuesses):  # says it to the type checker
         raise TypeError(type(attack).__name__)
-    read = read_records(request.records, "forget")
+    read = read_records(request.records, "forget", columns=request.columns)
     task = AttackTask(splits={"forget": read.records}, max_length=request.max_length, seed=request.seed)
     loaded = load_model(request.model)
     truth = {row: one.suffix for row, one in attack.halves(loaded, task).items()}

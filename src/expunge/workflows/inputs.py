@@ -79,6 +79,7 @@ def read_inputs(
     evaluation: Mapping[str, Path] | None = None,
     benchmark: Choice | None = None,
     *,
+    columns: Mapping[str, str] | None = None,
     allow_rejected: bool = False,
 ) -> Inputs:
     """Reads a benchmark's splits and the files that were given, which take the place of its splits.
@@ -87,6 +88,7 @@ def read_inputs(
         files: of the splits that have a flag of their own; None for one that was not given.
         evaluation: further files by split.
         benchmark: where the other splits come from.
+        columns: the column of each field whose column in the files has another name.
         allow_rejected: leave out records to forget that cannot be read.
 
     Raises:
@@ -100,7 +102,8 @@ def read_inputs(
         raise InputError(f"The name {taken[0]!r} is not free for a further split; hand in its file with --{flag}.")
     chosen = None if benchmark is None else _created(benchmark, has_forget=files.get("forget") is not None)
     splits = {} if chosen is None else chosen.splits()
-    results = {split: read_records(path, split) for split, path in {**files, **further}.items() if path is not None}
+    named = {split: path for split, path in {**files, **further}.items() if path is not None}
+    results = {split: read_records(path, split, columns=columns) for split, path in named.items()}
     if "forget" in results and not allow_rejected:
         refuse_rejected(results["forget"], "forget")
     splits |= {split: result.records for split, result in results.items() if split not in further}

@@ -53,6 +53,7 @@ class MatchRequest:
         retain: file of records to keep.
         holdout: file of records no model has seen; checked, and not read.
         evaluation: further splits by name of which nothing should have been lost.
+        columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
     """
 
@@ -63,6 +64,7 @@ class MatchRequest:
     retain: Path | None = None
     holdout: Path | None = None
     evaluation: Mapping[str, Path] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
     allow_rejected: bool = False
 
     def __post_init__(self) -> None:
@@ -176,7 +178,9 @@ def _inputs(targets: Sequence[_Target], request: MatchRequest) -> Inputs:
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
     stored = next(filter(None, (target.run.config.get("benchmark") for target in targets)), None)
     benchmark = request.benchmark or (Choice.parse(stored) if stored else None)
-    inputs = read_inputs(files, request.evaluation, benchmark, allow_rejected=request.allow_rejected)
+    inputs = read_inputs(
+        files, request.evaluation, benchmark, columns=request.columns, allow_rejected=request.allow_rejected
+    )
     if not inputs.audited.get("forget"):
         raise InputError("The runs are read again for what they still hold; hand in the same --forget file.")
     check_splits(inputs.audited["forget"], [])

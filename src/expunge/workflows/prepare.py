@@ -38,6 +38,7 @@ class PrepareRequest:
         data: one or more files of records.
         out: folder to make.
         forget: file of records to forget; without it they are chosen from the data by names and phrases.
+        columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
         names: file of names, one a line, of whom or what must be forgotten.
         phrases: file of texts, one a line, that no kept record may hold.
@@ -50,6 +51,7 @@ class PrepareRequest:
     data: tuple[Path, ...]
     out: Path
     forget: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     allow_rejected: bool = False
     names: Path | None = None
     phrases: Path | None = None
@@ -112,7 +114,7 @@ def _read(request: PrepareRequest) -> _Sources:
         raise InputError("Hand in at least one file of records.")
     if request.forget:
         files["forget"] = request.forget
-    read = {role: read_records(path, role) for role, path in files.items()}
+    read = {role: read_records(path, role, columns=request.columns) for role, path in files.items()}
     if request.forget and not request.allow_rejected:
         refuse_rejected(read["forget"], "forget")
     facts = {role: _read_facts(found) for role, found in read.items()}

@@ -68,6 +68,7 @@ class Request:
         audit: whether to audit at all.
         policy: what the result is held to, fixed with the run; None for the default thresholds.
         max_length: longest record, tokens.
+        columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
         allow_overlap: go on although records are in both sets.
         keep_helpers: keep checkpoints and helper models, whose weights hold the forget set.
@@ -93,6 +94,7 @@ class Request:
     audit: bool = True
     policy: VerdictPolicy | None = None
     max_length: int = 512
+    columns: Mapping[str, str] = field(default_factory=dict)
     allow_rejected: bool = False
     allow_overlap: bool = False
     keep_helpers: bool = False
@@ -128,7 +130,9 @@ class Request:
         recipe.create_axes()
         suites.get(self.suite)
         files = {"forget": self.forget, "retain": self.retain_file, "holdout": self.holdout}
-        read = read_inputs(files, self.evaluation, self.benchmark, allow_rejected=self.allow_rejected)
+        read = read_inputs(
+            files, self.evaluation, self.benchmark, columns=self.columns, allow_rejected=self.allow_rejected
+        )
         inputs = read.with_needs(recipe.needs())
         supplied = {"base": self.base is not None, "retain": self.retain == SELF}
         recipe.check(inputs.available | {need for need, there in supplied.items() if there})
