@@ -15,6 +15,15 @@ SHAPES: dict[Kind, tuple[str, ...]] = {
     "qa": ("question", "answer"),
     "messages": ("messages",),
 }
+ROLES = ("system", "user", "assistant")
+# What is refused by its name; other words of a file stand in no message.
+OTHER_ROLES = ("tool", "function", "developer", "ipython")
+OTHER_PARTS_OF_A_TURN = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "reasoning", "thinking")
+OTHER_TYPES = (
+    *("image", "image_url", "audio", "input_audio", "video", "file", "tool_use", "tool_result", "thinking"),
+    *("input_text", "output_text", "input_image", "refusal", "document"),
+)
+TOOLS = ("tools", "functions")
 
 
 def _braced(kind: Kind) -> str:
@@ -59,6 +68,7 @@ def read_body(item: Mapping[str, Any], label: str) -> Body:
     """
     kind = _shape(item)
     if kind == "messages":
+        _refuse_tools(item)
         turns = _messages(item["messages"], label)
         return Body(kind, turns[-1].content, messages=turns[:-1])
     *asked, answer = (read_text(item[key], key, label) for key in SHAPES[kind])
@@ -101,11 +111,46 @@ def is_empty(value: Any) -> bool:
 def _messages(value: Any, label: str) -> tuple[Message, ...]:
     if not isinstance(value, list) or len(value) < 2:
         raise Unusable("messages is not a list of at least two turns")
-    turns = []
-    for turn in value:
-        if not isinstance(turn, Mapping) or turn.get("role") not in ("system", "user", "assistant"):
-            raise Unusable("a message has no role system, user or assistant")
-        turns.append(Message(role=turn["role"], content=read_text(turn.get("content"), "content", label)))
+    turns = [_turn(turn, label) for turn in value]
     if turns[-1].role != "assistant":
         raise Unusable("the last message is not the assistant's")
     return tuple(turns)
+
+
+def _turn(turn: Any, label: str) -> Message:
+    role = turn.get("role") if isinstance(turn, Mapping) else None
+    if role not in ROLES:
+        named = f"the role {role}, which cannot be read; it needs" if role in OTHER_ROLES else "no role"
+        raise Unusable(f"a message has {named} {', '.join(ROLES[:-1])} or {ROLES[-1]}")
+    extra = next((name for name in OTHER_PARTS_OF_A_TURN if not _is_nothing(turn.get(name))), None)
+    if extra is not None:
+        raise Unusable(f"a message has {extra}, which cannot be read")
+    return Message(role=role, content=read_text(_joined(turn.get("content")), "content", label))
+
+
+def _joined(content: Any) -> Any:
+    """The text of content in parts, which follow one another as in chat templates; other content as it is."""
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind != "text":
+            named = f"of type {kind}" if kind in OTHER_TYPES else "that is no text"
+            raise Unusable(f"content has a part {named}, which cannot be read")
+        if not isinstance(part.get("text"), str):
+            raise Unusable("a part of content has no text")
+        texts.append(part["text"])
+    return "".join(texts)
+
+
+def _refuse_tools(item: Mapping[str, Any]) -> None:
+    """Refuses a conversation with descriptions of tools: the chat template would not get them."""
+    for name, value in item.items():
+        field = name.strip().casefold()
+        if field in TOOLS and not _is_nothing(value):
+            raise Unusable(f"the conversation has {field}, which cannot be read")
+
+
+def _is_nothing(value: Any) -> bool:
+    return is_empty(value) or value in ([], {}, "[]", "{}", "null")
