@@ -35,6 +35,7 @@ class FitTask:
         pad_id: token that fills up.
         checkpoints: folder for checkpoints, or None.
         listener: told of every step.
+        warn: called with each warning.
         stop_requested: asked after every step.
     """
 
@@ -46,6 +47,7 @@ class FitTask:
     pad_id: int
     checkpoints: Path | None = None
     listener: Callable[[StepReport], None] = lambda report: None
+    warn: Callable[[str], None] = lambda text: None
     stop_requested: Callable[[], bool] = lambda: False
 
 
@@ -81,6 +83,7 @@ class Retrain(ExactMethod):
                 pad_id=task.pad_id,
                 checkpoints=task.checkpoints,
                 listener=task.listener,
+                warn=task.warn,
                 stop_requested=task.stop_requested,
             )
         )

@@ -22,6 +22,7 @@ from expunge.models.modes import dropping
 from expunge.models.modules import base_model
 from expunge.models.reading import mean_hidden
 from expunge.registry import combiners, optimizers, penalties, perturbations, stoppers
+from expunge.storage.disk import remove
 from expunge.training import checkpoint, distributed
 from expunge.training.combiners import Combiner, Moment
 from expunge.training.curvature import empirical_fisher, estimate
@@ -75,6 +76,7 @@ class Job:
         probes: tokenised records by source that stopper and penalty read, whatever the views are.
         checkpoints: folder for checkpoints; None keeps none, and a run that diverges has nothing to go back to.
         listener: told of every step, in the main process.
+        warn: called with each warning, in the main process.
         stop_requested: asked after every step, in every process; True checkpoints and raises ``InterruptedRunError``.
     """
 
@@ -90,6 +92,7 @@ class Job:
     probes: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     checkpoints: Path | None = None
     listener: Callable[[StepReport], None] = lambda report: None
+    warn: Callable[[str], None] = lambda text: None
     stop_requested: Callable[[], bool] = lambda: False
 
     @property
@@ -269,13 +272,24 @@ class _Run:
         fresh = checkpoint.Progress(
             step=0, method=dict(self.job.method.init(start)), combiner=self.combiner.start(), stopper={}
         )
-        found = [] if self.job.checkpoints is None else checkpoint.list_checkpoints(self.job.checkpoints)
-        self.accelerator.wait_for_everyone()  # nobody may write the first checkpoint before all have looked
-        if found:
-            return checkpoint.load(found[-1], self.gradients.parameters, self.raw_optimizer)
+        found = self._load_newest()
+        if found is not None:
+            return found
         fresh.stopper = self.stopper.start(self._look(0))
         self._save(fresh)  # what a run that diverges at once goes back to
         return fresh
+
+    def _load_newest(self) -> checkpoint.Progress | None:
+        """Restores the newest intact checkpoint, and removes damaged ones with a warning."""
+        if self.job.checkpoints is None:
+            return None
+        search = checkpoint.load_newest(self.job.checkpoints, self.gradients.parameters, self.raw_optimizer)
+        self.accelerator.wait_for_everyone()  # nobody may write or remove a checkpoint before all have looked
+        if search.damaged and self.accelerator.is_main_process:
+            self.job.warn(checkpoint.describe_damage(search))
+            for path in search.damaged:
+                remove(path)
+        return search.progress
 
     def _fisher(self, records: int) -> Mapping[str, torch.Tensor]:
         job = self.job
@@ -288,12 +302,8 @@ class _Run:
         """Goes back to the newest checkpoint whose own next step was sane, and says so."""
         note = "nothing was kept, since the run has no checkpoints"
         if self.job.checkpoints is not None:
-            good = [
-                path for path in checkpoint.list_checkpoints(self.job.checkpoints) if _steps_of(path) < max(step, 1)
-            ]
-            if good:
-                checkpoint.load_weights(good[-1], self.gradients.parameters)
-                note = f"the model is back at step {_steps_of(good[-1])}"
+            back = checkpoint.load_newest_weights(self.job.checkpoints, self.gradients.parameters, before=max(step, 1))
+            note = "no checkpoint is left to go back to" if back is None else f"the model is back at step {back}"
         raise DivergedError(
             f"The run diverged at step {step + 1}: {trouble}; {note}. "
             "Lower the learning rate, add a retain term or a stopper."
@@ -302,7 +312,3 @@ class _Run:
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/step/{step}/{rank}".encode()).digest()[:8], "big") >> 1
-
-
-def _steps_of(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))

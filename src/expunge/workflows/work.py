@@ -82,17 +82,18 @@ class Work:
             records=dict(self.splits),
             seed=self.recipe.training.seed,
             max_length=self.max_length,
-            warn=self._warn,
+            warn=self.warn,
         )
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Writes a warning into the event log."""
         self.run.events.append("warning", text=text)
 
     def _token_task(self, records: list[Record]) -> TokenTask:
         def logps(examples: Sequence[Example]) -> list[torch.Tensor]:
             return example_logps(self.model, examples, pad_id(self.tokenizer))
 
-        return TokenTask(records=records, tokenizer=self.tokenizer, logps=logps, warn=self._warn)
+        return TokenTask(records=records, tokenizer=self.tokenizer, logps=logps, warn=self.warn)
 
     def _encoded(self, records: list[Record], split: str, mask: Mask) -> list[Example]:
         encoded = encode_all(records, self.tokenizer, max_length=self.max_length, mask=mask)
