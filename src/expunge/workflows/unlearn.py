@@ -13,21 +13,18 @@ import torch
 
 from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
-from expunge.data.record import Record
-from expunge.data.tokenize import encode
 from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
 from expunge.methods.recipe import Recipe, resolve
-from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
-from expunge.models.sampling import sample_texts
+from expunge.models.load import load_model, save_model, weights_digest
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.storage.secret import Secret
-from expunge.training.distributed import launched_strategy, leads, meet, shared
+from expunge.training.distributed import launched_strategy, leads, meet
+from expunge.workflows.bound import bind_models
 from expunge.workflows.card import Reading, make_card
 from expunge.workflows.columns import Columns, stored_policy
 from expunge.workflows.finished import Finished
@@ -42,11 +39,10 @@ from expunge.workflows.inputs import (
     read_inputs,
     warn_of_rejected,
 )
+from expunge.workflows.own_texts import own_records
 from expunge.workflows.produce import produce, remove_traces
 from expunge.workflows.signals import stop_on_signal
 from expunge.workflows.work import Work
-
-SELF_RECORDS = 256  # texts of --retain self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +150,7 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         InputError: something handed in cannot be used; nothing was written unless the run folder says so.
         DivergedError: the training diverged; the last good checkpoint is in the run folder.
         InterruptedRunError: stopped on request.
+        VerificationError: a model is not the one that the run was made with.
     """
     harden_umask()
     recipe, inputs = request.read()
@@ -166,11 +163,12 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         if request.family is not None:
             DataKey.share(request.family, run.root)
         bind_data(run, inputs.splits)
+        bound = bind_models(run, {"model": request.model, "base": request.base})
         is_saved = model_is_saved(run)
         meet()  # from here on the other processes find the run folder
         try:
             if not is_saved:
-                _make_model(request, recipe, inputs, run, stop_requested)
+                _make_model(request, recipe, inputs, run, stop_requested, bound["model"])
             if not request.keep_helpers:
                 remove_traces(run)  # also those of a process that died before it came here
             return Finished(run, _audit(request, inputs, run, stop_requested))
@@ -240,7 +238,7 @@ def _prepare(
     dtype = loaded.model.dtype
     splits = inputs.training
     if request.retain == SELF:
-        splits["retain"] = _self_records(loaded, recipe.training.seed, request.max_length)
+        splits["retain"] = own_records(loaded, recipe.training.seed, request.max_length)
     digest = weights_digest(loaded.model)
     max_length = loaded.limit(request.max_length)
     if max_length < request.max_length:
@@ -271,7 +269,12 @@ def _train_along(request: Request, recipe: Recipe, inputs: Inputs) -> Finished:
 
 
 def _make_model(
-    request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]
+    request: Request,
+    recipe: Recipe,
+    inputs: Inputs,
+    run: RunFolder,
+    stop_requested: Callable[[], bool],
+    original: str,
 ) -> None:
     run.set_state("running")
     run.events.append("phase", name="load the model")
@@ -295,25 +298,11 @@ def _make_model(
         "saved",
         before=before,
         digest=digest,
-        folders={"original": model_digest(request.model), **({"unlearned": model_digest(run.model)} if digest else {})},
+        folders={"original": original, **({"unlearned": model_digest(run.model)} if digest else {})},
         steps=product.result.steps,
         reason=product.result.reason,
         seconds=seconds,
     )
-
-
-def _self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Record]:
-    texts = shared(
-        lambda: sample_texts(
-            loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
-        )
-    )
-    records = [
-        Record(index=index, split="retain", kind="text", answer=Secret(text, f"retain record {index}"))
-        for index, text in enumerate(texts)
-    ]
-    # A text of a single token has nothing to score.
-    return [one for one in records if encode(one, loaded.tokenizer, row=0, max_length=max_length).scored]
 
 
 def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype) -> str:
