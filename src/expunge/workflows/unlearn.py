@@ -40,6 +40,7 @@ from expunge.workflows.inputs import (
     warn_of_rejected,
 )
 from expunge.workflows.own_texts import own_records
+from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.produce import produce, remove_traces
 from expunge.workflows.signals import stop_on_signal
 from expunge.workflows.work import Work
@@ -122,6 +123,7 @@ class Request:
         Raises:
             InputError: a record, a setting or a need that is wrong or missing.
         """
+        refuse_model_folder(self.out, (self.model, self.base, *self.retrained, self.paraphraser))
         self.form_choice.check(fetch=check_model)
         recipe = resolve(self.method, self.settings)
         recipe.create_axes()
