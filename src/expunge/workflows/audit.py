@@ -29,7 +29,7 @@ from expunge.workflows.inputs import Inputs, bind_data, model_is_saved, read_inp
 from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.prompted import check_access, parse_audited
 from expunge.workflows.remote import is_address
-from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
 
 
@@ -150,6 +150,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         _warn_of_losses(run, inputs.audited, columns)
         data_of(run, inputs.audited)  # refused before the state says anything else
         states.enter_context(logged_states(run) if run.config["verb"] == "audit" else contextlib.nullcontext())
+        states.enter_context(stopped_by_request(stop_requested, STOPPED))
         return Finished(run, make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested))
 
 

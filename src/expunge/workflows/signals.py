@@ -1,8 +1,9 @@
-"""Turns SIGTERM and the first Ctrl-C into a stop at the next step boundary; a second Ctrl-C aborts."""
+"""Turns SIGTERM, SIGHUP and the first Ctrl-C into a stop at the next step boundary; a second Ctrl-C aborts."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from types import FrameType
 from expunge.errors import DivergedError, InterruptedRunError
 
 POLL = 0.1  # seconds between two looks at whether a stop was asked for
+STOPPED = "Stopped on request; the same command goes on."
 Asked = Callable[[], bool]  # whether a stop was asked for
 
 
@@ -31,12 +33,20 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, handle) for number in _stopping()}
     try:
         yield asked.is_set
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _stopping() -> list[signal.Signals]:
+    """Signals that ask for a stop. A hang-up that the parent has this process ignore (nohup) stays ignored."""
+    found = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return found
 
 
 def stop_if_asked(stop_requested: Asked, text: str) -> None:

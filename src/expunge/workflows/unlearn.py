@@ -42,7 +42,7 @@ from expunge.workflows.inputs import (
 from expunge.workflows.own_texts import own_records
 from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.produce import produce, remove_traces
-from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.work import Work
 
 
@@ -169,11 +169,12 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         is_saved = model_is_saved(run)
         meet()  # from here on the other processes find the run folder
         try:
-            if not is_saved:
-                _make_model(request, recipe, inputs, run, stop_requested, bound["model"])
-            if not request.keep_helpers:
-                remove_traces(run)  # also those of a process that died before it came here
-            return Finished(run, _audit(request, inputs, run, stop_requested))
+            with stopped_by_request(stop_requested, STOPPED):
+                if not is_saved:
+                    _make_model(request, recipe, inputs, run, stop_requested, bound["model"])
+                if not request.keep_helpers:
+                    remove_traces(run)  # also those of a process that died before it came here
+                return Finished(run, _audit(request, inputs, run, stop_requested))
         except (InterruptedRunError, KeyboardInterrupt):
             run.set_state("interrupted")
             raise
