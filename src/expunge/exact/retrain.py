@@ -36,6 +36,7 @@ class FitTask:
         checkpoints: folder for checkpoints, or None.
         listener: told of every step.
         warn: called with each warning.
+        micro_batch_changed: called with a step and the micro-batch that memory leaves from there on.
         stop_requested: asked after every step.
     """
 
@@ -48,6 +49,7 @@ class FitTask:
     checkpoints: Path | None = None
     listener: Callable[[StepReport], None] = lambda report: None
     warn: Callable[[str], None] = lambda text: None
+    micro_batch_changed: Callable[[int, int], None] = lambda step, size: None
     stop_requested: Callable[[], bool] = lambda: False
 
 
@@ -84,6 +86,7 @@ class Retrain(ExactMethod):
                 checkpoints=task.checkpoints,
                 listener=task.listener,
                 warn=task.warn,
+                micro_batch_changed=task.micro_batch_changed,
                 stop_requested=task.stop_requested,
             )
         )

@@ -45,6 +45,7 @@ class Progress:
         combiner: the combiner's state.
         stopper: the stopper's state.
         reason: why the run ended before its last step; None while it goes on.
+        micro_batch: what memory made of the micro-batch; None for that of the settings.
     """
 
     step: int
@@ -52,6 +53,7 @@ class Progress:
     stopper: dict[str, list[float]]
     combiner: dict[str, Tensor] = field(default_factory=dict)
     reason: str | None = None
+    micro_batch: int | None = None
 
 
 def save(
@@ -74,7 +76,9 @@ def save(
     with atomic.folder(target, replace=True) as temporary:
         for name, tensors in zip(TENSORS, (weights, state, progress.method, progress.combiner), strict=True):
             write_tensors(temporary / f"{name}.safetensors", tensors)
-        state_of_run = {"step": progress.step, "stopper": progress.stopper, "reason": progress.reason}
+        state_of_run: dict[str, Any] = {"step": progress.step, "stopper": progress.stopper, "reason": progress.reason}
+        if progress.micro_batch is not None:
+            state_of_run["micro_batch"] = progress.micro_batch
         atomic.write_json(temporary / "state.json", {"version": VERSION, **state_of_run})
         digests = {name: file_digest(temporary / name) for name in FILES}
         atomic.write_json(temporary / DIGESTS, {"version": DIGESTS_VERSION, "files": digests})
@@ -173,6 +177,7 @@ def _read(path: Path, parameters: Mapping[str, nn.Parameter]) -> _Stored:
                 combiner=tensors["combiner"],
                 stopper=state["stopper"],
                 reason=state["reason"],
+                micro_batch=state.get("micro_batch"),
             )
             fits = all(tensors["weights"][name].shape == parameter.shape for name, parameter in parameters.items())
     except (SafetensorError, OSError, InputError, LookupError, TypeError, ValueError) as error:

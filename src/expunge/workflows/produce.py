@@ -136,6 +136,7 @@ def _by_loss(work: Work, method: LossMethod, prepared: Prepared | None) -> Produ
         checkpoints=work.checkpoints,
         listener=work.log_step,
         warn=work.warn,
+        micro_batch_changed=work.log_micro_batch,
         stop_requested=work.stop_requested,
     )
     result, trouble = _attempt(lambda: train(job))
@@ -196,6 +197,7 @@ def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) 
             checkpoints=work.run.helpers / f"{spec.name}-checkpoints",
             listener=work.log_step,
             warn=work.warn,
+            micro_batch_changed=work.log_micro_batch,
             stop_requested=work.stop_requested,
         )
     )
@@ -220,6 +222,7 @@ def _exactly(work: Work, method: ExactMethod) -> Product:
         checkpoints=work.checkpoints,
         listener=work.log_step,
         warn=work.warn,
+        micro_batch_changed=work.log_micro_batch,
         stop_requested=work.stop_requested,
     )
     result, trouble = _attempt(lambda: method.fit(task))

@@ -104,6 +104,10 @@ class Work:
             )
         return encoded.examples
 
+    def log_micro_batch(self, step: int, size: int) -> None:
+        """Writes into the event log that memory made the micro-batch smaller, from a step on."""
+        self.run.events.append("micro_batch", step=step, size=size)
+
     def log_step(self, report: StepReport) -> None:
         """Writes one optimizer step into the event log."""
         self.run.events.append(
