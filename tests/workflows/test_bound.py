@@ -37,6 +37,13 @@ def command(own: World, out: Path) -> list[str]:
     return ["unlearn", *given, "--max-length", "64", "--no-audit"]
 
 
+def test_a_lora_rank_above_the_smallest_matrix_ends_with_exit_code_2(own, tmp_path, capfd):
+    for verb in ("plan", "unlearn"):
+        given = [verb, *(part for part in command(own, tmp_path / "run")[1:] if part != "--no-audit" or verb != "plan")]
+        assert main([*given, "--lora", "100000"]) == 2
+        assert "LoRA of rank 100000 is above" in capfd.readouterr().err
+
+
 def swap(own: World) -> None:
     one, other = Path(own.model), Path(own.base)
     one.rename(one.with_name("aside"))
