@@ -94,6 +94,7 @@ OTHERS = [
     (type("OutOfMemoryError", (RuntimeError,), {})(CANARY), 5),  # torch's, by name
     (RuntimeError(f"DefaultCPUAllocator: can't allocate memory {CANARY}"), 5),
     (OSError(errno.ENOSPC, CANARY), 5),
+    (OSError(errno.EFBIG, CANARY), 5),
     (OSError(errno.EDQUOT, CANARY), 5),
     (OSError(errno.EACCES, CANARY), 1),
     (RuntimeError(CANARY), 1),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from expunge.config import Choice
 from expunge.errors import DivergedError, InputError
@@ -124,6 +125,22 @@ def test_lora_on_chosen_modules_and_layers():
     assert all(name.startswith("model.layers.1.") for name in adapted(many))
     most = LoRA(rank=2, layers="2-11").apply(build("llama", num_hidden_layers=12))
     assert {name.split(".")[2] for name in adapted(most)} == {str(layer) for layer in range(2, 12)}
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_rank_above_the_smallest_matrix_is_refused_before_memory_is_taken(name):
+    model = build(name)
+    sizes = {
+        part: min(module.weight.shape)
+        for part, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and part != "lm_head"
+    }
+    smallest = min(sizes.values())
+    with pytest.raises(InputError, match=f"rank {10**12} is above {smallest}, .* at most {smallest}") as caught:
+        LoRA(rank=10**12).apply(model)
+    assert any(f"dimension of {part}," in str(caught.value) for part, size in sizes.items() if size == smallest)
+    assert not any("lora" in part for part, _ in model.named_parameters())
+    LoRA(rank=smallest).apply(model)
 
 
 def test_lora_refusals():

@@ -14,6 +14,7 @@ import pytest
 from expunge.api import AuditRequest, Request, audit, unlearn
 from expunge.cli import main
 from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError, VerificationError
+from expunge.models.load import load_model
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import card as card_module
@@ -230,16 +231,32 @@ def test_a_record_says_which_lines_were_left_out(own, run, tmp_path, short_suite
     assert said in (run.root / "report.html").read_text()
 
 
-def test_a_signal_stops_between_two_models_and_the_next_audit_goes_on(own, run, short_suite):
-    def stop(event) -> None:
-        if event.data.get("name") == "read the unlearned model":
-            os.kill(os.getpid(), signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_between_two_batches_and_the_next_audit_goes_on(
+    own, run, short_suite, number, monkeypatch, capfd
+):
+    passes: list[int] = []
+    model_class = type(load_model(own.model).model)
+    forward = model_class.forward
 
-    with pytest.raises(InterruptedRunError, match="before the guardrail model was read"):
-        audit(request(own, run), (stop,))
+    def counted(self, *arguments, **keywords):
+        passes.append(len(passes))
+        if len(passes) == 3:  # the first of two batches of the second model
+            os.kill(os.getpid(), number)
+        return forward(self, *arguments, **keywords)
+
+    monkeypatch.setattr(model_class, "forward", counted)
+    with pytest.raises(InterruptedRunError, match="while a model was read"):
+        audit(request(own, run))
+    assert len(passes) == 3
+    assert "Stopping after the current step or batch." in capfd.readouterr().err
     assert run.state == "done"
-    assert list(run.scores.iterdir())  # of the unlearned model, which comes first
+    assert list(run.scores.iterdir())  # of the first model
     audit(request(own, run))
+    resumed = len(passes) - 3
+    shutil.rmtree(run.scores)
+    audit(request(own, run))
+    assert len(passes) - 3 - resumed == resumed + 3  # no batch was read twice
     assert run.record.is_file()
 
 

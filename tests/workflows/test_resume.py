@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from expunge.api import unlearn
 from expunge.errors import InputError, InterruptedRunError, ResourceError
 from expunge.storage.events import Event, read_events
 from expunge.storage.run import RunFolder
+from expunge.workflows.signals import stop_on_signal
 from tests.support.canary import find_canary
 from tests.workflows.conftest import CANARY
 from tests.workflows.test_audit import QUICK, unlearn_request
@@ -89,6 +93,44 @@ def press_control_c() -> None:
 
 def send_signal() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def hang_up() -> None:
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def hang_up_without_a_terminal() -> None:
+    hang_up()
+    raise OSError(errno.EIO, os.strerror(errno.EIO))  # what a write to the lost terminal raises
+
+
+@pytest.mark.parametrize("act", [hang_up, hang_up_without_a_terminal])
+def test_a_lost_terminal_interrupts_the_run(untrained, tmp_path, act):
+    with pytest.raises(InterruptedRunError):
+        unlearn(unlearn_request(untrained, tmp_path / "run"), at_phase("unlearn with", act))
+    assert states(tmp_path / "run") == ["created", "running", "interrupted"]
+
+
+def test_a_hang_up_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as stop_requested:
+            hang_up()
+            assert not stop_requested()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_limit_on_file_sizes_ends_with_exit_code_5(tmp_path):
+    """In a process of its own, since the limit stays."""
+    code = (
+        "import resource, sys; from expunge.storage.run import RunFolder; from expunge.cli import environment, output; "
+        "environment.prepare(); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); from pathlib import Path; "
+        "sys.exit(output.guard(lambda: RunFolder.create(Path(sys.argv[1]), {'text': 'x' * 200})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 5
+    assert "ulimit -f" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -28,6 +29,7 @@ def prepare(*, debug: bool = False) -> None:
     """
     os.environ.update(ENVIRONMENT)
     os.umask(UMASK)
+    _ignore_size_signal()
     if debug:
         return
     logging.raiseExceptions = False  # a log call that fails prints its arguments
@@ -37,6 +39,12 @@ def prepare(*, debug: bool = False) -> None:
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", ExpungeWarning)
     warnings.showwarning = _warn
+
+
+def _ignore_size_signal() -> None:
+    """Has a write beyond the limit on file sizes fail with an error, in place of a signal that ends the process."""
+    if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

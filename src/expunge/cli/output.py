@@ -33,7 +33,7 @@ import typer
 
 from expunge.config import to_plain
 from expunge.errors import ExpungeError
-from expunge.storage.disk import FULL, write_all
+from expunge.storage.disk import FULL, TOO_LARGE, too_large, write_all
 from expunge.storage.plain import to_json
 
 BUG, USAGE, RESOURCES, ABORTED = 1, 2, 5, 130
@@ -142,6 +142,8 @@ def failure(error: BaseException) -> Failure:
     if _is_out_of_memory(error):
         advice = "Use smaller batches (--set micro_batch=1), --lora, or a smaller model"
         return Failure(RESOURCES, f"This machine ran out of memory. {advice}; a run that was cut short resumes.")
+    if isinstance(error, OSError) and error.errno in TOO_LARGE:
+        return Failure(RESOURCES, str(too_large()))
     if isinstance(error, OSError) and error.errno in FULL:
         return Failure(RESOURCES, "The disk or quota is full. Free some space, then run the same command again.")
     hidden = "Its text is hidden, since it may hold record text; the same command with --debug shows it."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol
 
 from expunge.data.record import Message
 from expunge.models.load import LoadedModel
+from expunge.models.stopping import stop_between_passes
 
 Continue = Callable[[Sequence[tuple[int, str]]], list[str]]
 Access = Literal["weights", "prompts"]
@@ -67,3 +68,19 @@ class Subject:
         if self.load is None:
             raise TypeError(f"The {self.role} model has no weights that could be loaded.")
         return self.load()
+
+    def stopping(self, stop_requested: Callable[[], bool]) -> Subject:
+        """Returns the subject; its model, once loaded, stops between two forward passes if asked to.
+
+        Raises:
+            InterruptedRunError: at the next forward pass after the request.
+        """
+        if self.load is None:
+            return self
+
+        def load() -> LoadedModel:
+            loaded = self.loaded()
+            stop_between_passes(loaded.model, stop_requested)
+            return loaded
+
+        return replace(self, load=load)

@@ -35,6 +35,8 @@ class FitTask:
         pad_id: token that fills up.
         checkpoints: folder for checkpoints, or None.
         listener: told of every step.
+        warn: called with each warning.
+        micro_batch_changed: called with a step and the micro-batch that memory leaves from there on.
         stop_requested: asked after every step.
     """
 
@@ -46,6 +48,8 @@ class FitTask:
     pad_id: int
     checkpoints: Path | None = None
     listener: Callable[[StepReport], None] = lambda report: None
+    warn: Callable[[str], None] = lambda text: None
+    micro_batch_changed: Callable[[int, int], None] = lambda step, size: None
     stop_requested: Callable[[], bool] = lambda: False
 
 
@@ -81,6 +85,8 @@ class Retrain(ExactMethod):
                 pad_id=task.pad_id,
                 checkpoints=task.checkpoints,
                 listener=task.listener,
+                warn=task.warn,
+                micro_batch_changed=task.micro_batch_changed,
                 stop_requested=task.stop_requested,
             )
         )

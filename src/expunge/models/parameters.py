@@ -66,9 +66,11 @@ class LoRA(ParameterChoice):
         """Wraps the model with peft; only the adapter takes gradients, and no global generator moves.
 
         Raises:
-            InputError: no linear layer is selected, or the output layer that is tied to the embedding.
+            InputError: no linear layer is selected, the output layer that is tied to the embedding, or a rank above
+                the smallest dimension of a selected matrix.
         """
         names = self._selected(model)
+        self._check_rank(model, names)
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=self.rank,
@@ -121,6 +123,16 @@ class LoRA(ParameterChoice):
                 "of the targets."
             )
         return names
+
+    def _check_rank(self, model: Any, names: list[str]) -> None:
+        """Refuses a rank that no product of the two factors can have, before memory is taken for them."""
+        sizes = {name: min(model.get_submodule(name).weight.shape) for name in names}
+        name = min(sizes, key=lambda name: sizes[name])
+        if self.rank > sizes[name]:
+            raise InputError(
+                f"LoRA of rank {self.rank} is above {sizes[name]}, the smaller dimension of {name}, the smallest "
+                f"matrix that it adapts. Use a rank of at most {sizes[name]}, or choose other targets."
+            )
 
     def _targeted(self, name: str, *, is_head: bool) -> bool:
         if self.targets is None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from expunge.errors import ResourceError
-from expunge.storage.disk import disk_errors
+from expunge.storage.disk import disk_errors, too_large
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -26,11 +26,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def tensor_errors(place: Path) -> Iterator[None]:
-    """Turns what the safetensors library says of a full disk, which is no ``OSError``, into a ``ResourceError``."""
+    """Turns what the safetensors library says of a full disk or a size limit into a ``ResourceError``."""
     try:
         with disk_errors(place):
             yield
     except SafetensorError as error:
+        if any(sign in str(error) for sign in ("os error 27", "File too large")):
+            raise too_large(place) from None
         if not any(sign in str(error) for sign in ("os error 28", "os error 122", "No space left")):
             raise
         raise ResourceError(

@@ -15,6 +15,7 @@ from pathlib import Path
 from expunge.errors import InputError, ResourceError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+TOO_LARGE = {errno.EFBIG}
 REFUSED = {
     *(
         errno.EACCES,
@@ -32,10 +33,12 @@ _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{12}-[0-9a-f]{16}")
 
 @contextmanager
 def full_disk(place: Path) -> Iterator[None]:
-    """Turns the system's error about a full disk or quota into a ``ResourceError`` that says what to do."""
+    """Turns the system's errors about a full disk or quota or a too large file into ``ResourceError`` with advice."""
     try:
         yield
     except OSError as error:
+        if error.errno in TOO_LARGE:
+            raise too_large(place) from None
         if error.errno not in FULL:
             raise
         # "from None": the system's own message repeats file names.
@@ -45,9 +48,18 @@ def full_disk(place: Path) -> Iterator[None]:
         ) from None
 
 
+def too_large(place: Path | None = None) -> ResourceError:
+    """Returns the error about a file that would pass the limit on file sizes."""
+    where = "A file" if place is None else f"A file in {place}"
+    return ResourceError(
+        f"{where} would exceed the largest size that this system allows for a file. Raise the limit (ulimit -f) or "
+        "choose a file system that takes larger files, then run the same command again."
+    )
+
+
 @contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
-    """Turns errors about a full disk (``ResourceError``) or a forbidden place (``InputError``) into advice."""
+    """Turns errors about a full disk, a too large file (``ResourceError``) or a forbidden place (``InputError``)."""
     try:
         with full_disk(place):
             yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,6 +22,7 @@ from expunge.models.modes import dropping
 from expunge.models.modules import base_model
 from expunge.models.reading import mean_hidden
 from expunge.registry import combiners, optimizers, penalties, perturbations, stoppers
+from expunge.storage.disk import remove
 from expunge.training import checkpoint, distributed
 from expunge.training.combiners import Combiner, Moment
 from expunge.training.curvature import empirical_fisher, estimate
@@ -29,6 +30,7 @@ from expunge.training.direction import Direction
 from expunge.training.gradients import Gradients, clip, trainable
 from expunge.training.guard import runaway
 from expunge.training.look import Ends, Look
+from expunge.training.memory import fitting
 from expunge.training.optimizers import learning_rate
 from expunge.training.optimizers.sophia import SophiaOptimizer
 from expunge.training.order import steps_per_epoch
@@ -75,6 +77,8 @@ class Job:
         probes: tokenised records by source that stopper and penalty read, whatever the views are.
         checkpoints: folder for checkpoints; None keeps none, and a run that diverges has nothing to go back to.
         listener: told of every step, in the main process.
+        warn: called with each warning, in the main process.
+        micro_batch_changed: called with a step, from 1, and the micro-batch that memory leaves from there on.
         stop_requested: asked after every step, in every process; True checkpoints and raises ``InterruptedRunError``.
     """
 
@@ -90,6 +94,8 @@ class Job:
     probes: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     checkpoints: Path | None = None
     listener: Callable[[StepReport], None] = lambda report: None
+    warn: Callable[[str], None] = lambda text: None
+    micro_batch_changed: Callable[[int, int], None] = lambda step, size: None
     stop_requested: Callable[[], bool] = lambda: False
 
     @property
@@ -169,23 +175,11 @@ class _Run:
 
     def _one_step(self, progress: checkpoint.Progress) -> str | None:
         job, number = self.job, progress.step
-        # Seeded for every step anew, on every device: dropout needs no state to be resumed, and ranks differ.
-        torch.manual_seed(_step_seed(job.training.seed, number, self.accelerator.process_index))
-        data = self._data(number)
-        progress.step += 1
-        if not data.micro_batches:  # every record of this batch is left out
-            return None
         moment = Moment(number, self.steps)
-        direction = Direction(
-            gradients=self.gradients,
-            number=number,
-            data=data,
-            others=lambda: self._others(number),
-            state=progress.method,
-            weights=self.combiner.weights(self.weights, progress.combiner, moment),
-            seed=_step_seed(job.training.seed, number, 0),  # the same on all ranks
-        )
-        terms = direction.find(self.combiner, self.perturbation)
+        terms = fitting(lambda: self._gradient(progress, moment), lambda: self._halve(progress, number))
+        progress.step += 1
+        if terms is None:
+            return None
         if not isinstance(self.penalty, NoPenalty):
             terms["penalty"] = self.penalty.add(self.gradients.parameters, self.drawn_to, moment.share)
         norm = clip(list(self.gradients.parameters.values()), job.training.max_grad_norm)
@@ -196,12 +190,54 @@ class _Run:
         for group in self.raw_optimizer.param_groups:
             group["lr"] = rate
         if isinstance(self.raw_optimizer, SophiaOptimizer) and self.raw_optimizer.wants_curvature(number):
-            self.raw_optimizer.curvature(estimate(self.accelerator, self.step, data, direction.seed))
+            seed = _step_seed(job.training.seed, number, 0)
+            curvature = fitting(
+                lambda: estimate(self.accelerator, self.step, self._data(number), seed),
+                lambda: self._halve(progress, number),
+            )
+            self.raw_optimizer.curvature(curvature)
         self.raw_optimizer.step()
         if self.accelerator.is_main_process:
             job.listener(StepReport(progress.step, self.steps, terms, norm, rate))
         progress.combiner = self.combiner.update(progress.combiner, terms, moment)
         return self._judge(progress, terms)
+
+    def _gradient(self, progress: checkpoint.Progress, moment: Moment) -> dict[str, float] | None:
+        """Leaves the gradient of a step in ``.grad`` and returns its terms; None if all its records are left out."""
+        seed, number = self.job.training.seed, moment.step
+        # Seeded for every step anew, on every device: dropout needs no state to be resumed, and ranks differ.
+        torch.manual_seed(_step_seed(seed, number, self.accelerator.process_index))
+        data = self._data(number)
+        if not data.micro_batches:
+            return None
+        direction = Direction(
+            gradients=self.gradients,
+            number=number,
+            data=data,
+            others=lambda: self._others(number),
+            state=progress.method,
+            weights=self.combiner.weights(self.weights, progress.combiner, moment),
+            seed=_step_seed(seed, number, 0),  # the same on all ranks
+        )
+        return direction.find(self.combiner, self.perturbation)
+
+    def _halve(self, progress: checkpoint.Progress, number: int) -> bool:
+        """Halves the micro-batch from this step on; the effective batch stays. False if there is nothing to halve.
+
+        Processes of a launch wait for each other inside a step, so that one alone cannot repeat it.
+        """
+        size = min(self.streams.micro_batch, self.streams.batch_size)
+        if size == 1 or self.accelerator.num_processes > 1:
+            return False
+        self.step.zero_grad(set_to_none=True)
+        progress.micro_batch = size // 2
+        self.streams = replace(self.streams, micro_batch=size // 2)
+        self.job.micro_batch_changed(number + 1, size // 2)
+        self.job.warn(
+            f"Memory ran out in step {number + 1}. The step is repeated with micro-batches of {size // 2} records in "
+            f"place of {size}; the effective batch of {self.streams.batch_size} stays."
+        )
+        return True
 
     def _judge(self, progress: checkpoint.Progress, terms: Mapping[str, float]) -> str | None:
         """Asks the stopper, which may find a model that no term of the step before it could show to be broken."""
@@ -269,13 +305,26 @@ class _Run:
         fresh = checkpoint.Progress(
             step=0, method=dict(self.job.method.init(start)), combiner=self.combiner.start(), stopper={}
         )
-        found = [] if self.job.checkpoints is None else checkpoint.list_checkpoints(self.job.checkpoints)
-        self.accelerator.wait_for_everyone()  # nobody may write the first checkpoint before all have looked
-        if found:
-            return checkpoint.load(found[-1], self.gradients.parameters, self.raw_optimizer)
+        found = self._load_newest()
+        if found is not None:
+            return found
         fresh.stopper = self.stopper.start(self._look(0))
         self._save(fresh)  # what a run that diverges at once goes back to
         return fresh
+
+    def _load_newest(self) -> checkpoint.Progress | None:
+        """Restores the newest intact checkpoint, and removes damaged ones with a warning."""
+        if self.job.checkpoints is None:
+            return None
+        search = checkpoint.load_newest(self.job.checkpoints, self.gradients.parameters, self.raw_optimizer)
+        self.accelerator.wait_for_everyone()  # nobody may write or remove a checkpoint before all have looked
+        if search.damaged and self.accelerator.is_main_process:
+            self.job.warn(checkpoint.describe_damage(search))
+            for path in search.damaged:
+                remove(path)
+        if search.progress is not None and search.progress.micro_batch is not None:
+            self.streams = replace(self.streams, micro_batch=search.progress.micro_batch)
+        return search.progress
 
     def _fisher(self, records: int) -> Mapping[str, torch.Tensor]:
         job = self.job
@@ -288,12 +337,8 @@ class _Run:
         """Goes back to the newest checkpoint whose own next step was sane, and says so."""
         note = "nothing was kept, since the run has no checkpoints"
         if self.job.checkpoints is not None:
-            good = [
-                path for path in checkpoint.list_checkpoints(self.job.checkpoints) if _steps_of(path) < max(step, 1)
-            ]
-            if good:
-                checkpoint.load_weights(good[-1], self.gradients.parameters)
-                note = f"the model is back at step {_steps_of(good[-1])}"
+            back = checkpoint.load_newest_weights(self.job.checkpoints, self.gradients.parameters, before=max(step, 1))
+            note = "no checkpoint is left to go back to" if back is None else f"the model is back at step {back}"
         raise DivergedError(
             f"The run diverged at step {step + 1}: {trouble}; {note}. "
             "Lower the learning rate, add a retain term or a stopper."
@@ -302,7 +347,3 @@ class _Run:
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/step/{step}/{rank}".encode()).digest()[:8], "big") >> 1
-
-
-def _steps_of(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))

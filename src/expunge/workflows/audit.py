@@ -26,9 +26,10 @@ from expunge.workflows.forms import FormChoice
 from expunge.workflows.harness_tasks import TaskChoice, Tasks, load_tasks
 from expunge.workflows.identity import place_of
 from expunge.workflows.inputs import Inputs, bind_data, model_is_saved, read_inputs, warn_of_rejected
+from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.prompted import check_access, parse_audited
 from expunge.workflows.remote import is_address
-from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
 
 
@@ -97,6 +98,13 @@ class AuditRequest:
         return FormChoice(names=self.forms, paraphraser=self.paraphraser, allow_remote=self.allow_remote)
 
     @property
+    def models(self) -> tuple[str | Path | None, ...]:
+        """Every place that may be a model folder."""
+        target = None if is_address(self.target) or RunFolder.is_run(self.folder) else self.target
+        shadows = (*self.shadow_unlearned, *self.shadow_retrained)
+        return (target, self.original, self.paraphraser, *self.retrained, *self.reference, *shadows)
+
+    @property
     def folder(self) -> Path:
         """The target as a folder."""
         return Path(self.target)
@@ -119,6 +127,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     harden_umask()
     suites.get(request.suite)
     check_access(request.access, is_address=is_address(request.target))
+    refuse_model_folder(request.out, request.models)
     request.form_choice.check()
     is_run = not is_address(request.target) and RunFolder.is_run(request.folder)
     files = {"forget": request.forget, "retain": request.retain, "holdout": request.holdout}
@@ -148,6 +157,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         _warn_of_losses(run, inputs.audited, columns)
         data_of(run, inputs.audited)  # refused before the state says anything else
         states.enter_context(logged_states(run) if run.config["verb"] == "audit" else contextlib.nullcontext())
+        states.enter_context(stopped_by_request(stop_requested, STOPPED))
         return Finished(run, make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested))
 
 

@@ -139,7 +139,7 @@ def _check(method: str, request: BenchRequest) -> _Checked:
         _generated(request, request.seeds[0])
         recipe.check(read_inputs({}, benchmark=request.benchmark).with_needs(recipe.needs()).available)
         return _Checked(recipe, {})
-    return _Checked(recipe, replace(request.own, method=method, settings=settings).read()[1].audited)
+    return _Checked(recipe, replace(request.own, out=request.out, method=method, settings=settings).read()[1].audited)
 
 
 def _config(request: BenchRequest, checked: Mapping[str, _Checked]) -> dict[str, Any]:

@@ -80,14 +80,14 @@ def make_card(
 
     Raises:
         VerificationError: the original or the unlearned model is not the one that the run read or made.
-        InterruptedRunError: stopped on request, between two models or two questions to a model at an address; what was
-            read of models is kept.
+        InterruptedRunError: stopped on request, between two batches or tokens that a model reads or two questions to a
+            model at an address; what was read of models is kept.
     """
     run.events.append("phase", name=f"audit with suite {reading.suite}")
     began = time.perf_counter()
     summary = data_of(run, splits)
     notes: dict[str, Description] = {}
-    subjects = [noting(subject, notes) for subject in columns.subjects()]
+    subjects = [noting(subject, notes).stopping(stop_requested) for subject in columns.subjects()]
     if columns.endpoint is not None:
         subjects.append(endpoint_subject(columns.endpoint, run, stop_requested))
     subjects += columns.baseline(baseline_policy(splits, run))

@@ -13,6 +13,7 @@ from expunge.storage import atomic
 from expunge.storage.digests import KEY_NAME, DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
+from expunge.workflows.places import models_of, refuse_model_folder
 
 
 def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
@@ -37,6 +38,7 @@ def compare_folders(folders: Sequence[Path], out: Path | None) -> Comparison:
         InputError: as ``compare``.
     """
     if out is not None:
+        refuse_model_folder(out, (place for folder in folders for place in models_of(folder)))
         _refuse_place(out)
     return compare_records([_read(folder, name) for folder, name in zip(folders, names_of(folders), strict=True)])
 

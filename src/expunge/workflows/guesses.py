@@ -14,6 +14,7 @@ from expunge.errors import InputError
 from expunge.evaluation.guesses import write_guesses
 from expunge.functional.guesses import read_guesses, score_guesses
 from expunge.models.load import load_model
+from expunge.workflows.places import refuse_model_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ def guesses(request: GuessRequest) -> dict[str, float]:
     """
     if (request.out is None) == (request.scored is None):
         raise InputError("Say where to write the guesses, --out FILE, or which ones to score, --score FILE.")
+    refuse_model_folder(request.out, (request.model,))
     if request.out is not None and request.out.exists():
         raise InputError(f"{request.out} exists; name a file that does not. Nothing was changed.")
     attack = ExtractionGuesses.at(request.budget, **request.settings)

@@ -11,20 +11,15 @@ from expunge.config import Choice
 from expunge.data.checks import content_digest
 from expunge.data.reader import Rejection, listing, read_records, refuse_rejected
 from expunge.data.record import Record
-from expunge.data.tokenize import encode
 from expunge.errors import InputError
 from expunge.models.folder import check_folder
-from expunge.models.load import LoadedModel, local_folder
-from expunge.models.sampling import sample_texts
+from expunge.models.load import local_folder
 from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
-from expunge.storage.secret import Secret
-from expunge.training.distributed import shared
 
 SELF = "self"  # --retain self: text that the model itself writes
-SELF_RECORDS = 256  # texts of --retain self
 TRAIN_RETAIN = "train_retain"  # what a benchmark keeps training on where its split ``retain`` is for evaluation only
 MOST_REJECTED = 1000  # rejected lines that a record lists
 RESERVED = ("forget", "retain", "holdout", TRAIN_RETAIN)  # not for further splits
@@ -140,21 +135,6 @@ def left_out(split: str, count: int, rejected: Sequence[Rejection]) -> str:
 def rejected_facts(rejected: Sequence[Rejection]) -> dict[str, Any]:
     """What ``record.json`` says of the lines that were left out: how many, and the first of them with their reasons."""
     return {"count": len(rejected), "lines": [item._asdict() for item in rejected[:MOST_REJECTED]]}
-
-
-def self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Record]:
-    """Records to keep that the model itself writes, for ``--retain self``."""
-    texts = shared(
-        lambda: sample_texts(
-            loaded.model, loaded.tokenizer, count=SELF_RECORDS, max_new_tokens=min(128, max_length - 1), seed=seed
-        )
-    )
-    records = [
-        Record(index=index, split="retain", kind="text", answer=Secret(text, f"retain record {index}"))
-        for index, text in enumerate(texts)
-    ]
-    # A text of a single token has nothing to score.
-    return [one for one in records if encode(one, loaded.tokenizer, row=0, max_length=max_length).scored]
 
 
 def check_models(*sources: str | None) -> None:

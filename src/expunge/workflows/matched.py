@@ -234,7 +234,8 @@ def _evaluate(
                 raise InterruptedRunError(f"Stopped while {target.name} was read; the same command goes on.")
             run.events.append("phase", name=f"read {target.name}: {role}")
 
-        return evaluate(_line(target.columns, subjects), read.splits, (read.forgetting, *read.kept), store, log=log)
+        line = [one.stopping(stop_requested) for one in _line(target.columns, subjects)]
+        return evaluate(line, read.splits, (read.forgetting, *read.kept), store, log=log)
 
 
 def _line(columns: Columns, subjects: Sequence[Subject]) -> list[Subject]:

@@ -16,6 +16,7 @@ from expunge.data.forms.words import scan
 from expunge.data.record import Record
 from expunge.models.load import load_model
 from expunge.models.rewriting import request, rewrite
+from expunge.models.stopping import stop_between_passes
 from expunge.storage.secret import Secret
 from expunge.workflows.remote import Endpoint, is_address
 from expunge.workflows.signals import Asked, stop_if_asked, wait
@@ -44,7 +45,7 @@ def rewriter(paraphraser: str, stop_requested: Asked = lambda: False) -> Rewrite
 
     Args:
         paraphraser: model folder, Hub id or address.
-        stop_requested: asked while a busy service is waited for.
+        stop_requested: asked while a busy service is waited for, and between the tokens of a local model.
 
     Raises:
         InputError: no such model, or not an address.
@@ -56,6 +57,7 @@ def rewriter(paraphraser: str, stop_requested: Asked = lambda: False) -> Rewrite
             request(text), temperature=TEMPERATURE if attempt else 0.0, seed=attempt, pause=pause
         )
     loaded = load_model(paraphraser)
+    stop_between_passes(loaded.model, stop_requested)
     return lambda text, attempt: rewrite(loaded, [text], attempt)[0]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from expunge.data.forms import with_forms
 from expunge.data.forms.value import question_of
@@ -32,7 +33,7 @@ from expunge.methods.recipe import Recipe
 from expunge.metrics.base import Need
 from expunge.models.folder import check_folder
 from expunge.models.load import LoadedModel, build_model, load_config, load_tokenizer
-from expunge.registry import suites
+from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
 from expunge.workflows.arithmetic import estimate, timed
@@ -104,6 +105,7 @@ def plan(request: Request) -> Plan:
     stages = sum(_own_steps(part, splits) > 0 for part in recipe.parts)
     helpers = len(recipe.method.helpers()) if isinstance(recipe.method, EditMethod) else 0
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    _check_parameters(recipe, config)
     trial = _measure if weights <= MEASURED_BYTES else estimate
     memory, train_seconds, audit_seconds, parameters = trial(request, recipe, splits, config, tokenizer, steps, tokens)
     return Plan(
@@ -140,6 +142,14 @@ def _own_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
     if isinstance(method, ExactMethod):
         return total_steps(training, len(splits["retain"]) + len(splits["forget"]))
     return 0
+
+
+def _check_parameters(recipe: Recipe, config: Any) -> None:
+    """Refuses a choice of weights that the model cannot take, on a model without memory."""
+    for part in recipe.parts:
+        if isinstance(part.method, LossMethod):
+            with torch.device("meta"):
+                part.axes.parameters.create(parameter_choices).apply(build_model(config, seed=0))
 
 
 def _measure(

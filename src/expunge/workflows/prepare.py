@@ -23,6 +23,7 @@ from expunge.errors import InputError
 from expunge.storage.digests import file_digest
 from expunge.storage.run import harden_umask
 from expunge.workflows.advice import advice
+from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.prepared import Prepared, refuse_early, store
 
 FORMAT, VERSION = "expunge-prepared", 2
@@ -91,6 +92,7 @@ def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepare
         ResourceError: the disk is full.
     """
     harden_umask()
+    refuse_model_folder(request.out, (request.tokenizer,))
     refuse_early(request.out)
     tell("read")
     sources = _read(request)

@@ -135,6 +135,8 @@ def _by_loss(work: Work, method: LossMethod, prepared: Prepared | None) -> Produ
         probes=probes,
         checkpoints=work.checkpoints,
         listener=work.log_step,
+        warn=work.warn,
+        micro_batch_changed=work.log_micro_batch,
         stop_requested=work.stop_requested,
     )
     result, trouble = _attempt(lambda: train(job))
@@ -194,6 +196,8 @@ def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) 
             pad_id=pad_id(work.tokenizer),
             checkpoints=work.run.helpers / f"{spec.name}-checkpoints",
             listener=work.log_step,
+            warn=work.warn,
+            micro_batch_changed=work.log_micro_batch,
             stop_requested=work.stop_requested,
         )
     )
@@ -217,6 +221,8 @@ def _exactly(work: Work, method: ExactMethod) -> Product:
         pad_id=pad_id(work.tokenizer),
         checkpoints=work.checkpoints,
         listener=work.log_step,
+        warn=work.warn,
+        micro_batch_changed=work.log_micro_batch,
         stop_requested=work.stop_requested,
     )
     result, trouble = _attempt(lambda: method.fit(task))

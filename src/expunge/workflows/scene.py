@@ -74,7 +74,8 @@ def set_scene(
             "leave out --attacks, or audit a model folder."
         )
     wanted = (ORIGINAL, RETRAINED, columns.judged, columns.spoken)
-    subjects = {one.role: one for one in columns.subjects() if any(is_of(one.role, role) for role in wanted)}
+    found = [one.stopping(stop_requested) for one in columns.subjects()]
+    subjects = {one.role: one for one in found if any(is_of(one.role, role) for role in wanted)}
     missing = [flag for role, flag in ((ORIGINAL, "--original"), (RETRAINED, "--retrained")) if role not in subjects]
     if missing:
         raise InputError(

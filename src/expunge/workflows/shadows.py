@@ -22,6 +22,7 @@ from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.audit import AuditRequest, audit, last_audit
 from expunge.workflows.demo import ToTrain, check_outcome, train_model
 from expunge.workflows.finished import Finished
+from expunge.workflows.places import models_of, refuse_model_folder
 from expunge.workflows.repeat import Repeatable, read_run
 from expunge.workflows.signals import stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
@@ -88,6 +89,7 @@ def shadows(request: ShadowsRequest, listeners: Sequence[Any] = ()) -> Finished:
         ResourceError: a process died; run again, it goes on.
     """
     harden_umask()
+    refuse_model_folder(request.out, models_of(request.target))
     source = read_run(request.target, request.benchmark)
     suite = request.suite or str(last_audit(source.run).get("suite", "quick"))
     suites.get(suite)

@@ -24,6 +24,7 @@ from expunge.storage import atomic
 from expunge.storage.digests import DataKey
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.training.distributed import launched_strategy, leads, meet
+from expunge.workflows.bound import bind_models
 from expunge.workflows.card import Reading, make_card
 from expunge.workflows.columns import Columns, stored_policy
 from expunge.workflows.finished import Finished
@@ -36,11 +37,12 @@ from expunge.workflows.inputs import (
     check_models,
     model_is_saved,
     read_inputs,
-    self_records,
     warn_of_rejected,
 )
+from expunge.workflows.own_texts import own_records
+from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.produce import produce, remove_traces
-from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.work import Work
 
 
@@ -125,6 +127,7 @@ class Request:
         Raises:
             InputError: a record, a setting or a need that is wrong or missing.
         """
+        refuse_model_folder(self.out, (self.model, self.base, *self.retrained, self.paraphraser))
         self.form_choice.check(fetch=check_model)
         recipe = resolve(self.method, self.settings)
         recipe.create_axes()
@@ -156,6 +159,7 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         InputError: something handed in cannot be used; nothing was written unless the run folder says so.
         DivergedError: the training diverged; the last good checkpoint is in the run folder.
         InterruptedRunError: stopped on request.
+        VerificationError: a model is not the one that the run was made with.
     """
     harden_umask()
     recipe, inputs = request.read()
@@ -168,14 +172,16 @@ def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:
         if request.family is not None:
             DataKey.share(request.family, run.root)
         bind_data(run, inputs.splits)
+        bound = bind_models(run, {"model": request.model, "base": request.base})
         is_saved = model_is_saved(run)
         meet()  # from here on the other processes find the run folder
         try:
-            if not is_saved:
-                _make_model(request, recipe, inputs, run, stop_requested)
-            if not request.keep_helpers:
-                remove_traces(run)  # also those of a process that died before it came here
-            return Finished(run, _audit(request, inputs, run, stop_requested))
+            with stopped_by_request(stop_requested, STOPPED):
+                if not is_saved:
+                    _make_model(request, recipe, inputs, run, stop_requested, bound["model"])
+                if not request.keep_helpers:
+                    remove_traces(run)  # also those of a process that died before it came here
+                return Finished(run, _audit(request, inputs, run, stop_requested))
         except (InterruptedRunError, KeyboardInterrupt):
             run.set_state("interrupted")
             raise
@@ -242,7 +248,7 @@ def _prepare(
     dtype = loaded.model.dtype
     splits = inputs.training
     if request.retain == SELF:
-        splits["retain"] = self_records(loaded, recipe.training.seed, request.max_length)
+        splits["retain"] = own_records(loaded, recipe.training.seed, request.max_length)
     digest = weights_digest(loaded.model)
     max_length = loaded.limit(request.max_length)
     if max_length < request.max_length:
@@ -273,7 +279,12 @@ def _train_along(request: Request, recipe: Recipe, inputs: Inputs) -> Finished:
 
 
 def _make_model(
-    request: Request, recipe: Recipe, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]
+    request: Request,
+    recipe: Recipe,
+    inputs: Inputs,
+    run: RunFolder,
+    stop_requested: Callable[[], bool],
+    original: str,
 ) -> None:
     run.set_state("running")
     run.events.append("phase", name="load the model")
@@ -297,7 +308,7 @@ def _make_model(
         "saved",
         before=before,
         digest=digest,
-        folders={"original": model_digest(request.model), **({"unlearned": model_digest(run.model)} if digest else {})},
+        folders={"original": original, **({"unlearned": model_digest(run.model)} if digest else {})},
         steps=product.result.steps,
         reason=product.result.reason,
         seconds=seconds,

@@ -82,17 +82,18 @@ class Work:
             records=dict(self.splits),
             seed=self.recipe.training.seed,
             max_length=self.max_length,
-            warn=self._warn,
+            warn=self.warn,
         )
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Writes a warning into the event log."""
         self.run.events.append("warning", text=text)
 
     def _token_task(self, records: list[Record]) -> TokenTask:
         def logps(examples: Sequence[Example]) -> list[torch.Tensor]:
             return example_logps(self.model, examples, pad_id(self.tokenizer))
 
-        return TokenTask(records=records, tokenizer=self.tokenizer, logps=logps, warn=self._warn)
+        return TokenTask(records=records, tokenizer=self.tokenizer, logps=logps, warn=self.warn)
 
     def _encoded(self, records: list[Record], split: str, mask: Mask) -> list[Example]:
         encoded = encode_all(records, self.tokenizer, max_length=self.max_length, mask=mask)
@@ -102,6 +103,10 @@ class Work:
                 text=f"{len(encoded.truncated)} of {len(records)} {split} records were cut to {self.max_length} tokens",
             )
         return encoded.examples
+
+    def log_micro_batch(self, step: int, size: int) -> None:
+        """Writes into the event log that memory made the micro-batch smaller, from a step on."""
+        self.run.events.append("micro_batch", step=step, size=size)
 
     def log_step(self, report: StepReport) -> None:
         """Writes one optimizer step into the event log."""

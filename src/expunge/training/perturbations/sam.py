@@ -51,10 +51,13 @@ class SAM(Perturbation):
             return terms
         with torch.no_grad():
             here = {name: parameter.detach().clone() for name, parameter in site.parameters.items()}
-            for name, parameter in site.parameters.items():
-                parameter.add_(direction[name], alpha=self.rho / norm)
-        site.forget()
-        with torch.no_grad():
-            for name, parameter in site.parameters.items():
-                parameter.copy_(here[name])
+        try:
+            with torch.no_grad():
+                for name, parameter in site.parameters.items():
+                    parameter.add_(direction[name], alpha=self.rho / norm)
+            site.forget()
+        finally:  # also when memory runs out: the loop then repeats the step from the same weights
+            with torch.no_grad():
+                for name, parameter in site.parameters.items():
+                    parameter.copy_(here[name])
         return terms

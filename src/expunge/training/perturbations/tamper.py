@@ -61,15 +61,17 @@ class Tamper(Perturbation):
         rate = self.learning_rates[site.number % len(self.learning_rates)]
         attack = torch.optim.AdamW(site.parameters.values(), lr=rate, weight_decay=0.0)
         total: Buffers = {}
-        for step in range(self.steps):
-            site.other(step, RELEARN)
-            attack.step()
-            if (step + 1) % self.every == 0:
-                terms["attacked"] = site.forget()["forget"]
-                _add(total, site.take(), self.scale * math.exp(self.growth * (step - (self.steps - 1))))
-        with torch.no_grad():
-            for name, parameter in site.parameters.items():
-                parameter.copy_(here[name])
+        try:
+            for step in range(self.steps):
+                site.other(step, RELEARN)
+                attack.step()
+                if (step + 1) % self.every == 0:
+                    terms["attacked"] = site.forget()["forget"]
+                    _add(total, site.take(), self.scale * math.exp(self.growth * (step - (self.steps - 1))))
+        finally:  # also when memory runs out: the loop then repeats the step from the same weights
+            with torch.no_grad():
+                for name, parameter in site.parameters.items():
+                    parameter.copy_(here[name])
         site.put(total)
         return terms
 
