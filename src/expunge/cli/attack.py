@@ -32,6 +32,7 @@ def attack(
     holdout: options.Holdout = None,
     split: options.Splits = None,
     retrained: options.Retrained = None,
+    allow_overlap: options.AllowOverlap = False,
     seed: Annotated[int, typer.Option("--seed", help="Of every draw.")] = 0,
     as_json: options.Json = False,
 ) -> None:
@@ -56,6 +57,7 @@ def attack(
                 holdout=holdout,
                 evaluation=options.named_files(split),
                 retrained=tuple(retrained or ()),
+                allow_overlap=allow_overlap,
             ),
             choice=AttackChoice(
                 names=() if names == (ALL,) else names,

@@ -34,6 +34,7 @@ def bench(
     retrained: options.Retrained = None,
     suite: options.Suite = "quick",
     max_length: options.MaxLength = 512,
+    allow_overlap: options.AllowOverlap = False,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes at a time; all cores.", min=1)] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -56,6 +57,7 @@ def bench(
                 retrained=tuple(retrained or ()),
                 evaluation=options.named_files(split),
                 max_length=max_length,
+                allow_overlap=allow_overlap,
             )
         finished = run(
             BenchRequest(

@@ -45,18 +45,19 @@ def compare(
         Path | None, typer.Option("--holdout", help="As for audit; checked with --at-utility, and not read.")
     ] = None,
     split: options.Splits = None,
+    allow_overlap: options.AllowOverlap = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Compare the scores and settings of several runs, also at one utility."""
     given = {"forgetting": forgetting, "forget": forget, "benchmark": benchmark, "retain": retain, "holdout": holdout}
     if at_utility is None:
-        _refuse(given, split)
+        _refuse({**given, "allow-overlap": allow_overlap or None}, split)
         from expunge.workflows.compare import compare as work  # not from the api, which takes seconds to load torch
 
         comparison = work(runs, out)
     else:
         with reserved_stdout():  # what a library prints is no part of a document
-            comparison = _at_utility(runs, out, at_utility, split, given)
+            comparison = _at_utility(runs, out, at_utility, split, {**given, "allow_overlap": allow_overlap})
     if as_json:
         document(comparison.to_plain())
     else:
@@ -85,6 +86,7 @@ def _at_utility(
         retain=given["retain"],
         holdout=given["holdout"],
         evaluation=options.named_files(split),
+        allow_overlap=given["allow_overlap"],
     )
     request = request if forgetting is None else replace(request, metric=forgetting)
     return compare_at_utility(runs, request, out, (_listen,))

@@ -29,7 +29,7 @@ class RunRecord:
         axes: axes with their settings.
         training: numbers of the loop.
         before: stages that ran first: method, settings, axes and training of each.
-        data: records, subjects and HMAC of each split.
+        data: records, subjects and HMAC of each split; ``also_in``: how many of its records another split contains.
         run: steps, reason of the end, seconds, curves of the terms.
         result: digest and folder of the unlearned model; None for a policy.
         digests: SHA-256 of the model folders that were read, by role, of the tokenizer and of this package's code.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.config import Choice, build, to_plain
-from expunge.data.checks import check_splits
+from expunge.data.checks import check_overlaps, check_splits
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.evaluation.subjects import Access
@@ -58,6 +58,7 @@ class AuditRequest:
         allow_remote: whether records may be sent to an address.
         access: what may be read of the target: its weights, or only what it says to prompts.
         max_length: longest record, tokens.
+        allow_overlap: go on although records are in two sets; the report says how many.
         policy: what the result is held to; None for the run's own, or the defaults.
         lm_eval: tasks of lm_eval, with commas.
         lm_eval_tasks: folders of further task files for it.
@@ -82,6 +83,7 @@ class AuditRequest:
     allow_remote: bool = False
     access: Access = "weights"
     max_length: int = 512
+    allow_overlap: bool = False
     policy: VerdictPolicy | None = None
     lm_eval: str | None = None
     lm_eval_tasks: tuple[Path, ...] = ()
@@ -122,6 +124,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     TaskChoice.parse(request.lm_eval, request.lm_eval_tasks).check()
     inputs = read_inputs(files, request.evaluation, benchmark)
     check_splits(inputs.audited.get("forget", []), [])
+    check_overlaps(inputs.audited, allow_overlap=request.allow_overlap)
     if request.attacks is not None:
         request.attacks.create()  # refuses names and settings that do not exist
     tasks = _tasks_of(request, benchmark)

@@ -11,7 +11,7 @@ from typing import Any
 from expunge.attacks.result import AttackResult
 from expunge.attacks.verdict import signs, worst_recovery
 from expunge.config import to_plain
-from expunge.data.checks import own_digest
+from expunge.data.checks import Overlap, overlaps, own_digest
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
 from expunge.evaluation.eight_methods import eight_rows
@@ -113,10 +113,14 @@ def make_card(
         evaluation = with_tasks(evaluation, run_tasks(reading.tasks, run, subjects, stop_requested))
     version = reading.tasks.version if reading.tasks is not None else None
     rows, seconds = _rows(reading.suite, read, attacked), time.perf_counter() - began
+    shared = overlaps(splits)
+    for found in shared:
+        run.events.append("warning", text=found.sentence)
+    limits = tuple(found.sentence for found in shared)
     audited = Audited(
-        evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery
+        evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery, limits
     )
-    data = _data_facts(run, summary, read)
+    data = _data_facts(run, summary, read, shared)
     record = RunReport(build_record(run, audited, data, subjects, columns, notes))
     write_record(run.record, from_plain(record))
     write_report(run.root, from_plain(record))
@@ -188,9 +192,12 @@ def _rows(suite: str, splits: Mapping[str, Sequence[Record]], attacked: Sequence
 
 
 def _data_facts(
-    run: RunFolder, summary: Mapping[str, Mapping[str, Any]], read: Mapping[str, Sequence[Record]]
+    run: RunFolder,
+    summary: Mapping[str, Mapping[str, Any]],
+    read: Mapping[str, Sequence[Record]],
+    shared: Sequence[Overlap],
 ) -> dict[str, dict[str, Any]]:
-    """What the record says of each split: counts and HMACs, of its forms too."""
+    """What the record says of each split: counts and HMACs, of its forms too, and records that another split has."""
     key = DataKey.load_or_create(run.root)
     facts = {
         split: {
@@ -201,6 +208,8 @@ def _data_facts(
         for split, data in summary.items()
     }
     facts["forget"]["forms"] = form_counts(read["forget"])
+    for found in shared:
+        facts[found.split].setdefault("also_in", {})[found.other] = len(found.places)
     return facts
 
 

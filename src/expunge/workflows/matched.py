@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.config import Choice
-from expunge.data.checks import check_splits
+from expunge.data.checks import check_overlaps, check_splits, overlaps
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
 from expunge.evaluation.result import Evaluation, ScoreRecord
@@ -53,6 +53,7 @@ class MatchRequest:
         retain: file of records to keep.
         holdout: file of records no model has seen; checked, and not read.
         evaluation: further splits by name of which nothing should have been lost.
+        allow_overlap: go on although records are in two sets; a note says how many.
     """
 
     at_utility: float = KEPT
@@ -62,6 +63,7 @@ class MatchRequest:
     retain: Path | None = None
     holdout: Path | None = None
     evaluation: Mapping[str, Path] = field(default_factory=dict)
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what is no share, and metrics that do not lie between 0 and 1."""
@@ -122,6 +124,7 @@ def compare_at_utility(
     inputs = _inputs(targets, request)
     read = _read(inputs, request)
     notes = [note for target in targets for note in _check_data(target, inputs.audited, read)]
+    notes += [found.sentence for found in overlaps(inputs.audited)]
     subjects = {target.name: target.columns.subjects() for target in targets}
     _check_originals(targets, subjects)
     warn_of_rejected(targets[0].run, inputs)
@@ -178,6 +181,7 @@ def _inputs(targets: Sequence[_Target], request: MatchRequest) -> Inputs:
     if not inputs.audited.get("forget"):
         raise InputError("The runs are read again for what they still hold; hand in the same --forget file.")
     check_splits(inputs.audited["forget"], [])
+    check_overlaps(inputs.audited, allow_overlap=request.allow_overlap)
     return inputs
 
 

@@ -52,6 +52,7 @@ class Audited(NamedTuple):
     lm_eval: str | None = None  # version, where its tasks were run
     attacks: Sequence[AttackResult] = ()
     recovery: Recovery | None = None
+    limits: Sequence[str] = ()  # of this audit alone
 
 
 def build_record(
@@ -143,7 +144,7 @@ def _limits(audited: Audited, columns: Columns) -> list[str]:
         )
     if columns.access == "prompts":
         found.append(LIMIT)
-    return found
+    return [*found, *audited.limits]
 
 
 def _verdict_facts(audited: Audited) -> dict[str, Any]:
