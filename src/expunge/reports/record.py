@@ -98,7 +98,7 @@ def from_plain(plain: Mapping[str, Any]) -> RunRecord:
             f"This record has schema version {plain.get('schema_version')}; this Expunge reads {SCHEMA_VERSION}. "
             "Use the Expunge that wrote it, or a newer one."
         )
-    return build(RunRecord, plain, where="record.json")
+    return build(RunRecord, plain, where="record.json", finite=False)
 
 
 def read_record(path: Path) -> RunRecord:
