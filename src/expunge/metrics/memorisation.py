@@ -225,7 +225,8 @@ class Rouge(KnowledgeMetric):
 
     Attributes:
         max_new_tokens: length at which the continuation is cut.
-        words: ``unicode`` for words of any script, ``tofu`` for stems of ASCII words, as all published numbers have it.
+        words: ``unicode`` for words of any script; ``ascii`` for lower-case runs of a-z and 0-9, as the rouge-score
+            package splits; ``tofu`` for the stems of those, as all published numbers of TOFU have it.
     """
 
     max_new_tokens: int = 200
@@ -247,8 +248,13 @@ class Rouge(KnowledgeMetric):
 def rouge_need(split: str, form: str, max_new_tokens: int, words: Tokens) -> Need:
     """Returns the need of ROUGE-L recall of greedy continuations."""
     scorer = "tofu_rouge_l_recall" if words == "tofu" else "rouge_l_recall"
-    params = (("max_new_tokens", max_new_tokens), ("scorer", scorer))
+    params = (("max_new_tokens", max_new_tokens), ("scorer", scorer), *split_params(words))
     return Need(kind="generation_score", split=split, form=form, params=params)
+
+
+def split_params(words: Tokens) -> tuple[tuple[str, str], ...]:
+    """Returns what a need says of words that are split otherwise than by default, whose stored numbers stay valid."""
+    return (("split", words),) if words == "ascii" else ()
 
 
 @metrics.register("truth_ratio")
