@@ -15,6 +15,7 @@ from expunge.data.checks import Overlap, overlaps, own_digest
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
 from expunge.evaluation.eight_methods import eight_rows
+from expunge.evaluation.prompt_hint import prompt_hint
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
@@ -114,9 +115,9 @@ def make_card(
     version = reading.tasks.version if reading.tasks is not None else None
     rows, seconds = _rows(reading.suite, read, attacked), time.perf_counter() - began
     shared = overlaps(splits)
-    for found in shared:
-        run.events.append("warning", text=found.sentence)
-    limits = tuple(found.sentence for found in shared)
+    limits = tuple(filter(None, (*(found.sentence for found in shared), prompt_hint(evaluation))))
+    for sentence in limits:
+        run.events.append("warning", text=sentence)
     audited = Audited(
         evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery, limits
     )
