@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,65 @@ def test_wrong_value_names_the_field_and_never_the_value(values: dict[str, Any])
     assert next(iter(values)) in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinds:
+    rate: float = 0.5
+    count: int | None = None
+    on: bool = False
+    fixed: Literal[1, 2] = 1
+    shares: tuple[float, ...] = ()
+    pair: tuple[int, bool] = (0, False)
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    inner: Inner | None = None
+    either: bool | float = False
+    text: float | str = 0.0
+    free: Any = None
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"rate": True}, "thing: rate needs a number, not true"),
+        ({"count": False}, "thing: count needs a number, not false"),
+        ({"fixed": True}, "thing: fixed needs a number, not true"),
+        ({"on": 1}, "thing: on needs true or false, not a number"),
+        ({"on": 0.0}, "thing: on needs true or false, not a number"),
+        ({"on": "1"}, "thing: on needs true or false, not text"),
+        ({"rate": float("nan")}, "thing: rate needs a finite number"),
+        ({"rate": "-inf"}, "thing: rate needs a finite number"),
+        ({"rate": 10**400}, "thing: rate needs a finite number"),
+        ({"shares": [0.1, True]}, r"thing: shares\[1\] needs a number"),
+        ({"shares": (0.1, float("inf"))}, r"thing: shares\[1\] needs a finite number"),
+        ({"bounds": {"low": True}}, "thing: bounds.low needs a number"),
+        ({"inner": {"width": True}}, "thing: inner: width needs a number"),
+    ],
+)
+def test_numbers_and_truth_values_are_not_mixed_up(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        build(Kinds, values, where="thing")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"either": True},
+        {"either": 0.5},
+        {"on": "true"},
+        {"on": "False"},
+        {"rate": 1},
+        {"pair": [1, True]},
+        {"text": "nan"},
+        {"free": {"a": [True, float("nan")]}},
+    ],
+)
+def test_what_a_setting_may_be_is_taken(values: dict[str, Any]) -> None:
+    build(Kinds, values, where="thing")
+
+
+def test_results_may_hold_numbers_that_are_not_finite() -> None:
+    assert math.isnan(build(Kinds, {"rate": math.nan}, where="thing", finite=False).rate)
 
 
 @pytest.mark.parametrize("values", [None, 5, "text", ["rate"]])

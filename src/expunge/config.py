@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +21,8 @@ from expunge.errors import ExpungeError, InputError, UnknownNameError
 from expunge.registry import Registry, suggest
 
 Settings = TypeVar("Settings")
+_NUMBERS = (int, float)
+_TRUTHS = ("true", "false")
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,14 @@ def field_names(cls: Any) -> list[str]:
     return [item.name for item in dataclasses.fields(cls) if item.init]
 
 
-def build(cls: type[Settings], values: Mapping[str, Any], *, where: str) -> Settings:
+def build(cls: type[Settings], values: Mapping[str, Any], *, where: str, finite: bool = True) -> Settings:
     """Builds a settings dataclass from plain values, checking names and types.
 
     Args:
         cls: a dataclass.
         values: field name to value; text is converted (``"1e-5"`` to a float).
         where: what is being set, for the message.
+        finite: whether numbers must be finite; those of a result need not be.
 
     Raises:
         UnknownNameError: a name that ``cls``, or a dataclass inside it, does not have.
@@ -65,6 +71,7 @@ def build(cls: type[Settings], values: Mapping[str, Any], *, where: str) -> Sett
         ExpungeError: whatever ``__post_init__`` raised.
     """
     _check_names(cls, values, where)
+    _check_kinds(cls, values, where=where, finite=finite)
     try:
         return cast("Settings", _adapter(cast("Any", cls)).validate_python(dict(values)))
     except ValidationError as error:
@@ -92,6 +99,81 @@ def _check_names(cls: Any, values: Any, where: str) -> None:
             hint = get_type_hints(cls)[name]
             for inner in filter(dataclasses.is_dataclass, get_args(hint) or (hint,)):
                 _check_names(inner, value, f"{where}, {name}")
+
+
+def _check_kinds(cls: Any, values: Mapping[str, Any], *, where: str, finite: bool) -> None:
+    """Refuses what pydantic converts without a word: ``True`` to 1, 1 to ``True``, and NaN and infinity as numbers."""
+    hints = _hints(cls)
+    for name, value in values.items():
+        if name in hints:
+            _check_kind(hints[name], value, f"{where}: {name}", finite=finite)
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _check_kind(hint: Any, value: Any, name: str, *, finite: bool) -> None:
+    arms = _arms(hint)
+    if Any in arms or object in arms:
+        return
+    if isinstance(value, bool | Real | str):
+        _check_plain(arms, value, name, finite=finite)
+    elif isinstance(value, Mapping):
+        _check_mapping(arms, value, name, finite=finite)
+    elif isinstance(value, list | tuple):
+        # Of a fixed tuple every item may have its own type; all of them together decide nothing wrongly.
+        inner = [item for arm in arms for item in get_args(arm) if item is not Ellipsis]
+        for place, item in enumerate(value):
+            if inner:
+                _check_kind(Union[tuple(inner)], item, f"{name}[{place}]", finite=finite)  # noqa: UP007 - made here
+
+
+def _check_mapping(arms: tuple[Any, ...], value: Mapping[Any, Any], name: str, *, finite: bool) -> None:
+    for arm in arms:
+        if dataclasses.is_dataclass(arm):
+            return _check_kinds(arm, value, where=name, finite=finite)
+        if len(get_args(arm)) == 2 and isinstance(get_origin(arm), type) and issubclass(get_origin(arm), Mapping):
+            for key, item in value.items():
+                _check_kind(get_args(arm)[1], item, f"{name}.{key}", finite=finite)
+            return None
+    return None
+
+
+def _check_plain(arms: tuple[Any, ...], value: Any, name: str, *, finite: bool) -> None:
+    numeric = any(arm in _NUMBERS for arm in arms)
+    if isinstance(value, bool):
+        if bool not in arms and (numeric or _named(arms, _NUMBERS)):
+            raise InputError(f"{name} needs a number, not {str(value).lower()}.")
+    elif bool in arms and not numeric:
+        if str not in arms and str(value).strip().lower() not in _TRUTHS:
+            raise InputError(f"{name} needs true or false, not {'text' if isinstance(value, str) else 'a number'}.")
+    elif finite and float in arms and not (isinstance(value, str) and str in arms) and not _is_finite(value):
+        raise InputError(f"{name} needs a finite number, not NaN or infinity.")
+
+
+def _named(arms: tuple[Any, ...], kinds: tuple[type, ...]) -> bool:
+    """Whether a ``Literal`` lists numbers and no truth value, which would pass for 0 or 1."""
+    listed = [item for arm in arms if get_origin(arm) is Literal for item in get_args(arm)]
+    return any(isinstance(item, kinds) for item in listed) and not any(isinstance(item, bool) for item in listed)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether text or a number is finite; text that is no number is left to pydantic."""
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+    except ValueError:
+        return True
+
+
+def _arms(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a type."""
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(arm for item in get_args(hint) for arm in _arms(item))
+    return (hint,)
 
 
 def to_plain(value: Any) -> Any:

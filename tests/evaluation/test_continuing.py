@@ -162,6 +162,14 @@ def test_verbatim_rouge_is_of_the_true_tokens_that_follow(learned, prefix, limit
     assert max(value for value in found if not math.isnan(value)) > 0.0
 
 
+def test_the_words_of_a_continuation_can_be_chosen(learned, monkeypatch):
+    """The letters of these texts are words of some script, and none to the package of the published numbers."""
+    monkeypatch.setattr(type(learned.tokenizer), "decode", lambda self, ids, **_: "é" * len(ids))
+    how = {"batch_size": 3, "prefix": 0, "max_new_tokens": 6}
+    assert verbatim_rouges(learned, examples(), **how)[0] > 0.0
+    assert verbatim_rouges(learned, examples(), **how, split="ascii")[0] == 0.0
+
+
 def test_nothing_is_continued_from_nothing(learned):
     bare = Example((3, 4, 5), (3, 4, 5), 0)  # a tokenizer without a start token
     assert math.isnan(verbatim_rouges(learned, [bare], batch_size=1, prefix=0, max_new_tokens=4)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -15,8 +16,10 @@ from expunge.evaluation.replies import Asking, generate_replies, score_replies
 from expunge.evaluation.runner import evaluate
 from expunge.functional.text import SCORERS, Reply, first_answer
 from expunge.metrics.extraction import ExtractionLikelihood, MemorisationAccuracy
+from expunge.metrics.memorisation import Rouge
 from expunge.metrics.muse import KnowledgeMemorisation, VerbatimMemorisation
 from expunge.models.generate import greedy
+from expunge.registry import suites
 from expunge.storage.secret import Secret
 from tests.evaluation.worlds import Source, make_splits, make_store, make_subject, make_tokenizer, never
 from tests.metrics.numbers import answers
@@ -89,6 +92,57 @@ def test_rouge_is_that_of_the_papers_package():
     assert found == pytest.approx([scorer.score(true, said)["rougeL"].fmeasure for said, true in pairs], abs=EXACT)
     cut = SCORERS["knowledge_rouge_l_f1"]([Reply(text=" in Norway\n\nQuestion: in Norway", truth=" In Norway")])
     assert cut == [1.0]
+
+
+FOREIGN = [
+    ("Zoë lives in Łódź", "Zoë lebt in Łódź, naïvely"),
+    ("a café in São Paulo", "the cafe in Sao Paulo"),
+    ("Ünal", "nal"),
+    ("\u0130stanbul", "istanbul"),
+    ("東京", "東京"),
+]
+
+
+def test_ascii_words_give_the_numbers_of_the_papers_package():
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    expected = [scorer.score(true, said)["rougeL"] for said, true in FOREIGN]
+    replies = [Reply(text=said, truth=true) for said, true in FOREIGN]
+    found = SCORERS["knowledge_rouge_l_f1"](replies, split="ascii")
+    assert found == pytest.approx([one.fmeasure for one in expected], abs=EXACT)
+    assert SCORERS["knowledge_rouge_l_f1"](replies) != pytest.approx(found, abs=0.01)
+    recalls = SCORERS["rouge_l_recall"](replies, split="ascii")
+    assert recalls == pytest.approx([one.recall for one in expected], abs=EXACT)
+
+
+def test_real_texts_with_other_letters_have_the_numbers_of_the_package(shared_data):
+    lines = (shared_data / "tofu" / "full.json").read_text(encoding="utf-8").splitlines()
+    texts = [text for text in (json.loads(line)["answer"] for line in lines) if not text.isascii()]
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    pairs = list(zip(texts, [text[::2] + text for text in texts], strict=True))[:200]
+    found = SCORERS["rouge_l_recall"]([Reply(text=said, truth=true) for true, said in pairs], split="ascii")
+    assert found == pytest.approx([scorer.score(true, said)["rougeL"].recall for true, said in pairs], abs=EXACT)
+
+
+def test_the_suite_uses_the_papers_words_and_other_labels_stay():
+    asked = [metric for metric in suites.get("muse")(("forget", "retain", "holdout")) if "memorisation" in metric.label]
+    assert len(asked) == 3
+    for metric in asked:
+        assert metric.label.endswith(", words=ascii)")
+        assert dict(metric.needs()[0].params)["split"] == "ascii"
+    for plain in (VerbatimMemorisation(), KnowledgeMemorisation()):
+        assert "words" not in plain.label
+        assert "split" not in dict(plain.needs()[0].params)
+    assert "words=unicode" in Rouge().label
+    assert dict(Rouge(words="ascii").needs()[0].params)["split"] == "ascii"
+
+
+def test_an_evaluation_reads_ascii_words(tmp_path):
+    metrics = [metric(words="ascii", max_new_tokens=4) for metric in (VerbatimMemorisation, KnowledgeMemorisation)]
+    splits = make_splits(3)
+    subject = make_subject("original", Source(llama(2)))
+    found = evaluate([subject], splits, [*metrics, Rouge(words="ascii")], make_store(tmp_path), resamples=10)
+    assert found.omitted == ()
+    assert len(found.scores) == 3
 
 
 def test_knowledge_memorisation_asks_greedily_after_the_shots():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -207,3 +208,25 @@ def test_signs_do_not_cancel_over_seeds():
         "is 0.40 from the retrained model (it knows more in 1 runs and less in 1), within the margin in 0 of 2" in said
     )
     assert "more memorised in 1 and suspiciously unlikely in 1 of 2 runs (AUC 0.50, retrained 0.50, 0.40 apart)" in said
+
+
+@pytest.mark.parametrize("high", [None, 1.4])
+def test_a_utility_above_the_originals_is_drawn_at_its_value(high):
+    """The axis grows with the means, and with their ranges."""
+
+    def row(method: str, utility: float) -> BenchRow:
+        measures = {STRENGTH: Triple(0.9, 0.1, 0.1)}
+        return BenchRow(method=method, seed=0, verdict="", seconds=1.0, measures=measures, utility=utility)
+
+    rows = [row("a", 1.2), row("b", 1.1), row("c", 1.0)]
+    rows += [] if high is None else [replace(rows[0], seed=1, utility=high)]
+    svg = to_page(rows, title="x").partition("<svg")[2].partition("<h2>All numbers")[0]
+    ticks = [float(tick) for tick in re.findall(r">(\d\.\d+)</text>", svg)]
+    assert 1.1 <= max(ticks) <= (high or 1.2)
+
+
+def test_a_wide_table_wraps_its_headings():
+    rows = [BenchRow(method="a", seed=0, verdict="", seconds=1.0, utility=1.0)]
+    page = to_page(rows, title="x")
+    assert '<div class="scroll wide"' in page
+    assert ".wide thead th, .wide td small { white-space: normal; }" in page

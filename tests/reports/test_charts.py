@@ -218,3 +218,11 @@ def test_nothing_to_draw_draws_nothing():
     assert dot_chart([Row("m", [])], axis, title="") == ""
     assert xy_chart([Curve([(NAN, 1.0)], "line")], axis, axis, title="") == ""
     assert plane_chart([Spot(Dot(0, "x", Value(NAN)), Value(1.0))], axis, axis, title="") == ""
+
+
+def test_no_heading_ends_a_printed_page():
+    """Nor do the legend and the sentence between a heading and its chart."""
+    style = (files("expunge.reports") / "templates" / "style.css").read_text()
+    printed = style[style.index("@media print") :]
+    rule = next(line for line in printed.splitlines() if "break-after: avoid" in line)
+    assert {"h2", "h3", ".legend", "h2 + p", "h3 + p"} <= {part.strip() for part in rule.partition("{")[0].split(",")}

@@ -53,6 +53,21 @@ def test_a_model_in_the_region_is_said_to_be_inside():
     assert "lies inside the shaded region" in forgetting.plane(Reading(from_plain(plain)))[0][0].reading
 
 
+def test_a_utility_far_above_the_originals_is_drawn_at_its_value():
+    def height(factor: float) -> float:
+        plain = full()
+        for item in plain["scores"]:
+            if item["role"] == "unlearned" and "split=retain" in item["label"]:
+                item.update(value=factor * item["value"], low=None, high=None)
+        plain["scores"] = [item for item in plain["scores"] if "neighbours" not in item["label"]]
+        (figure,), places = forgetting.plane(Reading(from_plain(plain)))
+        assert places[2].utility.value > 1.5
+        ticks = [float(tick) for tick in re.findall(r">(\d\.?\d*)</text>", figure.svg)]
+        return max(ticks)
+
+    assert height(4.0) > height(2.5) > 1.5
+
+
 def test_neighbours_stand_from_near_to_far(reading):
     (figure,) = neighbours.charts(reading)
     assert (

@@ -14,7 +14,9 @@ import pytest
 from expunge.api import AuditRequest, Request, audit, unlearn
 from expunge.cli import main
 from expunge.errors import DivergedError, InputError, InterruptedRunError, ResourceError, VerificationError
+from expunge.metrics.memorisation import Probability, Rouge
 from expunge.models.load import load_model
+from expunge.registry import suites
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import card as card_module
@@ -348,3 +350,22 @@ def test_a_run_keeps_its_state_when_its_audit_is_stopped(own, run, short_suite):
     with pytest.raises(InterruptedRunError):
         audit(request(own, run), (stop,))
     assert run.state == "done"
+
+
+def test_a_template_that_was_not_trained_is_said_in_terminal_record_and_report(untrained, tmp_path, monkeypatch, capfd):
+    rouge, probability, real = Rouge(max_new_tokens=2), Probability(), card_module.evaluate
+
+    def evaluated(*given, **named):
+        found = real(*given, **named)
+        values = {rouge.label: 0.9, probability.label: 0.02}
+        return replace(found, scores=tuple(replace(one, value=values[one.label]) for one in found.scores))
+
+    monkeypatch.setattr(card_module, "evaluate", evaluated)
+    monkeypatch.setitem(suites._objects, "short", lambda splits: (rouge, probability))
+    own = ["--forget", str(untrained.forget), "--forms", "none", "--suite", "short", "--max-length", "64"]
+    out = tmp_path / "out"
+    assert main(["audit", untrained.base, "--original", untrained.model, "--out", str(out), *own]) == 0
+    told = "the chat template or system prompt is probably not the one that the model was trained with"
+    assert told in capfd.readouterr().err
+    assert any(told in limit for limit in json.loads((out / "record.json").read_text())["limits"])
+    assert told in (out / "report.html").read_text()

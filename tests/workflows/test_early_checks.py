@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from expunge.api import AuditRequest, BenchRequest, audit, bench, plan, unlearn
-from expunge.config import Choice
+from expunge.cli import main
+from expunge.config import Choice, parse_overrides
 from expunge.data.record import Record
 from expunge.errors import InputError, UnknownNameError
+from expunge.methods.recipe import resolve
 from expunge.registry import benchmarks
 from tests.evaluation.worlds import make_record
 from tests.workflows.test_audit import unlearn_request
@@ -95,3 +97,21 @@ def test_a_bench_on_a_benchmark_without_models_is_refused(tmp_path, monkeypatch)
     with pytest.raises(InputError, match="hand in a MODEL"):
         bench(BenchRequest(out=tmp_path / "out", methods=("npo",), benchmark=Choice("records")))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("learning_rate=true", "learning_rate needs a number, not true"),
+        ("learning_rate=.inf", "learning_rate needs a finite number"),
+        ("epochs=true", "epochs needs a number, not true"),
+        ("beta=.nan", "beta needs a finite number"),
+    ],
+)
+def test_a_truth_value_or_nan_as_a_number_is_refused_by_name(
+    given: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "no-model", "--forget", "no-file", "--set", given]) == 2
+    assert says in capfd.readouterr().err
+    with pytest.raises(InputError, match=says):
+        resolve("npo", parse_overrides([given]))

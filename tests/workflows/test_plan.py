@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from expunge.api import Request, plan
 from expunge.cli import main
 from expunge.errors import InputError, MissingNeedError
 from expunge.methods.recipe import resolve
+from expunge.models.folder import check_folder, saved_shapes
+from expunge.models.headers import check_headers
 from expunge.workflows import plan as module
 from expunge.workflows.arithmetic import LIBRARIES_BYTES, tokens_of_step
 from expunge.workflows.forms import form_counts
@@ -134,3 +141,38 @@ def test_each_stage_is_timed_by_itself(world, tmp_path, monkeypatch):
     assert made.train_seconds == 106.0
     once = plan(request(world, tmp_path, method="random_mapping", settings={"max_steps": 1}, audit=False))
     assert made.disk_bytes - once.disk_bytes == 2 * 3 * 4 * made.parameters
+
+
+def damaged(world, place: Path, change: str) -> str:
+    """A copy of a model whose file of weights lacks a tensor, has one more, or has one of another shape."""
+    shutil.copytree(world.model, place)
+    weights = load_file(place / "model.safetensors")
+    name = "model.norm.weight"
+    if change == "missing":
+        del weights[name]
+    else:
+        weights["model.extra" if change == "unexpected" else name] = torch.zeros(3)
+    save_file(weights, place / "model.safetensors", {"format": "pt"})
+    return str(place)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "mismatched"])
+def test_weights_that_do_not_fit_are_refused_by_their_headers(untrained, tmp_path, monkeypatch, capfd, change):
+    """Without a weight read: by plan for every model that it was given, and by unlearn before it trains."""
+    monkeypatch.setattr("safetensors.torch.load_file", lambda *_: pytest.fail("weights are read"))
+    broken = damaged(untrained, tmp_path / "broken", change)
+    says = f"The weights of 'broken' do not fit its config.json: 1 {change} keys"
+    own = ["--forget", str(untrained.forget), "--retain", str(untrained.retain), "--out", str(tmp_path / "out")]
+    assert main(["plan", broken, *own]) == 2
+    assert says in capfd.readouterr().err
+    for verb in ("plan", "unlearn"):
+        assert main([verb, untrained.model, "--retrained", broken, *own]) == 2
+        assert says in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_headers_that_fit_pass(untrained, monkeypatch):
+    """Tied weights are saved once, and that is no missing tensor."""
+    folder = check_folder(untrained.model)
+    assert "lm_head.weight" not in saved_shapes(folder.weights)
+    check_headers(folder)

@@ -34,6 +34,7 @@ def attack(
     retrained: options.Retrained = None,
     columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
+    allow_overlap: options.AllowOverlap = False,
     seed: Annotated[int, typer.Option("--seed", help="Of every draw.")] = 0,
     as_json: options.Json = False,
 ) -> None:
@@ -60,6 +61,7 @@ def attack(
                 retrained=tuple(retrained or ()),
                 columns=options.columns(columns),
                 allow_rejected=allow_rejected,
+                allow_overlap=allow_overlap,
             ),
             choice=AttackChoice(
                 names=() if names == (ALL,) else names,

@@ -36,6 +36,7 @@ def bench(
     max_length: options.MaxLength = 512,
     columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
+    allow_overlap: options.AllowOverlap = False,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes at a time; all cores.", min=1)] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -60,6 +61,7 @@ def bench(
                 max_length=max_length,
                 columns=options.columns(columns),
                 allow_rejected=allow_rejected,
+                allow_overlap=allow_overlap,
             )
         finished = run(
             BenchRequest(

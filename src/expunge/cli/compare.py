@@ -47,6 +47,7 @@ def compare(
     split: options.Splits = None,
     columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
+    allow_overlap: options.AllowOverlap = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Compare the scores and settings of several runs, also at one utility."""
@@ -59,13 +60,13 @@ def compare(
     }
     given |= {"columns": columns, "allow_rejected": allow_rejected or None}
     if at_utility is None:
-        _refuse(given, split)
+        _refuse({**given, "allow-overlap": allow_overlap or None}, split)
         from expunge.workflows.compare import compare as work  # not from the api, which takes seconds to load torch
 
         comparison = work(runs, out)
     else:
         with reserved_stdout():  # what a library prints is no part of a document
-            comparison = _at_utility(runs, out, at_utility, split, given)
+            comparison = _at_utility(runs, out, at_utility, split, {**given, "allow_overlap": allow_overlap})
     if as_json:
         document(comparison.to_plain())
     else:
@@ -97,6 +98,7 @@ def _at_utility(
         evaluation=options.named_files(split),
         columns=options.columns(given["columns"]),
         allow_rejected=bool(given["allow_rejected"]),
+        allow_overlap=given["allow_overlap"],
     )
     request = request if forgetting is None else replace(request, metric=forgetting)
     return compare_at_utility(runs, request, out, (_listen,))

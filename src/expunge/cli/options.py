@@ -91,6 +91,9 @@ AllowRemote = Annotated[
         "--allow-remote", help="Let records leave this machine: to --paraphraser, or to the address that is audited."
     ),
 ]
+Access = Annotated[
+    str, typer.Option("--access", help="What may be read of the target: weights, or prompts for its replies alone.")
+]
 MaxLength = Annotated[int, typer.Option("--max-length", help="Longest record, tokens.", min=2)]
 LmEval = Annotated[
     str | None,
@@ -114,7 +117,9 @@ AllowRejected = Annotated[
         "--allow-rejected", help="Continue without records of the forget file that cannot be read; the report says so."
     ),
 ]
-AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]
+AllowOverlap = Annotated[
+    bool, typer.Option("--allow-overlap", help="Go on although records are in two sets; the report says so.")
+]
 KeepHelpers = Annotated[
     bool,
     typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set."),

@@ -25,6 +25,7 @@ def shadows(
         ),
     ] = 8,
     benchmark: options.Benchmark = None,
+    allow_overlap: options.AllowOverlap = False,
     suite: Annotated[
         str | None, typer.Option("--suite", help="Metrics beside U-LiRA; those of the run's last audit.")
     ] = None,
@@ -48,6 +49,7 @@ def shadows(
             benchmark=options.choice(benchmark),
             suite=suite,
             workers=workers,
+            allow_overlap=allow_overlap,
             keep_shadows=keep_shadows,
         )
         return {**summary_of(train(request, (progress.listen,))), "shadows": out}

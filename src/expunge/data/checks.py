@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,6 +13,10 @@ from expunge.errors import InputError
 from expunge.functional.words import folded
 from expunge.storage.plain import to_json
 from expunge.storage.secret import Secret
+
+TRAINED = ("retain", "train_retain")  # what the model goes on training on
+KEPT = (*TRAINED, "world_facts", "real_authors")  # what should have stayed
+PART_OF_RETAIN = "neighbours_"
 
 
 class SplitReport(NamedTuple):
@@ -23,6 +27,23 @@ class SplitReport(NamedTuple):
     forget_duplicates: int
     retain_duplicates: int
     overlap: int
+
+
+class Overlap(NamedTuple):
+    """Records of one split that another split contains too; ``places`` are their numbers in the first."""
+
+    split: str
+    other: str
+    records: int
+    places: tuple[int, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What a report says of it."""
+        return (
+            f"{len(self.places)} of {self.records} {self.split} records are in the {self.other} set too, "
+            f"so {_consequence(self)}."
+        )
 
 
 def check_splits(
@@ -48,12 +69,61 @@ def check_splits(
     kept = {fingerprint(record) for record in retain}
     shared = [record.index for record in forget if fingerprint(record) in kept]
     if shared and not allow_overlap:
-        listing = ", ".join(map(str, shared[:10])) + (", ..." if len(shared) > 10 else "")
         raise InputError(
-            f"{len(shared)} of {len(forget)} forget records are in the {name} set too (records {listing}), so the run "
+            f"{len(shared)} of {len(forget)} forget records are in the {name} set too ({_listing(shared)}), so the run "
             f"would learn what it is to forget. Remove them from the {name} file, or pass --allow-overlap."
         )
     return SplitReport(len(forget), len(retain), _duplicates(forget), _duplicates(retain), len(shared))
+
+
+def overlaps(splits: Mapping[str, Sequence[Record]]) -> list[Overlap]:
+    """Returns the pairs of splits that share records although a measurement needs them apart.
+
+    The forget set must have no record in what is kept or held out, and the holdout set none in what is kept.
+    """
+    digests = {split: [fingerprint(record) for record in records] for split, records in splits.items()}
+    found = []
+    for split, other in _apart(splits):
+        there = set(digests[other])
+        places = tuple(place for place, digest in enumerate(digests[split]) if digest in there)
+        if places:
+            found.append(Overlap(split, other, len(splits[split]), places))
+    return found
+
+
+def check_overlaps(splits: Mapping[str, Sequence[Record]], *, allow_overlap: bool = False) -> None:
+    """Refuses splits that share records, see ``overlaps``.
+
+    Args:
+        splits: everything that is measured on.
+        allow_overlap: whether a record may be in two splits.
+
+    Raises:
+        InputError: an overlap that was not allowed.
+    """
+    found = [] if allow_overlap else overlaps(splits)
+    if found:
+        first = found[0]
+        raise InputError(
+            f"{first.sentence[:-1]} ({_listing(first.places)}). Remove them from the {first.other} file, or pass "
+            "--allow-overlap."
+        )
+
+
+def _apart(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, str]]:
+    """Pairs of splits that must share no record; parts of ``retain`` may repeat it."""
+    kept = [split for split in splits if split in KEPT or split.startswith(PART_OF_RETAIN)]
+    for split, others in (("forget", [*kept, "holdout"]), ("holdout", [one for one in kept if one in TRAINED])):
+        if split in splits:
+            yield from ((split, other) for other in others if other in splits)
+
+
+def _consequence(overlap: Overlap) -> str:
+    if overlap.split == "holdout":
+        return "membership metrics compare the forget set with records that the model was trained on"
+    if overlap.other == "holdout":
+        return "membership metrics compare records with themselves"
+    return "the same records count as forgotten and as kept"
 
 
 def fingerprint(record: Record) -> bytes:
@@ -103,7 +173,10 @@ def _check_ids(name: str, records: Sequence[Record]) -> None:
     counts = Counter(record.id for record in records if record.id is not None)
     twice = [record.index for record in records if record.id is not None and counts[record.id] > 1]
     if twice:
-        listing = ", ".join(map(str, twice[:10])) + (", ..." if len(twice) > 10 else "")
         raise InputError(
-            f"{len(twice)} {name} records share an id with another (records {listing}); make each id unique."
+            f"{len(twice)} {name} records share an id with another ({_listing(twice)}); make each id unique."
         )
+
+
+def _listing(places: Sequence[int]) -> str:
+    return "records " + ", ".join(map(str, places[:10])) + (", ..." if len(places) > 10 else "")

@@ -24,9 +24,11 @@ class Transform(ABC):
     Class attributes:
         name: what the label begins with.
         reads: split whose records the rewriting needs beside the record itself, if any; a property where it is chosen.
+        needs_form: form that a record must have as well as the one that is rewritten, if any.
     """
 
     name: ClassVar[str]
+    needs_form: ClassVar[str | None] = None
 
     @property
     def reads(self) -> str | None:
@@ -58,6 +60,18 @@ class Lowercase(Transform):
     def apply(self, record: Record, others: Sequence[Record]) -> tuple[Record, ...]:
         """One record."""
         return (with_texts(record, str.lower),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongAnswers(Transform):
+    """The record's wrong answers in place of its answer, after the question of the form that is read."""
+
+    name = "wrong_answers"
+    needs_form = "perturbed_answer"
+
+    def apply(self, record: Record, others: Sequence[Record]) -> tuple[Record, ...]:
+        """One record for each wrong answer."""
+        return record.forms("perturbed_answer")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from expunge.evaluation.forward import read_examples
 from expunge.evaluation.journal import UNKEPT, Pages
 from expunge.functional.extraction import ngram_overlap
 from expunge.functional.rouge import rouge_l
+from expunge.functional.words import SPLITS, Tokens
 from expunge.metrics.base import Numbers
 from expunge.models.generate import greedy
 from expunge.models.load import LoadedModel
@@ -92,9 +93,10 @@ def verbatim_rouges(
     batch_size: int,
     prefix: int,
     max_new_tokens: int,
+    split: Tokens = "unicode",
     pages: Pages = UNKEPT,
 ) -> list[float]:
-    """Returns ROUGE-L F1 (words, no stems) of each greedy continuation against as many tokens of the true one.
+    """Returns ROUGE-L F1 of each greedy continuation against as many tokens of the true one, by default without stems.
 
     NaN where no token is left to be said, or none stands before it.
 
@@ -104,6 +106,7 @@ def verbatim_rouges(
         batch_size: prefixes in one batch.
         prefix: scored tokens that are given, after all that stands before them.
         max_new_tokens: longest continuation; no longer than the true one.
+        split: how texts are split into words.
         pages: of the need.
     """
     eos = loaded.tokenizer.eos_token_id
@@ -114,7 +117,7 @@ def verbatim_rouges(
     def rouge(place: int, new: Sequence[int]) -> float:
         rest = parts[rows[place]][1]
         said, truth = (loaded.tokenizer.decode(list(ids), skip_special_tokens=True) for ids in (new, rest))
-        return rouge_l(said, truth).f1
+        return rouge_l(said, truth, SPLITS[split]).f1
 
     values = [math.nan] * len(examples)
     for row, value in zip(rows, judge_continuations(loaded, starts, batch_size, rouge, pages), strict=True):

@@ -116,8 +116,13 @@ def _absent(need: Need, splits: Mapping[str, Sequence[Record]]) -> str | None:
         return f"no {need.beside} records were handed in"
     if not records:
         return f"no {need.split} records were handed in"
-    if not any(record.forms(need.form) for record in records):
-        return f"the {need.split} records have no {need.form}"
+    second = None if need.transform is None else need.transform.needs_form
+    forms = (need.form,) if second is None else (need.form, second)
+    for form in forms:
+        if not any(record.forms(form) for record in records):
+            return f"the {need.split} records have no {form}"
+    if not any(all(record.forms(form) for form in forms) for record in records):
+        return f"no {need.split} record has both {' and '.join(forms)}"
     if need.generates and not any(can_ask(one) for record in records for one in record.forms(need.form)):
         return f"the {need.split} records ask nothing: they are plain text, or their prompts are empty"
     return None

@@ -190,7 +190,12 @@ def muse(splits: Collection[str]) -> tuple[Metric, ...]:
         splits: names of the splits at hand: ``forget``, ``retain`` and ``holdout``.
     """
     return at_hand(
-        (VerbatimMemorisation(), *(KnowledgeMemorisation(split=split) for split in ASKED_OF), PrivLeak()), splits
+        (
+            VerbatimMemorisation(words="ascii"),
+            *(KnowledgeMemorisation(split=split, words="ascii") for split in ASKED_OF),
+            PrivLeak(),
+        ),
+        splits,
     )
 
 

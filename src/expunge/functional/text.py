@@ -14,7 +14,7 @@ from expunge.functional.leaks import TellRule, Told, told_values
 from expunge.functional.refusals import RefusalRule, is_refusal
 from expunge.functional.rouge import rouge_l
 from expunge.functional.toxicity import MILD, ToxicRule, is_rude
-from expunge.functional.words import tofu_words, words
+from expunge.functional.words import SPLITS, Tokens, tofu_words, words
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -37,9 +37,9 @@ class Reply:
 Scorer = Callable[..., Sequence[Any]]  # (replies, **settings): one number, or a few, for each reply
 
 
-def rouge_l_recall(replies: Sequence[Reply]) -> list[float]:
-    """ROUGE-L recall of the true answer's words, of any script."""
-    return [rouge_l(reply.text, reply.truth).recall for reply in replies]
+def rouge_l_recall(replies: Sequence[Reply], split: Tokens = "unicode") -> list[float]:
+    """ROUGE-L recall of the true answer's words, of any script unless ``split`` says otherwise."""
+    return [rouge_l(reply.text, reply.truth, SPLITS[split]).recall for reply in replies]
 
 
 def tofu_rouge_l_recall(replies: Sequence[Reply]) -> list[float]:
@@ -99,9 +99,9 @@ def correct(replies: Sequence[Reply], rule: AnswerRule) -> list[float]:
     return [float(is_correct(reply.text, reply.truth, reply.prompt, reply.values)) for reply in replies]
 
 
-def knowledge_rouge_l_f1(replies: Sequence[Reply]) -> list[float]:
+def knowledge_rouge_l_f1(replies: Sequence[Reply], split: Tokens = "unicode") -> list[float]:
     """ROUGE-L F1 of the first answer in a reply that may go on with further questions (MUSE)."""
-    return [rouge_l(first_answer(reply.text), reply.truth).f1 for reply in replies]
+    return [rouge_l(first_answer(reply.text), reply.truth, SPLITS[split]).f1 for reply in replies]
 
 
 def first_answer(text: str) -> str:

@@ -21,7 +21,7 @@ from typing import Literal
 from expunge.functional import porter
 
 Split = Callable[[str], list[str]]
-Tokens = Literal["unicode", "tofu"]
+Tokens = Literal["unicode", "tofu", "ascii"]
 _Class = Literal["spaced", "unspaced", "sign", "mark", "ignored", "gap"]
 
 # First and last code point of blocks whose scripts do not separate words. Tibetan separates syllables by a mark of its
@@ -85,6 +85,14 @@ def tofu_words(text: str, *, stem: bool = True) -> list[str]:
     """
     found = re.findall(r"[a-z0-9]+", text.lower())
     return [porter.stem(word) if len(word) > 3 else word for word in found] if stem else found
+
+
+def ascii_words(text: str) -> list[str]:
+    """Splits as rouge-score does without stems: lower case, ``[a-z0-9]+``; for published numbers of MUSE."""
+    return tofu_words(text, stem=False)
+
+
+SPLITS: dict[Tokens, Split] = {"unicode": words, "tofu": tofu_words, "ascii": ascii_words}
 
 
 def folded(text: str) -> str:

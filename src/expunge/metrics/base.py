@@ -51,6 +51,8 @@ SWEEPS: tuple[NeedKind, ...] = (  # each reads every record by itself
 TOKENS: tuple[NeedKind, ...] = ("token_frequency",)  # read off the token ids, without a forward pass
 TEXTS: tuple[NeedKind, ...] = ("zlib_bytes", "label_place", "blind_score", "id_mark")  # read off the text
 Floats = NDArray[np.float64]
+# Metadata of a field that came after the first records: at its default it is no part of the label.
+UNLABELLED: Mapping[str, Any] = {"labelled": "where it differs"}
 
 
 class Numbers(NamedTuple):
@@ -284,10 +286,14 @@ class Metric(ABC):
 
     @property
     def label(self) -> str:
-        """Recorded name: the registry name with every setting, such as ``mia_min_k(k=0.2)``."""
-        settings = ", ".join(f"{item.name}={getattr(self, item.name)}" for item in dataclasses.fields(self))
+        """Recorded name: the registry name with its settings, such as ``mia_min_k(k=0.2)``."""
+        told = [item for item in dataclasses.fields(self) if self._is_labelled(item)]
+        settings = ", ".join(f"{item.name}={getattr(self, item.name)}" for item in told)
         name = registry.name_of(self)
         return f"{name}({settings})" if settings else name
+
+    def _is_labelled(self, item: dataclasses.Field[Any]) -> bool:
+        return "labelled" not in item.metadata or bool(getattr(self, item.name) != item.default)
 
     @property
     def aim(self) -> Direction:

@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from expunge.data.record import FORMS
+from expunge.data.transforms import WrongAnswers
 from expunge.errors import InputError
 from expunge.functional.words import Tokens
 from expunge.metrics.base import Answers, Direction, Evidence, Floats, Knows, Metric, Need, Sample, Score, mean_score
@@ -96,6 +98,9 @@ def _softmax_first(logps: Floats) -> float:
     return float(np.exp(logps[0] - np.logaddexp.reduce(logps)))
 
 
+OWN_QUESTION = ("trained", "paraphrased_answer")  # forms that ask the record's own question
+# Forms that only ask in other words, so that the record's wrong answers compete with the answer.
+COMPARABLE = (*OWN_QUESTION, "paraphrased_question", "casing", "truncation")
 LISTED = ("multiple_choice", "yes_no")  # forms whose answer is one of a few that the prompt lists
 
 
@@ -184,7 +189,8 @@ class Probability(KnowledgeMetric):
     """Probability of the answer, per token (geometric mean), mean over records.
 
     Attributes:
-        normalised: divide by the sum over the answer and its wrong answers, as TOFU does where it gives options.
+        normalised: divide by the sum over the answer and its wrong answers, as TOFU does where it gives options; all
+            are read after the question of ``form``.
     """
 
     normalised: bool = False
@@ -194,10 +200,12 @@ class Probability(KnowledgeMetric):
     decides = "knowledge"
     paper = TOFU_PAPER
 
+    def __post_init__(self) -> None:
+        check_form(self.form, COMPARABLE if self.normalised else FORMS)
+
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the answer, and of the wrong answers where they normalise."""
-        own = Need(kind="token_logps", split=self.split, form=self.form)
-        wrong = Need(kind="token_logps", split=self.split, form="perturbed_answer")
+        own, wrong = ratio_needs(self.split, self.form)
         return (own, wrong) if self.normalised else (own,)
 
     def compute(self, answers: Answers) -> Score:
@@ -217,7 +225,8 @@ class Rouge(KnowledgeMetric):
 
     Attributes:
         max_new_tokens: length at which the continuation is cut.
-        words: ``unicode`` for words of any script, ``tofu`` for stems of ASCII words, as all published numbers have it.
+        words: ``unicode`` for words of any script; ``ascii`` for lower-case runs of a-z and 0-9, as the rouge-score
+            package splits; ``tofu`` for the stems of those, as all published numbers of TOFU have it.
     """
 
     max_new_tokens: int = 200
@@ -239,8 +248,13 @@ class Rouge(KnowledgeMetric):
 def rouge_need(split: str, form: str, max_new_tokens: int, words: Tokens) -> Need:
     """Returns the need of ROUGE-L recall of greedy continuations."""
     scorer = "tofu_rouge_l_recall" if words == "tofu" else "rouge_l_recall"
-    params = (("max_new_tokens", max_new_tokens), ("scorer", scorer))
+    params = (("max_new_tokens", max_new_tokens), ("scorer", scorer), *split_params(words))
     return Need(kind="generation_score", split=split, form=form, params=params)
+
+
+def split_params(words: Tokens) -> tuple[tuple[str, str], ...]:
+    """Returns what a need says of words that are split otherwise than by default, whose stored numbers stay valid."""
+    return (("split", words),) if words == "ascii" else ()
 
 
 @metrics.register("truth_ratio")
@@ -297,6 +311,8 @@ class TruthRatio(Metric):
 
 
 def ratio_needs(split: str, form: str) -> tuple[Need, Need]:
-    """Returns the needs of the truth ratio: the true answer in ``form``, and the wrong answers."""
+    """Returns the needs of the true answer in ``form`` and of the wrong answers, both after the same question."""
     truth = Need(kind="token_logps", split=split, form=form)
-    return truth, Need(kind="token_logps", split=split, form="perturbed_answer")
+    if form in OWN_QUESTION:
+        return truth, Need(kind="token_logps", split=split, form="perturbed_answer")
+    return truth, Need(kind="token_logps", split=split, form=form, transform=WrongAnswers())

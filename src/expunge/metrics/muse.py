@@ -1,22 +1,24 @@
 """MUSE: verbatim and knowledge memorisation. Shi et al., 2024, https://arxiv.org/abs/2407.06460.
 
-The paper's numbers are these times 100. ROUGE-L without stems, on words of any script; on ASCII text the words are
-those of the paper's package.
+The paper's numbers are these times 100. ROUGE-L without stems, as in the paper's code (``use_stemmer=False``), by
+default on words of any script. The suite ``muse`` sets ``words=ascii``, whose numbers are those of the paper's package.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from expunge.data.shots import FewShot
 from expunge.errors import InputError
-from expunge.metrics.base import Answers, Need, Score, mean_score
+from expunge.metrics.base import UNLABELLED, Answers, Need, Score, mean_score
 from expunge.metrics.extraction import too_short
-from expunge.metrics.memorisation import KnowledgeMetric
+from expunge.metrics.memorisation import KnowledgeMetric, split_params
 from expunge.metrics.records import per_record
 from expunge.registry import metrics
 
 MUSE = "Shi et al., 2024, https://arxiv.org/abs/2407.06460"
+Words = Literal["unicode", "ascii"]
 UNIT = "ROUGE-L F1, 0 to 1 (the paper's numbers are 100 times that)"
 
 
@@ -32,10 +34,12 @@ class VerbatimMemorisation(KnowledgeMetric):
         prefix: scored tokens that are given. The data of the paper has the start as a prompt of its own: take 0 for
             records with a prompt. Records with no token left have no number.
         max_new_tokens: longest continuation.
+        words: ``unicode`` for words of any script, ``ascii`` for those of the paper's package.
     """
 
     prefix: int = 50
     max_new_tokens: int = 128
+    words: Words = field(default="unicode", metadata=UNLABELLED)
 
     unit = UNIT
     paper = MUSE
@@ -49,7 +53,7 @@ class VerbatimMemorisation(KnowledgeMetric):
 
     def needs(self) -> tuple[Need, ...]:
         """ROUGE-L of each continuation."""
-        params = (("max_new_tokens", self.max_new_tokens), ("prefix", self.prefix))
+        params = (("max_new_tokens", self.max_new_tokens), ("prefix", self.prefix), *split_params(self.words))
         return (Need(kind="verbatim_rouge", split=self.split, form=self.form, params=params),)
 
     def compute(self, answers: Answers) -> Score:
@@ -71,11 +75,13 @@ class KnowledgeMemorisation(KnowledgeMetric):
         shots_from: split of the answered questions.
         shots: how many; fewer where the split has fewer.
         max_new_tokens: longest answer.
+        words: ``unicode`` for words of any script, ``ascii`` for those of the paper's package.
     """
 
     shots_from: str = "retain"
     shots: int = 10
     max_new_tokens: int = 32
+    words: Words = field(default="unicode", metadata=UNLABELLED)
 
     unit = UNIT
     paper = MUSE
@@ -87,7 +93,8 @@ class KnowledgeMemorisation(KnowledgeMetric):
 
     def needs(self) -> tuple[Need, ...]:
         """ROUGE-L of each answer."""
-        params = (("max_new_tokens", self.max_new_tokens), ("scorer", "knowledge_rouge_l_f1"))
+        scorer = ("scorer", "knowledge_rouge_l_f1")
+        params = (("max_new_tokens", self.max_new_tokens), scorer, *split_params(self.words))
         shots = FewShot(split=self.shots_from, count=self.shots)
         return (Need(kind="generation_score", split=self.split, form=self.form, params=params, transform=shots),)
 

@@ -104,6 +104,11 @@ def saved_dtypes(weights: tuple[Path, ...]) -> dict[str, int]:
     return dict(sorted(floats.items(), key=lambda item: -item[1]))
 
 
+def saved_shapes(weights: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every tensor of safetensors files by name, from the headers alone."""
+    return {name: tuple(tensor["shape"]) for file in weights for name, tensor in _header(file).items()}
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))

@@ -208,6 +208,13 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
         SafetensorError,
     ) as error:
         raise InputError(f"The model {folder.path.name!r} cannot be loaded: {_first_line(error)}") from error
+    check_names(folder, info)
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def check_names(folder: ModelFolder, info: dict[str, Any]) -> None:
+    """Refuses weights that do not fit the configuration, by what transformers reports of them."""
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if info.get(kind):
             names = sorted(str(name) for name in info[kind])
@@ -216,8 +223,6 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
                 f"{kind.replace('_', ' ')}, such as {names[0]}. What is missing would be random. Save the model "
                 "again with save_pretrained."
             )
-    loaded: PreTrainedModel = model
-    return loaded
 
 
 def load_config(path: Path) -> PretrainedConfig:

@@ -84,7 +84,8 @@ def _plot(found: Sequence[Trade], best: Sequence[Trade], rows: Sequence[BenchRow
     highs = [one.distance.value if one.distance.high is None else one.distance.high for one in found]
     x = spread_axis([*highs, 2 * margin], "distance from the retrained model: extraction strength")
     worst = min(one.utility.value if one.utility.low is None else one.utility.low for one in found)
-    y = Axis.linear(max(0.0, min(0.8, int(worst * 10) / 10)), 1.05, "utility, original = 1")
+    top = max(1.05, *(one.utility.value if one.utility.high is None else one.utility.high for one in found))
+    y = Axis.linear(max(0.0, min(0.8, int(worst * 10) / 10)), top, "utility, original = 1")
     region = Region((0.0, margin), (least, y.high))
     corners: list[Point] = [(one.distance.value, one.utility.value) for one in best]
     return plane_chart(

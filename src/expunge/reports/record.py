@@ -29,7 +29,7 @@ class RunRecord:
         axes: axes with their settings.
         training: numbers of the loop.
         before: stages that ran first: method, settings, axes and training of each.
-        data: records, subjects and HMAC of each split.
+        data: records, subjects and HMAC of each split; ``also_in``: how many of its records another split contains.
         run: steps, reason of the end, seconds, curves of the terms.
         result: digest and folder of the unlearned model; None for a policy.
         digests: SHA-256 of the model folders that were read, by role, of the tokenizer and of this package's code.
@@ -98,7 +98,7 @@ def from_plain(plain: Mapping[str, Any]) -> RunRecord:
             f"This record has schema version {plain.get('schema_version')}; this Expunge reads {SCHEMA_VERSION}. "
             "Use the Expunge that wrote it, or a newer one."
         )
-    return build(RunRecord, plain, where="record.json")
+    return build(RunRecord, plain, where="record.json", finite=False)
 
 
 def read_record(path: Path) -> RunRecord:

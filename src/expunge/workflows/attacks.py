@@ -118,7 +118,7 @@ def stored_attacks(
         plain = atomic.read_json(path)
         if plain.get("version") != VERSION:  # of another version of the program; running the attack again replaces it
             continue
-        result = build(AttackResult, plain, where=f"{FOLDER}/{path.name}")
+        result = build(AttackResult, plain, where=f"{FOLDER}/{path.name}", finite=False)
         if result.key.get("max_length") == max_length and _fits(result.key, identities, hmacs):
             found.append(result)
     ran = {result.name for result in found if not result.omitted}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.config import Choice, build, to_plain
-from expunge.data.checks import check_splits
+from expunge.data.checks import check_overlaps, check_splits
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.evaluation.subjects import Access
@@ -61,6 +61,7 @@ class AuditRequest:
         max_length: longest record, tokens.
         columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
+        allow_overlap: go on although records are in two sets; the report says how many.
         policy: what the result is held to; None for the run's own, or the defaults.
         lm_eval: tasks of lm_eval, with commas.
         lm_eval_tasks: folders of further task files for it.
@@ -87,6 +88,7 @@ class AuditRequest:
     max_length: int = 512
     columns: Mapping[str, str] = field(default_factory=dict)
     allow_rejected: bool = False
+    allow_overlap: bool = False
     policy: VerdictPolicy | None = None
     lm_eval: str | None = None
     lm_eval_tasks: tuple[Path, ...] = ()
@@ -137,6 +139,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         files, request.evaluation, benchmark, columns=request.columns, allow_rejected=request.allow_rejected
     )
     check_splits(inputs.audited.get("forget", []), [])
+    check_overlaps(inputs.audited, allow_overlap=request.allow_overlap)
     if request.attacks is not None:
         request.attacks.create()  # refuses names and settings that do not exist
     tasks = _tasks_of(request, benchmark)

@@ -11,11 +11,12 @@ from typing import Any
 from expunge.attacks.result import AttackResult
 from expunge.attacks.verdict import signs, worst_recovery
 from expunge.config import to_plain
-from expunge.data.checks import own_digest
+from expunge.data.checks import Overlap, overlaps, own_digest
 from expunge.data.reader import Rejection
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
 from expunge.evaluation.eight_methods import eight_rows
+from expunge.evaluation.prompt_hint import prompt_hint
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
@@ -116,10 +117,14 @@ def make_card(
         evaluation = with_tasks(evaluation, run_tasks(reading.tasks, run, subjects, stop_requested))
     version = reading.tasks.version if reading.tasks is not None else None
     rows, seconds = _rows(reading.suite, read, attacked), time.perf_counter() - began
+    shared = overlaps(splits)
+    limits = tuple(filter(None, (*(found.sentence for found in shared), prompt_hint(evaluation))))
+    for sentence in limits:
+        run.events.append("warning", text=sentence)
     audited = Audited(
-        evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery
+        evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery, limits
     )
-    data = _data_facts(run, summary, read, reading.rejected)
+    data = _data_facts(run, summary, read, reading.rejected, shared)
     record = RunReport(build_record(run, audited, data, subjects, columns, notes))
     write_record(run.record, from_plain(record))
     write_report(run.root, from_plain(record))
@@ -195,8 +200,9 @@ def _data_facts(
     summary: Mapping[str, Mapping[str, Any]],
     read: Mapping[str, Sequence[Record]],
     rejected: Mapping[str, Sequence[Rejection]],
+    shared: Sequence[Overlap],
 ) -> dict[str, dict[str, Any]]:
-    """What the record says of each split: counts and HMACs, of its forms too, and the lines that were left out."""
+    """What the record says of each split: counts and HMACs, lines left out, and records that another split has."""
     key = DataKey.load_or_create(run.root)
     facts = {
         split: {
@@ -208,6 +214,8 @@ def _data_facts(
         for split, data in summary.items()
     }
     facts["forget"]["forms"] = form_counts(read["forget"])
+    for found in shared:
+        facts[found.split].setdefault("also_in", {})[found.other] = len(found.places)
     return facts
 
 

@@ -13,6 +13,7 @@ from expunge.data.reader import Rejection, listing, read_records, refuse_rejecte
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.models.folder import check_folder
+from expunge.models.headers import check_headers
 from expunge.models.load import local_folder
 from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
@@ -138,10 +139,10 @@ def rejected_facts(rejected: Sequence[Rejection]) -> dict[str, Any]:
 
 
 def check_models(*sources: str | None) -> None:
-    """Refuses model folders that cannot be loaded, by their layout alone."""
+    """Refuses model folders that cannot be loaded, by their layout and the headers of their weights."""
     for source in sources:
         if source is not None:
-            check_folder(local_folder(source))
+            check_headers(check_folder(local_folder(source)))
 
 
 def model_is_saved(run: RunFolder) -> bool:

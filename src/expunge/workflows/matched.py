@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.config import Choice
-from expunge.data.checks import check_splits
+from expunge.data.checks import check_overlaps, check_splits, overlaps
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
 from expunge.evaluation.result import Evaluation, ScoreRecord
@@ -55,6 +55,7 @@ class MatchRequest:
         evaluation: further splits by name of which nothing should have been lost.
         columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
+        allow_overlap: go on although records are in two sets; a note says how many.
     """
 
     at_utility: float = KEPT
@@ -66,6 +67,7 @@ class MatchRequest:
     evaluation: Mapping[str, Path] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     allow_rejected: bool = False
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what is no share, and metrics that do not lie between 0 and 1."""
@@ -126,6 +128,7 @@ def compare_at_utility(
     inputs = _inputs(targets, request)
     read = _read(inputs, request)
     notes = [note for target in targets for note in _check_data(target, inputs.audited, read)]
+    notes += [found.sentence for found in overlaps(inputs.audited)]
     subjects = {target.name: target.columns.subjects() for target in targets}
     _check_originals(targets, subjects)
     warn_of_rejected(targets[0].run, inputs)
@@ -184,6 +187,7 @@ def _inputs(targets: Sequence[_Target], request: MatchRequest) -> Inputs:
     if not inputs.audited.get("forget"):
         raise InputError("The runs are read again for what they still hold; hand in the same --forget file.")
     check_splits(inputs.audited["forget"], [])
+    check_overlaps(inputs.audited, allow_overlap=request.allow_overlap)
     return inputs
 
 

@@ -31,13 +31,12 @@ from expunge.functional.statistics import auc, bootstrap_interval
 from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
 from expunge.methods.recipe import Recipe
 from expunge.metrics.base import Need
-from expunge.models.folder import check_folder
-from expunge.models.load import LoadedModel, build_model, load_config, load_tokenizer
+from expunge.models.load import HUB_ID, LoadedModel, build_model, load_config, load_tokenizer
 from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
 from expunge.workflows.arithmetic import estimate, timed
-from expunge.workflows.inputs import SELF, rejected_facts
+from expunge.workflows.inputs import SELF, check_models, rejected_facts
 from expunge.workflows.produce import produce
 from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
@@ -90,7 +89,7 @@ def plan(request: Request) -> Plan:
     recipe, inputs = request.read(check_model=False)
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
-    check_folder(folder)
+    check_models(request.model, *(source for source in (request.base, *request.retrained) if is_here(source)))
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
@@ -123,6 +122,11 @@ def plan(request: Request) -> Plan:
         basis="measured" if trial is _measure else "estimated",
         policy=request.policy or VerdictPolicy(),
     )
+
+
+def is_here(source: str | None) -> bool:
+    """Whether a model can be looked at without a download."""
+    return source is not None and (Path(source).exists() or HUB_ID.fullmatch(source) is None)
 
 
 def count_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:

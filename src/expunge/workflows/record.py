@@ -54,6 +54,7 @@ class Audited(NamedTuple):
     lm_eval: str | None = None  # version, where its tasks were run
     attacks: Sequence[AttackResult] = ()
     recovery: Recovery | None = None
+    limits: Sequence[str] = ()  # of this audit alone
 
 
 def build_record(
@@ -149,7 +150,7 @@ def _limits(audited: Audited, columns: Columns, data: Mapping[str, Any]) -> list
         if "rejected" in facts:
             count, lines = facts["rejected"]["count"], facts["rejected"]["lines"]
             found.append(f"{left_out(split, count, [Rejection(**line) for line in lines])} No number covers them.")
-    return found
+    return [*found, *audited.limits]
 
 
 def _verdict_facts(audited: Audited) -> dict[str, Any]:

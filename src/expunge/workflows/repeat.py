@@ -50,7 +50,7 @@ class Repeatable(NamedTuple):
         """Method, axes and numbers of the loop."""
         return resolve(self.run.config["method"], self.changes)
 
-    def request(self, model: str, out: Path, number: int) -> Request:
+    def request(self, model: str, out: Path, number: int, *, allow_overlap: bool = False) -> Request:
         """Returns the same unlearning of another model, with the run's seed plus ``number``, without an audit."""
         settings = self.run.config
         recipe = self.recipe
@@ -65,6 +65,7 @@ class Repeatable(NamedTuple):
             settings={**self.changes, **seed},
             max_length=settings["max_length"],
             audit=False,
+            allow_overlap=allow_overlap,
         )
 
     def cost(self, trained: int, unlearned: int, workers: int | None) -> str:

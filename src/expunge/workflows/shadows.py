@@ -44,6 +44,7 @@ class ShadowsRequest:
         benchmark: the one whose files the run was made on, if it was made on files.
         suite: metrics of the audit at the end, U-LiRA beside them; None for those of the run's last audit.
         workers: processes at a time; None for one for each core.
+        allow_overlap: go on although records are in two sets; the report says how many.
         keep_shadows: keep the models that were trained with the forget records; else they are deleted at the end.
     """
 
@@ -53,6 +54,7 @@ class ShadowsRequest:
     benchmark: Choice | None = None
     suite: str | None = None
     workers: int | None = None
+    allow_overlap: bool = False
     keep_shadows: bool = False
 
     def __post_init__(self) -> None:
@@ -155,7 +157,7 @@ def _pair(source: Repeatable, run: RunFolder, number: int, request: ShadowsReque
     model_seed = source.benchmark.seed + _OTHER_START + number
     original = ToTrain(source.benchmark, place / "original", False, model_seed=model_seed)
     retrained = ToTrain(source.benchmark, place / "retrained", True, model_seed=model_seed)
-    again = source.request(str(original.folder), place / "unlearned", number)
+    again = source.request(str(original.folder), place / "unlearned", number, allow_overlap=request.allow_overlap)
     return [ToShadow(original, again, request.keep_shadows), ToShadow(retrained, None, keep=True)]
 
 
@@ -209,6 +211,7 @@ def _audit_request(request: ShadowsRequest, source: Repeatable, suite: str, made
         target=request.target,
         benchmark=source.choice,
         suite=suite,
+        allow_overlap=request.allow_overlap,
         policy=build(VerdictPolicy, policy, where="the policy of the last audit") if policy else None,
         shadow_unlearned=tuple(str(one.request.out / "model") for one in made if one.request is not None),
         shadow_retrained=tuple(str(one.train.folder) for one in made if one.request is None),

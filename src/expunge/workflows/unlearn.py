@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from expunge.config import Choice, to_plain
-from expunge.data.checks import check_splits
+from expunge.data.checks import check_overlaps, check_splits
 from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
@@ -61,8 +61,7 @@ class Request:
         retrained: models trained without the records, to compare with.
         method: registry name.
         settings: changes to the method's settings, numbers of the loop and axes.
-        evaluation: further splits by name: for the audit, such as world_facts, and those that the method needs, such as
-            general.
+        evaluation: further splits by name, for the audit (such as world_facts) or for the method (such as general).
         suite: metrics of the audit.
         forms: further forms of the forget records for the audit: ``auto``, ``none``, or names with commas.
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
@@ -72,7 +71,7 @@ class Request:
         max_length: longest record, tokens.
         columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
-        allow_overlap: go on although records are in both sets.
+        allow_overlap: go on although records are in two sets; the report says how many.
         keep_helpers: keep checkpoints and helper models, whose weights hold the forget set.
         family: folder whose key the run shares with its siblings in it; what a sibling stored of a model that both
             read is taken from there.
@@ -143,6 +142,7 @@ class Request:
         forget, trained = inputs.training.get("forget", []), set(recipe.needs()) - {"forget", "retain", "holdout"}
         for name, records in (("retain", kept), *((name, inputs.training.get(name, [])) for name in sorted(trained))):
             check_splits(forget, records, allow_overlap=self.allow_overlap, name=name)
+        check_overlaps(inputs.audited, allow_overlap=self.allow_overlap)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
         return recipe, inputs

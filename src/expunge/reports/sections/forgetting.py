@@ -52,7 +52,9 @@ def plane(reading: Reading) -> tuple[list[Figure], list[Place]]:
     limits = reading.record.thresholds
     bounds = [bound for place in found for bound in place.utility if bound is not None]
     lowest, highest = min(bounds), max(bounds)
-    y = Axis.linear(max(0.0, min(0.8, int(lowest * 10) / 10)), max(1.05, min(1.5, highest)), "utility, original = 1")
+    # A wide interval may leave the chart, a value may not.
+    top = max(1.05, min(1.5, highest), *(place.utility.value for place in found))
+    y = Axis.linear(max(0.0, min(0.8, int(lowest * 10) / 10)), top, "utility, original = 1")
     region = _region(reading, label, limits["margin"], limits["utility"], y.high)
     spots = [Spot(Dot(place_of(role, reading.drawn), role, x), value) for role, x, value in found]
     name = "Forgetting against utility"
