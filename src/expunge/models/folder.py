@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.errors import InputError, UnsafeModelError
+from expunge.models.buffers import is_left_over
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -84,14 +85,16 @@ def check_folder(path: Path | str) -> ModelFolder:
 def saved_dtypes(weights: tuple[Path, ...]) -> dict[str, int]:
     """Returns the floating dtypes of safetensors files with the number of values in each, the most frequent first.
 
-    Only the headers are read.
+    Only the headers are read. Masks and tables that the model computes itself do not count.
 
     Raises:
         InputError: a file is truncated or is not safetensors, or it holds no or unsupported floating weights.
     """
     counts: dict[str, int] = {}
     for file in weights:
-        for tensor in _header(file).values():
+        for name, tensor in _header(file).items():
+            if is_left_over(name, tensor["shape"]):
+                continue
             size = 1
             for length in tensor["shape"]:
                 size *= length
@@ -102,6 +105,13 @@ def saved_dtypes(weights: tuple[Path, ...]) -> dict[str, int]:
         held = ", ".join(sorted(counts)) or "no tensors"
         raise InputError(f"The weights are stored as {held}; Expunge needs {', '.join(FLOAT_CODES.values())}.")
     return dict(sorted(floats.items(), key=lambda item: -item[1]))
+
+
+def left_over_names(weights: tuple[Path, ...]) -> frozenset[str]:
+    """Names of the tensors in safetensors files that are no weights, such as the causal masks of old checkpoints."""
+    return frozenset(
+        name for file in weights for name, tensor in _header(file).items() if is_left_over(name, tensor["shape"])
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from expunge.errors import ExpungeWarning, InputError, ResourceError
-from expunge.models.folder import ModelFolder, check_folder, saved_dtypes
+from expunge.models.folder import ModelFolder, check_folder, left_over_names, saved_dtypes
 from expunge.models.tensors import tensor_errors
 from expunge.storage import atomic
 
@@ -37,6 +37,13 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 HUB_SKIPPED = ["*/*", "consolidated*"]
+# What transformers reports of weights that do not fit, and what it would do with them.
+NOT_FITTING = {
+    "missing_keys": "What is missing would be random.",
+    "unexpected_keys": "The model has no place for them and would be loaded without them.",
+    "mismatched_keys": "They have another shape than the model and would be random.",
+    "error_msgs": "They could not be loaded.",
+}
 PROBE = "Anna, born 1984, lives at 7 Rue du Café; she writes."
 
 
@@ -208,16 +215,21 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
         SafetensorError,
     ) as error:
         raise InputError(f"The model {folder.path.name!r} cannot be loaded: {_first_line(error)}") from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(kind):
-            names = sorted(str(name) for name in info[kind])
-            raise InputError(
-                f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} "
-                f"{kind.replace('_', ' ')}, such as {names[0]}. What is missing would be random. Save the model "
-                "again with save_pretrained."
-            )
+    _check_names(folder, info)
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _check_names(folder: ModelFolder, info: dict[str, Any]) -> None:
+    """Refuses weights that do not fit the configuration; masks that an old checkpoint holds are no weights."""
+    left_over = left_over_names(folder.weights) if info.get("unexpected_keys") else frozenset()
+    for kind, why in NOT_FITTING.items():
+        names = sorted(str(name) for name in info.get(kind) or () if kind != "unexpected_keys" or name not in left_over)
+        if names:
+            raise InputError(
+                f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} "
+                f"{kind.replace('_', ' ')}, such as {names[0]}. {why} Save the model again with save_pretrained."
+            )
 
 
 def load_config(path: Path) -> PretrainedConfig:
