@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,6 +12,7 @@ from transformers import GPT2Config, GPTJConfig, GPTNeoConfig
 from expunge.models.changes import changes
 from expunge.models.folder import check_folder, saved_dtypes
 from expunge.models.load import load_model, weights_digest
+from expunge.storage.events import read_events
 from tests.workflows.folders import ROWS, make_folder, unlearn
 
 IDS = {"vocab_size": ROWS, "bos_token_id": 0, "eos_token_id": 0}
@@ -60,3 +63,49 @@ def test_an_unknown_tensor_is_refused_by_its_own_reason(tmp_path, capsys, name, 
     says = capsys.readouterr().err
     assert f"unexpected keys, such as {name}. The model has no place for them" in says
     assert "random" not in says
+
+
+def mixed(folder):
+    """Weights in bfloat16, norms and output layer in float32, as training code leaves them."""
+    state = load_file(folder / "model.safetensors")
+    halves = {name: weight.bfloat16() for name, weight in state.items() if "norm" not in name and "head" not in name}
+    add_tensors(folder, **halves)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "bfloat16", "float16"])
+def test_weights_in_several_dtypes_are_saved_in_one(tmp_path, dtype):
+    mixed(make_folder(tmp_path / "model"))
+    assert unlearn(tmp_path / "model", *([] if dtype is None else ["--dtype", dtype])) == 0
+    saved = tmp_path / "out" / "model"
+    assert list(saved_dtypes(check_folder(saved).weights)) == [dtype or "float32"]
+    assert json.loads((saved / "config.json").read_text())["dtype"] == (dtype or "float32")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"].get("dtype") == dtype
+    assert saved_event(tmp_path / "out")["dtype"] == (dtype or "float32")
+
+
+def saved_event(run):
+    return next(event.data for event in read_events(run / "events.jsonl") if event.kind == "saved")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--dtype", "int8"], "--dtype accepts float32, bfloat16, float16"),
+        (["--dtype", "float16", "--method", "guardrail"], "saves no weights; leave out --dtype"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["unlearn", "plan"])
+def test_a_dtype_that_cannot_be_saved_is_refused_before_anything_is_written(tmp_path, capsys, verb, flags, says):
+    make_folder(tmp_path / "model")
+    assert unlearn(tmp_path / "model", *flags, verb=verb, steps="guardrail" not in flags) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_beyond_float16_are_refused_before_training(tmp_path, capsys):
+    folder = make_folder(tmp_path / "model")
+    add_tensors(folder, **{"model.norm.weight": torch.full((16,), 1e5)})
+    assert unlearn(folder, "--dtype", "float16") == 2
+    says = capsys.readouterr().err
+    assert "model.norm.weight has values up to 1e+05" in says
+    assert "unlearn with npo 1" not in says

@@ -100,6 +100,10 @@ LmEvalTasks = Annotated[
     list[Path] | None,
     typer.Option("--lm-eval-tasks", help="Folder of further task files for --lm-eval; may be given several times."),
 ]
+Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", help="Save the weights as float32, bfloat16 or float16; by default as they were."),
+]
 AllowOverlap = Annotated[bool, typer.Option("--allow-overlap", help="Go on although records are in both sets.")]
 KeepHelpers = Annotated[
     bool,

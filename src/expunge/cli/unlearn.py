@@ -25,7 +25,7 @@ AXES = (
 )  # make the settings
 PLAIN = (
     *("model", "out", "forget", "retain", "holdout", "base", "method", "suite", "forms", "paraphraser"),
-    *("allow_remote", "max_length", "allow_overlap", "keep_helpers"),
+    *("allow_remote", "max_length", "dtype", "allow_overlap", "keep_helpers"),
 )  # mean in a request what they mean as a flag
 
 
@@ -58,6 +58,7 @@ def unlearn(
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
+    dtype: options.Dtype = None,
     allow_overlap: options.AllowOverlap = False,
     no_audit: NoAudit = False,
     keep_helpers: options.KeepHelpers = False,
@@ -105,6 +106,7 @@ def plan(
     paraphraser: options.Paraphraser = None,
     allow_remote: options.AllowRemote = False,
     max_length: options.MaxLength = 512,
+    dtype: options.Dtype = None,
     allow_overlap: options.AllowOverlap = False,
     no_audit: NoAudit = False,
     keep_helpers: options.KeepHelpers = False,

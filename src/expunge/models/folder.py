@@ -6,7 +6,7 @@ Nothing here opens a pickle or runs code of the folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +105,14 @@ def saved_dtypes(weights: tuple[Path, ...]) -> dict[str, int]:
         held = ", ".join(sorted(counts)) or "no tensors"
         raise InputError(f"The weights are stored as {held}; Expunge needs {', '.join(FLOAT_CODES.values())}.")
     return dict(sorted(floats.items(), key=lambda item: -item[1]))
+
+
+def common_dtype(dtypes: Collection[str]) -> str:
+    """Returns the smallest floating dtype that holds the values of all of these exactly."""
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    # Neither of the two half precisions holds the other.
+    return "float64" if "float64" in dtypes else "float32"
 
 
 def left_over_names(weights: tuple[Path, ...]) -> frozenset[str]:

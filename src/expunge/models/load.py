@@ -28,11 +28,11 @@ from transformers import (
 )
 
 from expunge.errors import ExpungeWarning, InputError, ResourceError
-from expunge.models.folder import ModelFolder, check_folder, left_over_names, saved_dtypes
+from expunge.models.folder import ModelFolder, check_folder, common_dtype, left_over_names, saved_dtypes
 from expunge.models.tensors import tensor_errors
 from expunge.storage import atomic
 
-Dtype = Literal["saved", "float32", "bfloat16"]
+Dtype = Literal["saved", "float32", "bfloat16", "float16"]
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -88,7 +88,9 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
 
     Args:
         source: a local folder, or the id of a repository on the Hugging Face Hub.
-        dtype: ``saved`` keeps the dtype of the safetensors files, whatever config.json says.
+        dtype: ``saved`` keeps the dtype of the safetensors files, whatever config.json says. Weights in several dtypes
+            are loaded in the one that holds all of them exactly, and so are those of a model that transformers would
+            load in several.
         device: where the model goes; None for ``default_device``.
 
     Raises:
@@ -97,11 +99,10 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
         ResourceError: the model does not fit into memory.
     """
     folder = check_folder(local_folder(source))
-    saved = saved_dtypes(folder.weights)
-    wanted = next(iter(saved)) if dtype == "saved" else dtype
+    wanted = common_dtype(saved_dtypes(folder.weights)) if dtype == "saved" else dtype
     model = _load_weights(folder, getattr(torch, wanted))
-    if dtype == "saved":
-        _check_dtypes(model, saved)
+    if dtype == "saved" and len(held := _dtypes(model)) > 1:
+        model = model.to(getattr(torch, common_dtype(held)))
     return LoadedModel(model.to(device or default_device()).eval(), load_tokenizer(folder.path), str(source))
 
 
@@ -285,13 +286,9 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, written: Tokenizer) -> 
         )
 
 
-def _check_dtypes(model: PreTrainedModel, saved: dict[str, int]) -> None:
-    held = {str(item.dtype).removeprefix("torch.") for item in model.parameters() if item.is_floating_point()}
-    if held != set(saved):
-        raise InputError(
-            f"The weights are saved as {', '.join(saved)} but transformers loads them as {', '.join(sorted(held))}. "
-            "Choose a dtype, float32 or bfloat16, instead of the saved one."
-        )
+def _dtypes(model: PreTrainedModel) -> set[str]:
+    """Names of the floating dtypes of the weights."""
+    return {str(item.dtype).removeprefix("torch.") for item in model.parameters() if item.is_floating_point()}
 
 
 def _cast(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from expunge.config import Choice, to_plain
 from expunge.data.checks import check_splits
 from expunge.data.record import Record
 from expunge.data.tokenize import encode
-from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
+from expunge.errors import DivergedError, ExpungeError, InterruptedRunError
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
 from expunge.methods.recipe import Recipe, resolve
@@ -43,6 +43,7 @@ from expunge.workflows.inputs import (
     warn_of_rejected,
 )
 from expunge.workflows.produce import produce, remove_traces
+from expunge.workflows.saving import check_dtype, save_and_reload, saved_dtype
 from expunge.workflows.signals import stop_on_signal
 from expunge.workflows.work import Work
 
@@ -70,6 +71,7 @@ class Request:
         forms: further forms of the forget records for the audit: ``auto``, ``none``, or names with commas.
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
         allow_remote: whether records may be sent to an address.
+        dtype: of the saved weights: float32, bfloat16 or float16; None for the dtype of the model.
         audit: whether to audit at all.
         policy: what the result is held to, fixed with the run; None for the default thresholds.
         max_length: longest record, tokens.
@@ -94,6 +96,7 @@ class Request:
     forms: str = "auto"
     paraphraser: str | None = None
     allow_remote: bool = False
+    dtype: str | None = None
     audit: bool = True
     policy: VerdictPolicy | None = None
     max_length: int = 512
@@ -129,6 +132,7 @@ class Request:
         self.form_choice.check(fetch=check_model)
         recipe = resolve(self.method, self.settings)
         recipe.create_axes()
+        check_dtype(self.dtype, recipe)
         suites.get(self.suite)
         files = {"forget": self.forget, "retain": self.retain_file, "holdout": self.holdout}
         inputs = read_inputs(files, self.evaluation, self.benchmark).with_needs(recipe.needs())
@@ -189,7 +193,8 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
     """Every setting of a run, without any text or file name of the records."""
     counts = {split: len(records) for split, records in inputs.splits.items()}
     held_to = {} if request.policy is None else {"policy": to_plain(request.policy)}
-    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), **held_to, "records": counts}
+    saved = {} if request.dtype is None else {"dtype": request.dtype}
+    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), **saved, **held_to, "records": counts}
 
 
 def recipe_config(recipe: Recipe) -> dict[str, Any]:
@@ -237,7 +242,7 @@ def _prepare(
 ) -> LoadedWork:
     start = request.base if isinstance(recipe.method, ExactMethod) and request.base else request.model
     loaded = load_model(start)
-    dtype = loaded.model.dtype
+    dtype = saved_dtype(loaded.model, request.dtype)
     splits = inputs.training
     if request.retain == SELF:
         splits["retain"] = _self_records(loaded, recipe.training.seed, request.max_length)
@@ -288,13 +293,14 @@ def _make_model(
         atomic.write_json(run.root / "policy.json", product.policy.to_plain())
         digest = None
     else:
-        digest = _save_and_reload(product.model, work.tokenizer, run, dtype)
+        digest = save_and_reload(product.model, work.tokenizer, run, dtype)
         if digest == before:
             run.events.append("warning", text="The weights did not change; the method did nothing.")
     run.events.append(
         "saved",
         before=before,
         digest=digest,
+        dtype=None if digest is None else str(dtype).removeprefix("torch."),
         folders={"original": model_digest(request.model), **({"unlearned": model_digest(run.model)} if digest else {})},
         steps=product.result.steps,
         reason=product.result.reason,
@@ -314,18 +320,6 @@ def _self_records(loaded: LoadedModel, seed: int, max_length: int) -> list[Recor
     ]
     # A text of a single token has nothing to score.
     return [one for one in records if encode(one, loaded.tokenizer, row=0, max_length=max_length).scored]
-
-
-def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype) -> str:
-    """Saves the model and makes sure that what is on disk is what was trained."""
-    run.events.append("phase", name="save the model")
-    save_model(model, tokenizer, run.model, dtype=dtype, replace=True)
-    digest = weights_digest(load_model(run.model).model)
-    if digest != weights_digest(model.to(dtype)):
-        raise InputError(
-            "The saved model does not load as the model that was trained; nothing in this folder can be trusted."
-        )
-    return digest
 
 
 def _audit(request: Request, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]) -> RunReport | None:
