@@ -38,6 +38,7 @@ def make_folder(
     place: Path, config: PretrainedConfig | None = None, tokenizer: PreTrainedTokenizerFast | None = None
 ) -> Path:
     """Saves an untrained model."""
+    place.parent.mkdir(exist_ok=True)
     save_model(build_model(config or llama_config(), seed=0), tokenizer or byte_tokenizer(), place)
     return place
 

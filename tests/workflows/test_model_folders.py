@@ -11,9 +11,10 @@ from transformers import GPT2Config, GPTJConfig, GPTNeoConfig
 
 from expunge.models.changes import changes
 from expunge.models.folder import check_folder, saved_dtypes
+from expunge.models.generate import greedy
 from expunge.models.load import load_model, weights_digest
 from expunge.storage.events import read_events
-from tests.workflows.folders import ROWS, make_folder, unlearn
+from tests.workflows.folders import ROWS, byte_tokenizer, llama_config, make_folder, unlearn
 
 IDS = {"vocab_size": ROWS, "bos_token_id": 0, "eos_token_id": 0}
 HEADS = {"n_embd": 16, "n_layer": 1, "n_head": 4, "n_positions": 128}
@@ -109,3 +110,43 @@ def test_weights_beyond_float16_are_refused_before_training(tmp_path, capsys):
     says = capsys.readouterr().err
     assert "model.norm.weight has values up to 1e+05" in says
     assert "unlearn with npo 1" not in says
+
+
+def test_padding_needs_no_row_of_its_own(tmp_path):
+    folder = make_folder(tmp_path / "model", tokenizer=byte_tokenizer(pad_token="<pad>"))
+    loaded = load_model(folder)
+    assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id == 0
+    assert unlearn(folder) == 0
+    assert greedy(loaded.model, loaded.tokenizer, [[5, 6], [7]], max_new_tokens=3)
+
+
+@pytest.mark.parametrize("role", ["eos_token", "bos_token", "unk_token"])
+@pytest.mark.parametrize("verb", ["unlearn", "plan"])
+def test_a_special_token_without_a_row_is_named(tmp_path, capsys, role, verb):
+    folder = make_folder(tmp_path / "model", tokenizer=byte_tokenizer(**{role: "<mark>"}))
+    assert unlearn(folder, verb=verb) == 2
+    assert f"The {role} '<mark>' of the tokenizer has the id {ROWS}" in capsys.readouterr().err
+
+
+def test_a_tokenizer_with_more_tokens_than_rows_is_refused(tmp_path, capsys):
+    folder = make_folder(tmp_path / "model", llama_config(vocab_size=200))
+    assert unlearn(folder) == 2
+    assert "The tokenizer has 57 tokens with ids from 200 to 256" in capsys.readouterr().err
+
+
+def test_another_added_token_without_a_row_matters_only_in_a_text(tmp_path, capsys):
+    tokenizer = byte_tokenizer(additional_special_tokens=["<picture>"])
+    folder = make_folder(tmp_path / "model", tokenizer=tokenizer)
+    assert unlearn(folder) == 0
+    tokenizer.chat_template = "{% for turn in messages %}<picture>{{ turn.content }}{% endfor %}"
+    make_folder(tmp_path / "other" / "model", tokenizer=tokenizer)
+    assert unlearn(tmp_path / "other" / "model") == 2
+    assert f"A text contains the token '<picture>' with the id {ROWS}" in capsys.readouterr().err
+
+
+def test_a_pad_id_of_the_configuration_without_a_row_is_refused(tmp_path, capsys):
+    folder = make_folder(tmp_path / "model")
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**written, "pad_token_id": ROWS}))
+    assert unlearn(folder) == 2
+    assert f"config.json has the pad_token_id {ROWS}" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def _continuations(
     ends = _end_ids(inner, tokenizer)
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     found: list[list[int]] = [[] for _ in prompts]
-    config = _config(ends, max_new_tokens, sampling)
+    config = _config(ends, inner.get_input_embeddings().weight.shape[0], max_new_tokens, sampling)
     with torch.inference_mode(), evaluating(inner), replaced_generation_config(inner, config):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -186,13 +186,14 @@ def replaced_generation_config(model: Any, config: GenerationConfig) -> Iterator
         model.generation_config = kept
 
 
-def _config(ends: list[int], max_new_tokens: int, sampling: Mapping[str, Any]) -> GenerationConfig:
+def _config(ends: list[int], rows: int, max_new_tokens: int, sampling: Mapping[str, Any]) -> GenerationConfig:
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         num_beams=1,
         use_cache=True,
         eos_token_id=ends or None,
-        pad_token_id=ends[0] if ends else 0,  # masked before a prompt, cut off after an end token
+        # Masked before a prompt, cut off after an end token; an end that has no row is never written.
+        pad_token_id=next((end for end in ends if end < rows), 0),
         **{"do_sample": False, **sampling},
     )
 

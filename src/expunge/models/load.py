@@ -30,6 +30,7 @@ from transformers import (
 from expunge.errors import ExpungeWarning, InputError, ResourceError
 from expunge.models.folder import ModelFolder, check_folder, common_dtype, left_over_names, saved_dtypes
 from expunge.models.tensors import tensor_errors
+from expunge.models.vocabulary import fit_vocabulary, guard_embedding
 from expunge.storage import atomic
 
 Dtype = Literal["saved", "float32", "bfloat16", "float16"]
@@ -103,7 +104,9 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
     model = _load_weights(folder, getattr(torch, wanted))
     if dtype == "saved" and len(held := _dtypes(model)) > 1:
         model = model.to(getattr(torch, common_dtype(held)))
-    return LoadedModel(model.to(device or default_device()).eval(), load_tokenizer(folder.path), str(source))
+    tokenizer = load_tokenizer(folder.path)
+    guard_embedding(model, tokenizer)
+    return LoadedModel(model.to(device or default_device()).eval(), tokenizer, str(source))
 
 
 def save_model(
@@ -193,7 +196,7 @@ def local_folder(source: str | Path) -> Path:
 
 def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
     """Loads the weights and refuses any that are missing, left over or of another shape."""
-    load_config(folder.path)
+    _check_pad_row(load_config(folder.path))
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
@@ -219,6 +222,22 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
     _check_names(folder, info)
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _check_pad_row(config: PretrainedConfig) -> None:
+    """Refuses a pad id that no embedding can be built with."""
+    text = config.get_text_config()
+    pad, rows = getattr(text, "pad_token_id", None), _rows(config)
+    if pad is not None and rows is not None and pad >= rows:
+        raise InputError(
+            f"config.json has the pad_token_id {pad}, and the embedding has {rows} rows (ids 0 to {rows - 1}). Remove "
+            "pad_token_id from config.json; padding is masked, so nothing depends on it."
+        )
+
+
+def _rows(config: PretrainedConfig) -> int | None:
+    """Rows of the embedding; None where the configuration does not say."""
+    return getattr(config.get_text_config(), "vocab_size", None)
 
 
 def _check_names(folder: ModelFolder, info: dict[str, Any]) -> None:
@@ -250,7 +269,8 @@ def load_tokenizer(path: Path) -> Any:
     """Reads the tokenizer of a checked model folder.
 
     Raises:
-        InputError: it cannot be read, or transformers would make another one of it.
+        InputError: it cannot be read, transformers would make another one of it, or the model has no row for a token
+            that it needs.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
@@ -260,6 +280,9 @@ def load_tokenizer(path: Path) -> Any:
         raise InputError(f"The tokenizer of {path.name!r} cannot be loaded: {_first_line(error)}.") from error
     if written is not None and isinstance(tokenizer, PreTrainedTokenizerFast):
         _check_tokenizer(tokenizer, written)
+    rows = _rows(load_config(path))
+    if rows is not None:
+        fit_vocabulary(tokenizer, rows)
     return tokenizer
 
 
