@@ -150,3 +150,32 @@ def test_a_pad_id_of_the_configuration_without_a_row_is_refused(tmp_path, capsys
     (folder / "config.json").write_text(json.dumps({**written, "pad_token_id": ROWS}))
     assert unlearn(folder) == 2
     assert f"config.json has the pad_token_id {ROWS}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["unlearn", "plan"])
+@pytest.mark.parametrize(
+    ("flags", "reads"),
+    [
+        (["--method", "rmu", "--layers", "2"], "reads the forget records at layer 0"),
+        (["--method", "adaptive_rmu", "--layers", "1-2"], "reads the forget records at layer 0"),
+        (["--method", "rmu", "--layers", "2", "--set", "layer='2'"], "reads the retain records at layer 0"),
+        (
+            ["--method", "circuit_breaker", "--set", "layers=0,0", "--layers", "2"],
+            "reads the forget records at layer 0",
+        ),
+    ],
+)
+def test_a_layer_above_what_is_read_is_refused_before_the_model_is_loaded(tmp_path, capsys, verb, flags, reads):
+    folder = make_folder(tmp_path / "model", llama_config(layers=3))
+    add_tensors(folder, **{"extra": torch.zeros(1)})  # such weights are refused when they are loaded
+    assert unlearn(folder, *flags, verb=verb) == 2
+    says = " ".join(capsys.readouterr().err.split())
+    assert reads in says
+    assert "--layers" in says
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_up_to_what_is_read_may_change(tmp_path):
+    folder = make_folder(tmp_path / "model", llama_config(layers=3))
+    assert unlearn(folder, "--method", "rmu", "--layers", "0,2") == 0
+    assert unlearn(folder, "--method", "npo", "--layers", "2", verb="plan") == 0

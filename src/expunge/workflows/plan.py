@@ -36,7 +36,7 @@ from expunge.registry import suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
 from expunge.workflows.arithmetic import estimate, timed
-from expunge.workflows.inputs import SELF
+from expunge.workflows.inputs import SELF, layer_count
 from expunge.workflows.produce import produce
 from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
@@ -88,6 +88,8 @@ def plan(request: Request) -> Plan:
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
     check_folder(folder)
+    if (count := layer_count(request.model)) is not None:
+        recipe.check_layers(count)
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only

@@ -38,6 +38,7 @@ from expunge.workflows.inputs import (
     Inputs,
     bind_data,
     check_models,
+    layer_count,
     model_is_saved,
     read_inputs,
     warn_of_rejected,
@@ -144,6 +145,8 @@ class Request:
             check_splits(forget, records, allow_overlap=self.allow_overlap, name=name)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
+            if (count := layer_count(self.model)) is not None:
+                recipe.check_layers(count)
         return recipe, inputs
 
 
