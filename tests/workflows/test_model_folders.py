@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -179,3 +182,88 @@ def test_layers_up_to_what_is_read_may_change(tmp_path):
     folder = make_folder(tmp_path / "model", llama_config(layers=3))
     assert unlearn(folder, "--method", "rmu", "--layers", "0,2") == 0
     assert unlearn(folder, "--method", "npo", "--layers", "2", verb="plan") == 0
+
+
+def a_socket(path):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+ODD = {
+    "a FIFO": os.mkfifo,
+    "a socket": a_socket,
+    "a folder": lambda path: path.mkdir(),
+    "leads nowhere or to itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"]
+)
+@pytest.mark.parametrize("verb", ["unlearn", "plan"])
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path, monkeypatch, capsys, verb, name, what):
+    folder = make_folder(tmp_path / "model")
+    (folder / name).unlink(missing_ok=True)
+    monkeypatch.chdir(folder)  # the address of a socket is short
+    ODD[what](Path(name))
+    assert unlearn(folder, verb=verb) == 2
+    says = " ".join(capsys.readouterr().err.split())
+    assert f"{name} of the model folder" in says
+    assert what in says
+
+
+def test_a_model_folder_that_links_to_itself_is_refused(tmp_path, capsys):
+    (tmp_path / "model").symlink_to("model")
+    assert unlearn(tmp_path / "model") == 2
+    assert "no model folder 'model'" in capsys.readouterr().err
+
+
+def header(text: bytes, length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x01",
+        header(b"{}", 2**63),
+        header(b"{}", 10_000),
+        header(b"[" * 100_000),
+        header(b'{"a": {"dtype": "F32", "shape": 3}}'),
+        header(b'{"a": {"dtype": "F32", "shape": ["x"]}}'),
+        header(b'{"a": {"dtype": [], "shape": [1]}}'),
+        header(b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'),
+        header(b'{"a": {"dtype": "F32", "shape": [99999999999999], "data_offsets": [0, 8]}}') + bytes(8),
+        header(b'{"a": {"dtype": "F32", "shape": [2]}}') + bytes(8),
+    ],
+)
+def test_malformed_weights_are_refused(tmp_path, capsys, content):
+    folder = make_folder(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(content)
+    assert unlearn(folder) == 2
+    assert "bug" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('no') }}",
+        "{{ messages[9].content.x }}",
+        "{{ 1 // 0 }}",
+        "{% for",
+        "{{ messages + 3 }}",
+        17,
+        {"default": 3},
+    ],
+)
+@pytest.mark.parametrize("verb", ["unlearn", "plan"])
+def test_a_chat_template_that_fails_is_refused(tmp_path, capsys, verb, template):
+    folder = make_folder(tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
+    assert unlearn(folder, verb=verb) == 2
+    says = capsys.readouterr().err
+    assert "bug" not in says
+    assert "template" in says

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,21 +15,18 @@ import transformers
 from huggingface_hub import snapshot_download
 from peft import PeftModel
 from safetensors import SafetensorError
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
 )
 
-from expunge.errors import ExpungeWarning, InputError, ResourceError
+from expunge.errors import InputError, ResourceError
 from expunge.models.folder import ModelFolder, check_folder, common_dtype, left_over_names, saved_dtypes
 from expunge.models.tensors import tensor_errors
-from expunge.models.vocabulary import fit_vocabulary, guard_embedding
+from expunge.models.tokenizer import embedding_rows, first_line, load_config, load_tokenizer
+from expunge.models.vocabulary import guard_embedding
 from expunge.storage import atomic
 
 Dtype = Literal["saved", "float32", "bfloat16", "float16"]
@@ -45,7 +41,6 @@ NOT_FITTING = {
     "mismatched_keys": "They have another shape than the model and would be random.",
     "error_msgs": "They could not be loaded.",
 }
-PROBE = "Anna, born 1984, lives at 7 Rue du Café; she writes."
 
 
 # Bars of loading and saving would stand between our own progress lines, also under --json.
@@ -179,9 +174,13 @@ def describe(model: PreTrainedModel) -> Description:
 def local_folder(source: str | Path) -> Path:
     """Returns the folder, or the snapshot of a Hub repository: both pass the same checks before anything is loaded."""
     path = Path(source)
-    if path.is_dir():
-        return path
-    if isinstance(source, Path) or path.exists() or not HUB_ID.fullmatch(source):
+    try:
+        if path.is_dir():
+            return path
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError):  # a loop of links, a name too long or with a zero byte
+        exists = True
+    if isinstance(source, Path) or exists or not HUB_ID.fullmatch(source):
         raise InputError(
             f"There is no model folder {path.name!r}; hand in a model folder or a Hub id such as org/name."
         )
@@ -218,7 +217,7 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
         ImportError,
         SafetensorError,
     ) as error:
-        raise InputError(f"The model {folder.path.name!r} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"The model {folder.path.name!r} cannot be loaded: {first_line(error)}") from error
     _check_names(folder, info)
     loaded: PreTrainedModel = model
     return loaded
@@ -227,17 +226,12 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
 def _check_pad_row(config: PretrainedConfig) -> None:
     """Refuses a pad id that no embedding can be built with."""
     text = config.get_text_config()
-    pad, rows = getattr(text, "pad_token_id", None), _rows(config)
+    pad, rows = getattr(text, "pad_token_id", None), embedding_rows(config)
     if pad is not None and rows is not None and pad >= rows:
         raise InputError(
             f"config.json has the pad_token_id {pad}, and the embedding has {rows} rows (ids 0 to {rows - 1}). Remove "
             "pad_token_id from config.json; padding is masked, so nothing depends on it."
         )
-
-
-def _rows(config: PretrainedConfig) -> int | None:
-    """Rows of the embedding; None where the configuration does not say."""
-    return getattr(config.get_text_config(), "vocab_size", None)
 
 
 def _check_names(folder: ModelFolder, info: dict[str, Any]) -> None:
@@ -250,63 +244,6 @@ def _check_names(folder: ModelFolder, info: dict[str, Any]) -> None:
                 f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} "
                 f"{kind.replace('_', ' ')}, such as {names[0]}. {why} Save the model again with save_pretrained."
             )
-
-
-def load_config(path: Path) -> PretrainedConfig:
-    """Reads the configuration of a checked model folder.
-
-    Raises:
-        InputError: of a model type that transformers does not know, or with values of the wrong type.
-    """
-    try:
-        found: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # validation in transformers raises classes of its own
-        raise InputError(f"The configuration of {path.name!r} cannot be loaded: {_first_line(error)}") from error
-    return found
-
-
-def load_tokenizer(path: Path) -> Any:
-    """Reads the tokenizer of a checked model folder.
-
-    Raises:
-        InputError: it cannot be read, transformers would make another one of it, or the model has no row for a token
-            that it needs.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        file = path / "tokenizer.json"
-        written = Tokenizer.from_file(str(file)) if file.is_file() else None
-    except Exception as error:  # tokenizers raises bare Exception
-        raise InputError(f"The tokenizer of {path.name!r} cannot be loaded: {_first_line(error)}.") from error
-    if written is not None and isinstance(tokenizer, PreTrainedTokenizerFast):
-        _check_tokenizer(tokenizer, written)
-    rows = _rows(load_config(path))
-    if rows is not None:
-        fit_vocabulary(tokenizer, rows)
-    return tokenizer
-
-
-def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, written: Tokenizer) -> None:
-    """Refuses a tokenizer that is not the one of tokenizer.json.
-
-    For some model types transformers builds a class of its own from the vocabulary, whatever was saved: a word-level
-    tokenizer beside a qwen2 model comes back as a BPE that turns every text into no tokens, without a word.
-    """
-    loaded = tokenizer.backend_tokenizer
-    name = type(tokenizer).__name__
-    if type(loaded.model) is not type(written.model) or loaded.get_vocab() != written.get_vocab():
-        raise InputError(
-            f"transformers loads tokenizer.json as {name}, which is another tokenizer ({type(loaded.model).__name__} "
-            f"in place of {type(written.model).__name__}, or another vocabulary). Use the tokenizer of this model "
-            "type, or another model type."
-        )
-    if loaded.encode(PROBE, add_special_tokens=False).ids != written.encode(PROBE, add_special_tokens=False).ids:
-        warnings.warn(
-            f"transformers loads tokenizer.json as {name}, which splits text in another way than the file says. "
-            "Compare the tokens with those the model was trained on.",
-            ExpungeWarning,
-            stacklevel=4,
-        )
 
 
 def _dtypes(model: PreTrainedModel) -> set[str]:
@@ -333,8 +270,3 @@ def _record_dtype(path: Path, dtype: torch.dtype) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config["dtype"] = str(dtype).removeprefix("torch.")
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -13,7 +13,8 @@ from expunge.data.reader import Rejection, read_records
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.models.folder import check_folder
-from expunge.models.load import load_config, local_folder
+from expunge.models.load import local_folder
+from expunge.models.tokenizer import load_config
 from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events

@@ -31,7 +31,8 @@ from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossM
 from expunge.methods.recipe import Recipe
 from expunge.metrics.base import Need
 from expunge.models.folder import check_folder
-from expunge.models.load import LoadedModel, build_model, load_config, load_tokenizer
+from expunge.models.load import LoadedModel, build_model
+from expunge.models.tokenizer import load_config, load_tokenizer
 from expunge.registry import suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
