@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPTJConfig, GPTNeoConfig
+from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, GPTNeoConfig
 
+from expunge.errors import InputError
+from expunge.models.carry import carry_over
 from expunge.models.changes import changes
 from expunge.models.folder import check_folder, saved_dtypes
 from expunge.models.generate import greedy
@@ -267,3 +269,54 @@ def test_a_chat_template_that_fails_is_refused(tmp_path, capsys, verb, template)
     says = capsys.readouterr().err
     assert "bug" not in says
     assert "template" in says
+
+
+CARRIED = {
+    "LICENSE": b"Some licence.\r\n",
+    "README.md": b"# A model\n",
+    "preprocessor_config.json": b'{"size":  3}',
+    "generation_config.json": b'{"temperature": 0.6,  "do_sample": false, "eos_token_id": [0, 5]}',
+    "special_tokens_map.json": b'{"eos_token":"<end>"}',
+    "chat_template.jinja": b"{% for turn in messages %}{{ turn.content }}{% endfor %}",
+    "additional_chat_templates/short.jinja": b"{% for turn in messages %}{{ turn.content }}{% endfor %}",
+    "added.unknown": b"\x00\xff",
+}
+LEFT = ["pytorch_model.bin", "optimizer.pt", "scaler.pkl", "modeling.py", "records.jsonl", ".hidden", "model.gguf"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--dtype", "bfloat16"], ["--lora", "2"]])
+def test_all_beside_the_weights_is_carried_over_byte_for_byte(tmp_path, flags):
+    folder = make_folder(tmp_path / "model")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "checkpoint-1").mkdir()
+    (folder / "checkpoint-1" / "config.json").write_text("{}")
+    for name, content in CARRIED.items():
+        (folder / name).write_bytes(content)
+    for name in LEFT:
+        (folder / name).write_bytes(b"left")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "own_note": "ä"}))
+    tokenizer = {"tokenizer.json", "tokenizer_config.json"}
+    before = {name: (folder / name).read_bytes() for name in (*CARRIED, *tokenizer, "config.json")}
+    assert unlearn(folder, *flags) == 0
+    saved = tmp_path / "out" / "model"
+    found = {str(path.relative_to(saved)): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    assert set(found) == {*before, "model.safetensors"}
+    changed = {name for name, content in before.items() if found[name] != content}
+    assert changed == ({"config.json"} if "--dtype" in flags else set())
+    dtype = "bfloat16" if changed else "float32"
+    assert json.loads(found["config.json"]) == {**config, "own_note": "ä", "dtype": dtype}
+    AutoModelForCausalLM.from_pretrained(saved)
+    warned = [event.data["text"] for event in read_events(tmp_path / "out" / "events.jsonl") if event.kind == "warning"]
+    assert any(text.startswith(f"{len(LEFT) + 1} entries of the model folder were not copied") for text in warned)
+
+
+def test_a_file_that_cannot_be_carried_over_is_named(tmp_path, monkeypatch):
+    folder = make_folder(tmp_path / "model")
+    (folder / "NOTICE").write_text("")
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
+    (tmp_path / "new").mkdir()
+    with pytest.raises(InputError, match="NOTICE of the model folder cannot be read .Permission denied."):
+        carry_over(folder, tmp_path / "new", "float32")

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from expunge.errors import InputError, ResourceError
+from expunge.models.carry import carry_over
 from expunge.models.folder import ModelFolder, check_folder, common_dtype, left_over_names, saved_dtypes
 from expunge.models.tensors import tensor_errors
 from expunge.models.tokenizer import embedding_rows, first_line, load_config, load_tokenizer
@@ -31,8 +32,9 @@ from expunge.storage import atomic
 
 Dtype = Literal["saved", "float32", "bfloat16", "float16"]
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-# Files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# Files at the top of a repository that a checked folder may use or carry over; consolidated* repeats the weights in
+# another layout.
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.md", "LICENSE", "LICENCE", "NOTICE"]
 HUB_SKIPPED = ["*/*", "consolidated*"]
 # What transformers reports of weights that do not fit, and what it would do with them.
 NOT_FITTING = {
@@ -110,6 +112,7 @@ def save_model(
     folder: Path,
     *,
     dtype: torch.dtype | None = None,
+    source: Path | None = None,
     replace: bool = False,
 ) -> None:
     """Writes a folder that plain ``from_pretrained`` loads, with safetensors and tokenizer, whole or not at all.
@@ -119,6 +122,8 @@ def save_model(
         tokenizer: saved beside it.
         folder: must not exist, unless ``replace``.
         dtype: of the floating weights in the file; by default the model's own. The model itself is not changed.
+        source: folder of the model that this one was made from; its other files take the place of what transformers
+            writes, see ``expunge.models.carry``.
         replace: take the place of an existing folder.
 
     Raises:
@@ -131,7 +136,10 @@ def save_model(
         model.save_pretrained(temporary, state_dict=state)
         if dtype is not None:
             _record_dtype(temporary / "config.json", dtype)
-        tokenizer.save_pretrained(temporary)
+        if source is None:
+            tokenizer.save_pretrained(temporary)
+        else:
+            carry_over(source, temporary, str(dtype or model.dtype).removeprefix("torch."))
 
 
 def build_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:

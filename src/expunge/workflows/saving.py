@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from expunge.errors import InputError, UnknownNameError
 from expunge.methods.base import InferenceMethod
 from expunge.methods.recipe import Recipe
+from expunge.models.carry import left_out
 from expunge.models.load import load_model, save_model, weights_digest
 from expunge.storage.run import RunFolder
 
@@ -63,15 +65,21 @@ def check_range(model: Any, dtype: torch.dtype) -> None:
             )
 
 
-def save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype) -> str:
-    """Saves the model, loads it again and returns its digest.
+def save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype, source: Path) -> str:
+    """Saves the model with the other files of the one it was made from, loads it again and returns its digest.
 
     Raises:
         InputError: weights too large for the dtype, or a folder that does not load as the model that was trained.
     """
     run.events.append("phase", name="save the model")
     check_range(model, dtype)
-    save_model(model, tokenizer, run.model, dtype=dtype, replace=True)
+    save_model(model, tokenizer, run.model, dtype=dtype, source=source, replace=True)
+    if count := left_out(source):
+        run.events.append(
+            "warning",
+            text=f"{count} entries of the model folder were not copied to the new model: pickles, other weights, code, "
+            "data files, hidden files and subfolders stay where they are.",
+        )
     loaded = load_model(run.model).model
     digest = weights_digest(loaded)
     # Some architectures are loaded in float32 whatever they are saved in.

@@ -19,7 +19,7 @@ from expunge.errors import DivergedError, ExpungeError, InterruptedRunError
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
 from expunge.methods.recipe import Recipe, resolve
-from expunge.models.load import LoadedModel, load_model, save_model, weights_digest
+from expunge.models.load import LoadedModel, load_model, local_folder, save_model, weights_digest
 from expunge.models.sampling import sample_texts
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
@@ -237,7 +237,8 @@ class LoadedWork(NamedTuple):
 
     work: Work
     digest: str  # of the weights as they were loaded
-    dtype: torch.dtype
+    dtype: torch.dtype  # of the weights to save
+    source: Path  # folder of the model
 
 
 def _prepare(
@@ -265,7 +266,7 @@ def _prepare(
         checkpoints=run.checkpoints,
         secret=bytes.fromhex(DataKey.load_or_create(run.root).hmac("policy")),
     )
-    return LoadedWork(work, digest, dtype)
+    return LoadedWork(work, digest, dtype, local_folder(start))
 
 
 def _train_along(request: Request, recipe: Recipe, inputs: Inputs) -> Finished:
@@ -283,20 +284,20 @@ def _make_model(
 ) -> None:
     run.set_state("running")
     run.events.append("phase", name="load the model")
-    work, before, dtype = _prepare(request, recipe, inputs, run, stop_requested)
+    work, before, dtype, source = _prepare(request, recipe, inputs, run, stop_requested)
     run.events.append("phase", name=f"unlearn with {recipe.name}")
     began = time.perf_counter()
     product = produce(work)
     seconds = time.perf_counter() - began
     if product.trouble is not None:
-        save_model(product.model, work.tokenizer, run.model, dtype=dtype, replace=True)
+        save_model(product.model, work.tokenizer, run.model, dtype=dtype, source=source, replace=True)
         run.set_state("diverged", reason=str(product.trouble))
         raise product.trouble
     if product.policy is not None:
         atomic.write_json(run.root / "policy.json", product.policy.to_plain())
         digest = None
     else:
-        digest = save_and_reload(product.model, work.tokenizer, run, dtype)
+        digest = save_and_reload(product.model, work.tokenizer, run, dtype, source)
         if digest == before:
             run.events.append("warning", text="The weights did not change; the method did nothing.")
     run.events.append(
