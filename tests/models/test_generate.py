@@ -6,11 +6,11 @@ import random
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, MiniMaxConfig, RecurrentGemmaConfig, RwkvConfig
 
 from expunge.errors import InputError
 from expunge.models.generate import greedy
-from expunge.models.load import load_model
+from expunge.models.load import build_model, load_model
 from expunge.models.parameters import LoRA
 from tests.models.conftest import VOCABULARY, build, make_tokenizer
 from tests.support.params import few
@@ -38,6 +38,33 @@ def test_equals_one_at_a_time(any_model, tokenizer, batch_size):
     expected = [by_hand(any_model, prompt, 8) for prompt in prompts()]
     assert len({tuple(tokens) for tokens in expected}) > 3  # the prompts matter
     assert greedy(any_model, tokenizer, prompts(), max_new_tokens=8, batch_size=batch_size) == expected
+
+
+SMALL = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "hidden_size": 32}
+HEADS = {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 1, "num_hidden_layers": 3}
+RECURRENT = {
+    "rwkv": RwkvConfig(**SMALL, num_hidden_layers=2, context_length=32),
+    "recurrent_gemma": RecurrentGemmaConfig(**SMALL, **HEADS, lru_width=32, attention_window_size=16),
+    "minimax": MiniMaxConfig(
+        **SMALL,
+        **HEADS,
+        head_dim=8,
+        num_local_experts=2,
+        block_size=4,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_replies_of_recurrent_models_do_not_depend_on_the_batch(tokenizer, kind):
+    model = build_model(RECURRENT[kind], seed=0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0 if parameter.ndim > 1 else 1.0)
+    asked = [[5], [6, 7, 8, 9], [10] * 9, [3, 4, 5, 6]]
+    alone = [greedy(model, tokenizer, [prompt], max_new_tokens=6)[0] for prompt in asked]
+    assert greedy(model, tokenizer, asked, max_new_tokens=6, batch_size=4) == alone
 
 
 def test_ends_at_the_tokenizers_and_the_models_end_tokens(model, tokenizer):

@@ -275,14 +275,29 @@ def test_half_precision_is_not_upcast_unless_asked(tmp_path, tokenizer):
     assert load_model(tmp_path / "model", dtype="float32").model.dtype == torch.float32
 
 
-def test_mixed_dtypes_are_not_guessed(folder):
-    state = load_file(folder / "model.safetensors")
-    state["lm_head.weight"] = state["lm_head.weight"].bfloat16()
+@pytest.mark.parametrize(
+    ("most", "head", "holds"),
+    [("float32", "bfloat16", "float32"), ("bfloat16", "float16", "float32"), ("float16", "float64", "float64")],
+)
+def test_mixed_dtypes_are_loaded_in_the_one_that_holds_all(folder, most, head, holds):
+    state = {name: weight.to(getattr(torch, most)) for name, weight in load_file(folder / "model.safetensors").items()}
+    state["lm_head.weight"] = state["lm_head.weight"].to(getattr(torch, head))
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    assert list(saved_dtypes(check_folder(folder).weights)) == ["float32", "bfloat16"]
-    with pytest.raises(InputError, match="saved as float32, bfloat16 but transformers loads them as float32"):
-        load_model(folder)
-    assert load_model(folder, dtype="float32").model.dtype == torch.float32
+    assert list(saved_dtypes(check_folder(folder).weights)) == [most, head]
+    loaded = load_model(folder).model
+    assert {str(weight.dtype) for weight in loaded.parameters()} == {f"torch.{holds}"}
+    own = loaded.state_dict()
+    assert all(torch.equal(own[name].to(weight.dtype), weight) for name, weight in state.items())
+    assert load_model(folder, dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_a_model_that_transformers_loads_in_several_dtypes_is_loaded_in_one(tmp_path, tokenizer, monkeypatch):
+    model = build("llama", dtype=torch.bfloat16)
+    save_model(model, tokenizer, tmp_path / "model")
+    monkeypatch.setattr(type(model), "_keep_in_fp32_modules_strict", {"norm"})
+    loaded = load_model(tmp_path / "model").model
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
+    assert weights_digest(loaded.to(torch.bfloat16)) == weights_digest(model)
 
 
 def test_weights_without_floats_are_refused(folder):

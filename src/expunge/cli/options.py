@@ -120,6 +120,10 @@ AllowRejected = Annotated[
 AllowOverlap = Annotated[
     bool, typer.Option("--allow-overlap", help="Go on although records are in two sets; the report says so.")
 ]
+Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", help="Save the weights as float32, bfloat16 or float16; by default as they were."),
+]
 KeepHelpers = Annotated[
     bool,
     typer.Option("--keep-helpers", help="Keep checkpoints and helper models; their weights hold the forget set."),

@@ -25,7 +25,7 @@ AXES = (
 )  # make the settings
 PLAIN = (
     *("model", "out", "forget", "retain", "holdout", "base", "method", "suite", "forms", "paraphraser"),
-    *("allow_remote", "max_length", "allow_rejected", "allow_overlap", "keep_helpers"),
+    *("allow_remote", "max_length", "dtype", "allow_rejected", "allow_overlap", "keep_helpers"),
 )  # mean in a request what they mean as a flag
 
 
@@ -60,6 +60,7 @@ def unlearn(
     max_length: options.MaxLength = 512,
     columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
+    dtype: options.Dtype = None,
     allow_overlap: options.AllowOverlap = False,
     no_audit: NoAudit = False,
     keep_helpers: options.KeepHelpers = False,
@@ -109,6 +110,7 @@ def plan(
     max_length: options.MaxLength = 512,
     columns: options.Columns = None,
     allow_rejected: options.AllowRejected = False,
+    dtype: options.Dtype = None,
     allow_overlap: options.AllowOverlap = False,
     no_audit: NoAudit = False,
     keep_helpers: options.KeepHelpers = False,

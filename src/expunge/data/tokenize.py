@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from jinja2 import TemplateError
-
 from expunge.data.batch import IGNORE, Example
 from expunge.data.record import Record
 from expunge.errors import InputError
@@ -67,7 +65,7 @@ def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer
             str(tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": content}], tokenize=False))
             for content in (given + answer, given + STAND_IN)
         )
-    except TemplateError:  # its message may repeat what the template was handed
+    except Exception:  # a template is a program and may fail in any way; its message may repeat what it was given
         text, around = "", ""
     before, _, after = around.rpartition(STAND_IN)
     start, stop = len(before), len(text) - len(after)

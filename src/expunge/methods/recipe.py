@@ -9,9 +9,10 @@ from typing import Any
 
 from expunge.config import Choice, build, field_names
 from expunge.errors import InputError, MissingNeedError, UnknownNameError
-from expunge.methods.base import NEED_FLAGS, LossMethod, Method
+from expunge.methods.base import NEED_FLAGS, LossMethod, Method, ViewSpec
 from expunge.methods.preset import Axes, Preset, Training
 from expunge.methods.retain import RetainTerm
+from expunge.models.modules import layers_among
 from expunge.registry import (
     combiners,
     methods,
@@ -135,6 +136,37 @@ class Recipe:
         read = {what for view in (*self.method.views(), *self.retain_term.views()) for what in view.reference}
         always = self.axes.reference == "frozen"
         return bool(read) if always else bool(read & {"logits", "hidden"}) and not own
+
+    def check_layers(self, count: int) -> None:
+        """Refuses a recipe that reads layers only below those that may change: nothing it could change would matter.
+
+        Args:
+            count: number of layers of the model.
+
+        Raises:
+            InputError: names the layer that is read and the lowest one that changes; or a layer outside the model.
+        """
+        for stage in self.before:
+            stage.check_layers(count)
+        if not isinstance(self.method, LossMethod):
+            return
+        lowest = self.axes.parameters.create(parameter_choices).lowest_layer(count)
+        for view in (*self.method.views(), *self.retain_term.views()):
+            highest = count if view.logits or view.hidden is None else layers_among(count, view.hidden)[-1]
+            if highest < lowest:
+                raise InputError(
+                    f"{self.name!r} reads the {view.name} records at layer {highest}, and the lowest layer that may "
+                    f"change is {lowest} (of 0 to {count - 1}). What is above a layer does not change its output. Let "
+                    f"a layer up to {highest} change (--layers), or read a higher one ({self._reading(view)})."
+                )
+
+    def _reading(self, view: ViewSpec) -> str:
+        """The setting that says which layer a view reads, as a flag that can be typed."""
+        if view.name not in {one.name for one in self.method.views()}:  # type: ignore[attr-defined]
+            return "the setting layers of the retain term"
+        return " or ".join(
+            f"--set \"{name}='...'\"" for name in field_names(type(self.method)) if name.startswith("layer")
+        )
 
     def check(self, available: frozenset[str]) -> None:
         """Refuses, before a model is loaded, a recipe whose needs were not handed in.

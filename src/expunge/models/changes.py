@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from expunge.models.buffers import is_left_over
 from expunge.models.folder import check_folder
 
 EMBEDDINGS, OUTPUT = "embeddings", "output"
@@ -94,7 +95,12 @@ class _Weights(NamedTuple):
     @classmethod
     def opened(cls, stack: contextlib.ExitStack, files: Sequence[Path]) -> _Weights:
         readers = [stack.enter_context(safe_open(str(file), framework="pt")) for file in files]
-        return cls({name: reader for reader in readers for name in reader.keys()}, {})  # noqa: SIM118 - not a mapping
+        named = [(name, reader) for reader in readers for name in reader.keys()]  # noqa: SIM118 - not a mapping
+        # Masks of old checkpoints are no weights, and a model that is saved again does not have them.
+        return cls(
+            {name: one for name, one in named if not is_left_over(name, one.get_slice(name).get_shape())},
+            {},
+        )
 
     def with_head_of(self, other: _Weights) -> _Weights:
         """Names the embeddings as the head too, where another model has one of its own and this one does not."""

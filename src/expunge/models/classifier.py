@@ -11,8 +11,9 @@ from transformers import AutoModelForSequenceClassification
 
 from expunge.errors import InputError
 from expunge.models.folder import check_folder
-from expunge.models.load import default_device, load_config, load_tokenizer
+from expunge.models.load import default_device
 from expunge.models.modes import evaluating
+from expunge.models.tokenizer import load_config, load_tokenizer
 from expunge.registry import suggest
 
 _LONGEST = 512  # tokens of a text that are judged

@@ -6,11 +6,13 @@ Nothing here opens a pickle or runs code of the folder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.errors import InputError, UnsafeModelError
+from expunge.models.buffers import is_left_over
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -25,6 +27,8 @@ VOCABULARIES = (
     "sentencepiece.bpe.model",
 )
 FLOAT_CODES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+READ = (".json", ".safetensors", ".model", ".txt", ".jinja")  # ends of names that transformers reads
+TEMPLATES = "additional_chat_templates"  # the one subfolder that it reads
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
@@ -58,6 +62,7 @@ def check_folder(path: Path | str) -> ModelFolder:
             f"There is no model folder {path.name!r}; hand in a folder with config.json and model.safetensors."
         )
     names = {item.name for item in path.iterdir()}
+    _refuse_odd_files(path)
     if "adapter_config.json" in names:
         raise InputError(
             f"The folder {path.name!r} holds an adapter, not a whole model. Merge it first: load the base model and "
@@ -84,14 +89,16 @@ def check_folder(path: Path | str) -> ModelFolder:
 def saved_dtypes(weights: tuple[Path, ...]) -> dict[str, int]:
     """Returns the floating dtypes of safetensors files with the number of values in each, the most frequent first.
 
-    Only the headers are read.
+    Only the headers are read. Masks and tables that the model computes itself do not count.
 
     Raises:
         InputError: a file is truncated or is not safetensors, or it holds no or unsupported floating weights.
     """
     counts: dict[str, int] = {}
     for file in weights:
-        for tensor in _header(file).values():
+        for name, tensor in _header(file).items():
+            if is_left_over(name, tensor["shape"]):
+                continue
             size = 1
             for length in tensor["shape"]:
                 size *= length
@@ -107,6 +114,47 @@ def saved_dtypes(weights: tuple[Path, ...]) -> dict[str, int]:
 def saved_shapes(weights: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
     """Returns the shape of every tensor of safetensors files by name, from the headers alone."""
     return {name: tuple(tensor["shape"]) for file in weights for name, tensor in _header(file).items()}
+
+
+def common_dtype(dtypes: Collection[str]) -> str:
+    """Returns the smallest floating dtype that holds the values of all of these exactly."""
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    # Neither of the two half precisions holds the other.
+    return "float64" if "float64" in dtypes else "float32"
+
+
+def left_over_names(weights: tuple[Path, ...]) -> frozenset[str]:
+    """Names of the tensors in safetensors files that are no weights, such as the causal masks of old checkpoints."""
+    return frozenset(
+        name for file in weights for name, tensor in _header(file).items() if is_left_over(name, tensor["shape"])
+    )
+
+
+def _refuse_odd_files(path: Path) -> None:
+    """Refuses what would be read and is no file: opening a FIFO would wait for ever, and a link may lead nowhere."""
+    inner = path / TEMPLATES
+    for file in (*path.iterdir(), *(inner.iterdir() if inner.is_dir() else ())):
+        if file.suffix not in READ:
+            continue
+        try:
+            mode = file.stat().st_mode
+        except (OSError, RuntimeError):
+            raise InputError(
+                f"{file.name} of the model folder cannot be reached: it is a link that leads nowhere or to itself, or "
+                "its target may not be read. Copy the file itself there."
+            ) from None
+        if not stat.S_ISREG(mode):
+            raise InputError(
+                f"{file.name} of the model folder is not a file but {_kind(mode)}. Put the file itself there, or "
+                "remove the entry."
+            )
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -191,18 +239,26 @@ def _header(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            if length > MAX_HEADER_BYTES:
-                raise InputError(f"{file.name} is not a safetensors file: its header would have {length} bytes.")
-            header = json.loads(stream.read(length))
+            content = b"" if length > MAX_HEADER_BYTES else stream.read(length)
     except OSError as error:
         raise InputError(f"{file.name} of the model folder cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
+    if length > MAX_HEADER_BYTES:
+        raise InputError(f"{file.name} is not a safetensors file: its header would have {length} bytes.")
+    try:
+        header = json.loads(content if len(content) == length else b"")
+    except (ValueError, RecursionError):
         raise InputError(f"{file.name} is not a whole safetensors file; copy or save it again.") from None
     if not isinstance(header, dict):
         raise InputError(f"{file.name} is not a safetensors file.")
     header.pop("__metadata__", None)
-    if not all(isinstance(tensor, dict) and {"dtype", "shape"} <= tensor.keys() for tensor in header.values()):
+    if not all(map(_is_tensor, header.values())):
         raise InputError(f"{file.name} is not a whole safetensors file; copy or save it again.")
     return header
+
+
+def _is_tensor(entry: Any) -> bool:
+    """Whether an entry of a header says dtype and shape."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape = entry.get("shape")
+    return isinstance(shape, list) and all(isinstance(size, int) and size >= 0 for size in shape)

@@ -1,4 +1,7 @@
-"""Continuations of many prompts: greedy, with the same tokens as one prompt at a time, or sampled."""
+"""Continuations of many prompts: greedy, with the same tokens as one prompt at a time, or sampled.
+
+Models with a recurrent state (rwkv, mamba, recurrent_gemma, mixtures with attention) read one prompt at a time.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from expunge.errors import InputError
 from expunge.models.modes import evaluating
 from expunge.models.modules import base_model
 
+ATTENTION = frozenset({"attention", "full_attention", "sliding_attention", "chunked_attention"})  # padding is masked
+
 
 def greedy(
     model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int = 32
@@ -25,7 +30,7 @@ def greedy(
         tokenizer: gives the end-of-sequence id, beside those of the model's generation configuration.
         prompts: token ids, special tokens included; at least one each.
         max_new_tokens: limit of new tokens.
-        batch_size: prompts in one batch, longest first, so that lengths in a batch are close.
+        batch_size: prompts in one batch, longest first, so that lengths in a batch are close; 1 for recurrent models.
 
     Returns:
         New token ids of each prompt, in the order of the prompts, without the end token.
@@ -86,17 +91,27 @@ def _continuations(
     ends = _end_ids(inner, tokenizer)
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     found: list[list[int]] = [[] for _ in prompts]
-    config = _config(ends, max_new_tokens, sampling)
+    recurrent = _is_recurrent(inner)
+    batch_size = 1 if recurrent else batch_size
+    config = _config(ends, inner.get_input_embeddings().weight.shape[0], max_new_tokens, sampling)
     with torch.inference_mode(), evaluating(inner), replaced_generation_config(inner, config):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             ids_BT, mask_BT = _left_padded([prompts[row] for row in rows])
+            if recurrent:  # recurrent_gemma keeps the last state in its layers; a pass without a cache clears it
+                inner(input_ids=ids_BT[:, :1].to(inner.device), use_cache=False)
             output_BT = inner.generate(
                 input_ids=ids_BT.to(inner.device), attention_mask=mask_BT.to(inner.device), generation_config=config
             )
             for row, new in zip(rows, output_BT[:, ids_BT.shape[1] :].tolist(), strict=True):
                 found[row] = _until(new, ends)
     return found
+
+
+def _is_recurrent(model: Any) -> bool:
+    """Whether some layers keep a state other than keys and values: it reads the padding, or its steps are not exact."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()  # absent where all layers are alike
+    return bool(model._is_stateful) or not ATTENTION.issuperset(kinds)
 
 
 def _check(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int) -> None:
@@ -186,13 +201,14 @@ def replaced_generation_config(model: Any, config: GenerationConfig) -> Iterator
         model.generation_config = kept
 
 
-def _config(ends: list[int], max_new_tokens: int, sampling: Mapping[str, Any]) -> GenerationConfig:
+def _config(ends: list[int], rows: int, max_new_tokens: int, sampling: Mapping[str, Any]) -> GenerationConfig:
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         num_beams=1,
         use_cache=True,
         eos_token_id=ends or None,
-        pad_token_id=ends[0] if ends else 0,  # masked before a prompt, cut off after an end token
+        # Masked before a prompt, cut off after an end token; an end that has no row is never written.
+        pad_token_id=next((end for end in ends if end < rows), 0),
         **{"do_sample": False, **sampling},
     )
 

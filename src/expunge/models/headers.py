@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from expunge.errors import InputError
 from expunge.models.folder import ModelFolder, saved_dtypes, saved_shapes
-from expunge.models.load import check_names, load_config
+from expunge.models.load import check_names
+from expunge.models.tokenizer import load_config
 
 
 def check_headers(folder: ModelFolder) -> None:

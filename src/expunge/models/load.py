@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,28 +15,34 @@ import transformers
 from huggingface_hub import snapshot_download
 from peft import PeftModel
 from safetensors import SafetensorError
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
 )
 
-from expunge.errors import ExpungeWarning, InputError, ResourceError
-from expunge.models.folder import ModelFolder, check_folder, saved_dtypes
+from expunge.errors import InputError, ResourceError
+from expunge.models.carry import carry_over
+from expunge.models.folder import ModelFolder, check_folder, common_dtype, left_over_names, saved_dtypes
 from expunge.models.tensors import tensor_errors
+from expunge.models.tokenizer import embedding_rows, first_line, load_config, load_tokenizer
+from expunge.models.vocabulary import guard_embedding
 from expunge.storage import atomic
 
-Dtype = Literal["saved", "float32", "bfloat16"]
+Dtype = Literal["saved", "float32", "bfloat16", "float16"]
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-# Files at the top of a repository that a checked folder may use; consolidated* repeats the weights in another layout.
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# Files at the top of a repository that a checked folder may use or carry over; consolidated* repeats the weights in
+# another layout.
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.md", "LICENSE", "LICENCE", "NOTICE"]
 HUB_SKIPPED = ["*/*", "consolidated*"]
-PROBE = "Anna, born 1984, lives at 7 Rue du Café; she writes."
+# What transformers reports of weights that do not fit, and what it would do with them.
+NOT_FITTING = {
+    "missing_keys": "What is missing would be random.",
+    "unexpected_keys": "The model has no place for them and would be loaded without them.",
+    "mismatched_keys": "They have another shape than the model and would be random.",
+    "error_msgs": "They could not be loaded.",
+}
 
 
 # Bars of loading and saving would stand between our own progress lines, also under --json.
@@ -81,7 +86,9 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
 
     Args:
         source: a local folder, or the id of a repository on the Hugging Face Hub.
-        dtype: ``saved`` keeps the dtype of the safetensors files, whatever config.json says.
+        dtype: ``saved`` keeps the dtype of the safetensors files, whatever config.json says. Weights in several dtypes
+            are loaded in the one that holds all of them exactly, and so are those of a model that transformers would
+            load in several.
         device: where the model goes; None for ``default_device``.
 
     Raises:
@@ -90,12 +97,13 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
         ResourceError: the model does not fit into memory.
     """
     folder = check_folder(local_folder(source))
-    saved = saved_dtypes(folder.weights)
-    wanted = next(iter(saved)) if dtype == "saved" else dtype
+    wanted = common_dtype(saved_dtypes(folder.weights)) if dtype == "saved" else dtype
     model = _load_weights(folder, getattr(torch, wanted))
-    if dtype == "saved":
-        _check_dtypes(model, saved)
-    return LoadedModel(model.to(device or default_device()).eval(), load_tokenizer(folder.path), str(source))
+    if dtype == "saved" and len(held := _dtypes(model)) > 1:
+        model = model.to(getattr(torch, common_dtype(held)))
+    tokenizer = load_tokenizer(folder.path)
+    guard_embedding(model, tokenizer)
+    return LoadedModel(model.to(device or default_device()).eval(), tokenizer, str(source))
 
 
 def save_model(
@@ -104,6 +112,7 @@ def save_model(
     folder: Path,
     *,
     dtype: torch.dtype | None = None,
+    source: Path | None = None,
     replace: bool = False,
 ) -> None:
     """Writes a folder that plain ``from_pretrained`` loads, with safetensors and tokenizer, whole or not at all.
@@ -113,6 +122,8 @@ def save_model(
         tokenizer: saved beside it.
         folder: must not exist, unless ``replace``.
         dtype: of the floating weights in the file; by default the model's own. The model itself is not changed.
+        source: folder of the model that this one was made from; its other files take the place of what transformers
+            writes, see ``expunge.models.carry``.
         replace: take the place of an existing folder.
 
     Raises:
@@ -125,7 +136,10 @@ def save_model(
         model.save_pretrained(temporary, state_dict=state)
         if dtype is not None:
             _record_dtype(temporary / "config.json", dtype)
-        tokenizer.save_pretrained(temporary)
+        if source is None:
+            tokenizer.save_pretrained(temporary)
+        else:
+            carry_over(source, temporary, str(dtype or model.dtype).removeprefix("torch."))
 
 
 def build_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
@@ -168,9 +182,13 @@ def describe(model: PreTrainedModel) -> Description:
 def local_folder(source: str | Path) -> Path:
     """Returns the folder, or the snapshot of a Hub repository: both pass the same checks before anything is loaded."""
     path = Path(source)
-    if path.is_dir():
-        return path
-    if isinstance(source, Path) or path.exists() or not HUB_ID.fullmatch(source):
+    try:
+        if path.is_dir():
+            return path
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError):  # a loop of links, a name too long or with a zero byte
+        exists = True
+    if isinstance(source, Path) or exists or not HUB_ID.fullmatch(source):
         raise InputError(
             f"There is no model folder {path.name!r}; hand in a model folder or a Hub id such as org/name."
         )
@@ -185,7 +203,7 @@ def local_folder(source: str | Path) -> Path:
 
 def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
     """Loads the weights and refuses any that are missing, left over or of another shape."""
-    load_config(folder.path)
+    _check_pad_row(load_config(folder.path))
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
@@ -207,84 +225,38 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
         ImportError,
         SafetensorError,
     ) as error:
-        raise InputError(f"The model {folder.path.name!r} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"The model {folder.path.name!r} cannot be loaded: {first_line(error)}") from error
     check_names(folder, info)
     loaded: PreTrainedModel = model
     return loaded
 
 
+def _check_pad_row(config: PretrainedConfig) -> None:
+    """Refuses a pad id that no embedding can be built with."""
+    text = config.get_text_config()
+    pad, rows = getattr(text, "pad_token_id", None), embedding_rows(config)
+    if pad is not None and rows is not None and pad >= rows:
+        raise InputError(
+            f"config.json has the pad_token_id {pad}, and the embedding has {rows} rows (ids 0 to {rows - 1}). Remove "
+            "pad_token_id from config.json; padding is masked, so nothing depends on it."
+        )
+
+
 def check_names(folder: ModelFolder, info: dict[str, Any]) -> None:
-    """Refuses weights that do not fit the configuration, by what transformers reports of them."""
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(kind):
-            names = sorted(str(name) for name in info[kind])
+    """Refuses weights that do not fit the configuration; masks that an old checkpoint holds are no weights."""
+    left_over = left_over_names(folder.weights) if info.get("unexpected_keys") else frozenset()
+    for kind, why in NOT_FITTING.items():
+        names = sorted(str(name) for name in info.get(kind) or () if kind != "unexpected_keys" or name not in left_over)
+        if names:
             raise InputError(
                 f"The weights of {folder.path.name!r} do not fit its config.json: {len(names)} "
-                f"{kind.replace('_', ' ')}, such as {names[0]}. What is missing would be random. Save the model "
-                "again with save_pretrained."
+                f"{kind.replace('_', ' ')}, such as {names[0]}. {why} Save the model again with save_pretrained."
             )
 
 
-def load_config(path: Path) -> PretrainedConfig:
-    """Reads the configuration of a checked model folder.
-
-    Raises:
-        InputError: of a model type that transformers does not know, or with values of the wrong type.
-    """
-    try:
-        found: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # validation in transformers raises classes of its own
-        raise InputError(f"The configuration of {path.name!r} cannot be loaded: {_first_line(error)}") from error
-    return found
-
-
-def load_tokenizer(path: Path) -> Any:
-    """Reads the tokenizer of a checked model folder.
-
-    Raises:
-        InputError: it cannot be read, or transformers would make another one of it.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        file = path / "tokenizer.json"
-        written = Tokenizer.from_file(str(file)) if file.is_file() else None
-    except Exception as error:  # tokenizers raises bare Exception
-        raise InputError(f"The tokenizer of {path.name!r} cannot be loaded: {_first_line(error)}.") from error
-    if written is not None and isinstance(tokenizer, PreTrainedTokenizerFast):
-        _check_tokenizer(tokenizer, written)
-    return tokenizer
-
-
-def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, written: Tokenizer) -> None:
-    """Refuses a tokenizer that is not the one of tokenizer.json.
-
-    For some model types transformers builds a class of its own from the vocabulary, whatever was saved: a word-level
-    tokenizer beside a qwen2 model comes back as a BPE that turns every text into no tokens, without a word.
-    """
-    loaded = tokenizer.backend_tokenizer
-    name = type(tokenizer).__name__
-    if type(loaded.model) is not type(written.model) or loaded.get_vocab() != written.get_vocab():
-        raise InputError(
-            f"transformers loads tokenizer.json as {name}, which is another tokenizer ({type(loaded.model).__name__} "
-            f"in place of {type(written.model).__name__}, or another vocabulary). Use the tokenizer of this model "
-            "type, or another model type."
-        )
-    if loaded.encode(PROBE, add_special_tokens=False).ids != written.encode(PROBE, add_special_tokens=False).ids:
-        warnings.warn(
-            f"transformers loads tokenizer.json as {name}, which splits text in another way than the file says. "
-            "Compare the tokens with those the model was trained on.",
-            ExpungeWarning,
-            stacklevel=4,
-        )
-
-
-def _check_dtypes(model: PreTrainedModel, saved: dict[str, int]) -> None:
-    held = {str(item.dtype).removeprefix("torch.") for item in model.parameters() if item.is_floating_point()}
-    if held != set(saved):
-        raise InputError(
-            f"The weights are saved as {', '.join(saved)} but transformers loads them as {', '.join(sorted(held))}. "
-            "Choose a dtype, float32 or bfloat16, instead of the saved one."
-        )
+def _dtypes(model: PreTrainedModel) -> set[str]:
+    """Names of the floating dtypes of the weights."""
+    return {str(item.dtype).removeprefix("torch.") for item in model.parameters() if item.is_floating_point()}
 
 
 def _cast(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
@@ -306,8 +278,3 @@ def _record_dtype(path: Path, dtype: torch.dtype) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config["dtype"] = str(dtype).removeprefix("torch.")
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

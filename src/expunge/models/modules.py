@@ -163,7 +163,15 @@ def resolve_layers(model: nn.Module, spec: LayerSpec) -> list[int]:
     Raises:
         InputError: not of this form, outside the model, or empty.
     """
-    count = len(blocks(model))
+    return layers_among(len(blocks(model)), spec)
+
+
+def layers_among(count: int, spec: LayerSpec) -> list[int]:
+    """Returns the layers that ``spec`` names among ``count``, as ``resolve_layers`` does for a model.
+
+    Raises:
+        InputError: not of this form, outside the model, or empty.
+    """
     if isinstance(spec, str):
         chosen = {layer for part in spec.split(",") for layer in _range(part.strip(), count)}
     elif isinstance(spec, (int, float)):

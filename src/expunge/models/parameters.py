@@ -13,7 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import DivergedError, InputError
-from expunge.models.modules import blocks, feed_forward_out, layer_map, output_head, resolve_layers
+from expunge.models.modules import blocks, feed_forward_out, layer_map, layers_among, output_head, resolve_layers
 from expunge.registry import parameter_choices
 
 
@@ -29,6 +29,14 @@ class ParameterChoice(ABC):
     def export(self, model: Any) -> Any:
         """Returns the plain transformers model to save."""
         return model
+
+    def lowest_layer(self, count: int) -> int:
+        """Returns the lowest layer of ``count`` that changes; 0 where weights below the layers change too.
+
+        Raises:
+            InputError: a layer that the model does not have.
+        """
+        return 0
 
 
 @parameter_choices.register("all")
@@ -99,6 +107,10 @@ class LoRA(ParameterChoice):
         except ValueError as error:
             raise DivergedError(f"The adapter cannot be merged: {error}") from None
 
+    def lowest_layer(self, count: int) -> int:
+        """The lowest one with an adapter."""
+        return 0 if self.layers is None else layers_among(count, self.layers)[0]
+
     def _selected(self, model: Any) -> list[str]:
         """Full names of the linear layers to adapt."""
         head = output_head(model)
@@ -155,6 +167,10 @@ class Layers(ParameterChoice):
         except re.error as error:
             raise InputError(f"modules={self.modules!r} is not a regular expression: {error}.") from None
 
+    def lowest_layer(self, count: int) -> int:
+        """The lowest one named."""
+        return layers_among(count, self.layers)[0]
+
     def apply(self, model: Any) -> Any:
         """Switches gradients on inside the blocks and off elsewhere.
 
@@ -185,6 +201,10 @@ class MLPOut(ParameterChoice):
     """Only the last matrix of the feed-forward part of some blocks may change (``mlp.down_proj``), without its bias."""
 
     layers: str  # such as "5-7"
+
+    def lowest_layer(self, count: int) -> int:
+        """The lowest one named."""
+        return layers_among(count, self.layers)[0]
 
     def apply(self, model: Any) -> Any:
         """Switches gradients on for these matrices and off elsewhere.

@@ -21,7 +21,8 @@ from expunge.benchmarks.lm_eval import FOLDER, benchmark_groups
 from expunge.benchmarks.lm_eval.documents import drop_records
 from expunge.config import Choice, to_plain
 from expunge.errors import InputError, MissingExtraError, UnknownNameError
-from expunge.models.load import LoadedModel, load_tokenizer, local_folder
+from expunge.models.load import LoadedModel, local_folder
+from expunge.models.tokenizer import load_tokenizer
 from expunge.workflows.harness_cache import private_cache
 from expunge.workflows.harness_errors import not_loaded, refused
 

@@ -31,12 +31,13 @@ from expunge.functional.statistics import auc, bootstrap_interval
 from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
 from expunge.methods.recipe import Recipe
 from expunge.metrics.base import Need
-from expunge.models.load import HUB_ID, LoadedModel, build_model, load_config, load_tokenizer
+from expunge.models.load import HUB_ID, LoadedModel, build_model
+from expunge.models.tokenizer import load_config, load_tokenizer
 from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
 from expunge.training.loop import total_steps
 from expunge.workflows.arithmetic import estimate, timed
-from expunge.workflows.inputs import SELF, check_models, rejected_facts
+from expunge.workflows.inputs import SELF, check_models, layer_count, rejected_facts
 from expunge.workflows.produce import produce
 from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
@@ -90,6 +91,8 @@ def plan(request: Request) -> Plan:
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
     check_models(request.model, *(source for source in (request.base, *request.retrained) if is_here(source)))
+    if (count := layer_count(request.model)) is not None:
+        recipe.check_layers(count)
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only

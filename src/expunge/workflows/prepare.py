@@ -143,7 +143,8 @@ def _counter(tokenizer: str | None) -> Length | None:
     # Imported here, since these load torch, which nothing else needs.
     from expunge.data.tokenize import encode
     from expunge.models.folder import check_folder
-    from expunge.models.load import load_tokenizer, local_folder
+    from expunge.models.load import local_folder
+    from expunge.models.tokenizer import load_tokenizer
 
     loaded = load_tokenizer(check_folder(local_folder(tokenizer)).path)
     return lambda record: len(encode(record, loaded, row=0, max_length=sys.maxsize).input_ids)

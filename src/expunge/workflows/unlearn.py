@@ -13,11 +13,11 @@ import torch
 
 from expunge.config import Choice, to_plain
 from expunge.data.checks import check_overlaps, check_splits
-from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError
+from expunge.errors import DivergedError, ExpungeError, InterruptedRunError
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.base import ExactMethod
 from expunge.methods.recipe import Recipe, resolve
-from expunge.models.load import load_model, save_model, weights_digest
+from expunge.models.load import load_model, local_folder, save_model, weights_digest
 from expunge.registry import suites
 from expunge.reports.notebook import RunReport
 from expunge.storage import atomic
@@ -35,6 +35,7 @@ from expunge.workflows.inputs import (
     Inputs,
     bind_data,
     check_models,
+    layer_count,
     model_is_saved,
     read_inputs,
     warn_of_rejected,
@@ -42,6 +43,7 @@ from expunge.workflows.inputs import (
 from expunge.workflows.own_texts import own_records
 from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.produce import produce, remove_traces
+from expunge.workflows.saving import check_dtype, save_and_reload, saved_dtype
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.work import Work
 
@@ -66,6 +68,7 @@ class Request:
         forms: further forms of the forget records for the audit: ``auto``, ``none``, or names with commas.
         paraphraser: model folder, Hub id or address that gives other wordings where there are none.
         allow_remote: whether records may be sent to an address.
+        dtype: of the saved weights: float32, bfloat16 or float16; None for the dtype of the model.
         audit: whether to audit at all.
         policy: what the result is held to, fixed with the run; None for the default thresholds.
         max_length: longest record, tokens.
@@ -92,6 +95,7 @@ class Request:
     forms: str = "auto"
     paraphraser: str | None = None
     allow_remote: bool = False
+    dtype: str | None = None
     audit: bool = True
     policy: VerdictPolicy | None = None
     max_length: int = 512
@@ -130,6 +134,7 @@ class Request:
         self.form_choice.check(fetch=check_model)
         recipe = resolve(self.method, self.settings)
         recipe.create_axes()
+        check_dtype(self.dtype, recipe)
         suites.get(self.suite)
         files = {"forget": self.forget, "retain": self.retain_file, "holdout": self.holdout}
         read = read_inputs(
@@ -145,6 +150,8 @@ class Request:
         check_overlaps(inputs.audited, allow_overlap=self.allow_overlap)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
+            if (count := layer_count(self.model)) is not None:
+                recipe.check_layers(count)
         return recipe, inputs
 
 
@@ -197,7 +204,8 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
     """Every setting of a run, without any text or file name of the records."""
     counts = {split: len(records) for split, records in inputs.splits.items()}
     held_to = {} if request.policy is None else {"policy": to_plain(request.policy)}
-    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), **held_to, "records": counts}
+    saved = {} if request.dtype is None else {"dtype": request.dtype}
+    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), **saved, **held_to, "records": counts}
 
 
 def recipe_config(recipe: Recipe) -> dict[str, Any]:
@@ -237,7 +245,8 @@ class LoadedWork(NamedTuple):
 
     work: Work
     digest: str  # of the weights as they were loaded
-    dtype: torch.dtype
+    dtype: torch.dtype  # of the weights to save
+    source: Path  # folder of the model
 
 
 def _prepare(
@@ -245,7 +254,7 @@ def _prepare(
 ) -> LoadedWork:
     start = request.base if isinstance(recipe.method, ExactMethod) and request.base else request.model
     loaded = load_model(start)
-    dtype = loaded.model.dtype
+    dtype = saved_dtype(loaded.model, request.dtype)
     splits = inputs.training
     if request.retain == SELF:
         splits["retain"] = own_records(loaded, recipe.training.seed, request.max_length)
@@ -265,7 +274,7 @@ def _prepare(
         checkpoints=run.checkpoints,
         secret=bytes.fromhex(DataKey.load_or_create(run.root).hmac("policy")),
     )
-    return LoadedWork(work, digest, dtype)
+    return LoadedWork(work, digest, dtype, local_folder(start))
 
 
 def _train_along(request: Request, recipe: Recipe, inputs: Inputs) -> Finished:
@@ -288,43 +297,32 @@ def _make_model(
 ) -> None:
     run.set_state("running")
     run.events.append("phase", name="load the model")
-    work, before, dtype = _prepare(request, recipe, inputs, run, stop_requested)
+    work, before, dtype, source = _prepare(request, recipe, inputs, run, stop_requested)
     run.events.append("phase", name=f"unlearn with {recipe.name}")
     began = time.perf_counter()
     product = produce(work)
     seconds = time.perf_counter() - began
     if product.trouble is not None:
-        save_model(product.model, work.tokenizer, run.model, dtype=dtype, replace=True)
+        save_model(product.model, work.tokenizer, run.model, dtype=dtype, source=source, replace=True)
         run.set_state("diverged", reason=str(product.trouble))
         raise product.trouble
     if product.policy is not None:
         atomic.write_json(run.root / "policy.json", product.policy.to_plain())
         digest = None
     else:
-        digest = _save_and_reload(product.model, work.tokenizer, run, dtype)
+        digest = save_and_reload(product.model, work.tokenizer, run, dtype, source)
         if digest == before:
             run.events.append("warning", text="The weights did not change; the method did nothing.")
     run.events.append(
         "saved",
         before=before,
         digest=digest,
+        dtype=None if digest is None else str(dtype).removeprefix("torch."),
         folders={"original": original, **({"unlearned": model_digest(run.model)} if digest else {})},
         steps=product.result.steps,
         reason=product.result.reason,
         seconds=seconds,
     )
-
-
-def _save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dtype) -> str:
-    """Saves the model and makes sure that what is on disk is what was trained."""
-    run.events.append("phase", name="save the model")
-    save_model(model, tokenizer, run.model, dtype=dtype, replace=True)
-    digest = weights_digest(load_model(run.model).model)
-    if digest != weights_digest(model.to(dtype)):
-        raise InputError(
-            "The saved model does not load as the model that was trained; nothing in this folder can be trusted."
-        )
-    return digest
 
 
 def _audit(request: Request, inputs: Inputs, run: RunFolder, stop_requested: Callable[[], bool]) -> RunReport | None:
