@@ -44,6 +44,7 @@ from expunge.workflows.inputs import (
 )
 from expunge.workflows.produce import produce, remove_traces
 from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.steps import loop_steps
 from expunge.workflows.work import Work
 
 SELF_RECORDS = 256  # texts of --retain self
@@ -276,7 +277,9 @@ def _make_model(
     run.set_state("running")
     run.events.append("phase", name="load the model")
     work, before, dtype = _prepare(request, recipe, inputs, run, stop_requested)
-    run.events.append("phase", name=f"unlearn with {recipe.name}")
+    # With earlier stages each stage is a phase of its own.
+    total = None if recipe.before else loop_steps(recipe, work.splits)
+    run.events.append("phase", name=f"unlearn with {recipe.name}", total=total)
     began = time.perf_counter()
     product = produce(work)
     seconds = time.perf_counter() - began
