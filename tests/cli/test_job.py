@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,9 @@ import pytest
 import typer
 
 import expunge
+from expunge.cli.bar import NARROW, WIDE
 from expunge.cli.job import INTERVAL, JsonLines, PlainLines, Progress, run_job
+from expunge.cli.output import duration
 from expunge.errors import DivergedError, ExpungeWarning
 from expunge.storage.events import Event
 from expunge.storage.plain import from_json
@@ -131,7 +134,7 @@ def test_plain_lines_come_every_few_seconds_and_at_the_end_of_a_phase(capsys: Ca
     assert err.splitlines() == [
         "train (4 steps)",
         "train 1/4 loss 0.125  retain 1e-09",
-        "train 3/4 loss 0.375  retain 1e-09",
+        "train 3/4 loss 0.375  retain 1e-09  (2 s left)",  # two steps in five seconds, one to go
         "train 4/4 loss 0.5  retain 1e-09",
         "audit",
         "audit auc nan",
@@ -223,23 +226,62 @@ run_job("unlearn", work)
 """
 
 
-def test_the_moving_bar_on_a_terminal() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (9000, "2.5 h")]
+)
+def test_durations_are_rounded(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+LONG = """
+import time
+from expunge.cli.job import run_job
+def work(progress):
+    progress.phase("unlearn with a_method_of_a_very_long_name and its axes", total=40)
+    for step in range(1, 21):
+        progress.metric(step, forget=0.123456, retain=1.25, loss=1.373456)
+        time.sleep(0.05)
+    progress.phase("read the original model")
+    progress.metric(3, records=4.0)
+run_job("unlearn", work)
+"""
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_bar_has_a_width_a_count_and_a_time_left_on_any_terminal(columns: int) -> None:
+    text = on_terminal(LONG, columns)[0]
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n").split("\n")]
+    assert all(len(line) <= columns for line in lines)
+    bar = WIDE if columns >= 100 else NARROW
+    moving = [(int(found[1]), line) for line in lines if (found := re.search(r" (\d+)/40 .* left forget 0\.1", line))]
+    assert moving
+    assert all(line.count("━") >= bar * step // 40 - 1 for step, line in moving)
+    assert " 20/40 " in text
+    assert "?" not in text
+
+
+def on_terminal(script: str, columns: int) -> tuple[str, str]:
+    """What a script shows on a terminal, and what it prints on stdout."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}
-    started = subprocess.Popen([sys.executable, "-c", BAR], stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "NO_COLOR": "1"}
+    started = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
     while chunk := _read(ours):
         shown += chunk
     out, _ = started.communicate(timeout=60)
     os.close(ours)
-    text = shown.decode()
-    assert started.returncode == 0, text
+    assert started.returncode == 0, shown.decode()
+    return shown.decode(), out.decode()
+
+
+def test_the_moving_bar_on_a_terminal() -> None:
+    text, out = on_terminal(BAR, 120)
     for part in ("train [bold]", "2/3", "loss 0.25", "warning: careful [red]", "audit"):
         assert part in text
     assert "\x1b[2J" not in text
     assert "title" not in text
-    assert out.decode() == "verdict  removed\n"
+    assert out == "verdict  removed\n"
 
 
 def _read(descriptor: int) -> bytes:

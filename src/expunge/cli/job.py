@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import typer
 
 import expunge
-from expunge.cli.output import complain, failure, position, readable, reserved_stdout, summarise
+from expunge.cli.output import complain, duration, failure, position, readable, reserved_stdout, summarise
 from expunge.config import to_plain
 from expunge.errors import ExpungeWarning
 from expunge.storage.events import Event
@@ -197,6 +197,7 @@ class PlainLines:
         self._pending = ""
         self._phase = ""
         self._total: int | None = None
+        self._began = (0.0, 0)  # when the first step of the phase was shown, and which one it was
 
     def launch(self, job: str, fields: Mapping[str, Any]) -> None:
         """Shows nothing; a person knows what they typed."""
@@ -205,12 +206,13 @@ class PlainLines:
         """Shows the last numbers of the phase before and the name of this one."""
         self._flush()
         self._phase, self._total = name, total
-        self._shown_at = float("-inf")
+        self._shown_at, self._began = float("-inf"), (0.0, 0)
         complain(name if total is None else f"{name} ({total} steps)")
 
     def metric(self, step: int | None, numbers: Mapping[str, float]) -> None:
         """Shows numbers, unless some were shown just now; the last ones of a phase are always shown."""
-        self._pending = f"{self._phase} {position(step, self._total)}{readable(numbers)}".strip()
+        left = self._time_left(step)
+        self._pending = f"{self._phase} {position(step, self._total)}{readable(numbers)}{left}".strip()
         if self._clock() - self._shown_at >= INTERVAL:
             self._flush()
 
@@ -222,6 +224,18 @@ class PlainLines:
         """Shows the last numbers and the summary."""
         self._flush()
         summarise(summary)
+
+    def _time_left(self, step: int | None) -> str:
+        """Time that the rest of the phase takes at its speed so far; empty until two steps are done."""
+        now, (since, first) = self._clock(), self._began
+        if step is None or self._total is None:
+            return ""
+        if not first:
+            self._began = (now, step)
+            return ""
+        if step <= first or step >= self._total:
+            return ""
+        return f"  ({duration((now - since) / (step - first) * (self._total - step))} left)"
 
     def _flush(self) -> None:
         if self._pending:

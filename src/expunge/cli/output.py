@@ -98,6 +98,13 @@ def position(step: int | None, total: int | None) -> str:
     return f"{step} " if total is None else f"{step}/{total} "
 
 
+def duration(seconds: float) -> str:
+    """Returns a time such as ``12 s``, ``3 min`` or ``2.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def readable(numbers: Mapping[str, float]) -> str:
     """Returns numbers with four digits, such as ``loss 1.234  retain 0.5``."""
     return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())

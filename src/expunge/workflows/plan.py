@@ -28,17 +28,17 @@ from expunge.evaluation.answering import answer_needs
 from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.functional.statistics import auc, bootstrap_interval
-from expunge.methods.base import EditMethod, ExactMethod, InferenceMethod, LossMethod
+from expunge.methods.base import EditMethod, InferenceMethod, LossMethod
 from expunge.methods.recipe import Recipe
 from expunge.metrics.base import Need
 from expunge.models.load import HUB_ID, LoadedModel, build_model
 from expunge.models.tokenizer import load_config, load_tokenizer
 from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
-from expunge.training.loop import total_steps
 from expunge.workflows.arithmetic import estimate, timed
 from expunge.workflows.inputs import SELF, check_models, layer_count, rejected_facts
 from expunge.workflows.produce import produce
+from expunge.workflows.steps import count_steps, own_steps
 from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
 
@@ -104,7 +104,7 @@ def plan(request: Request) -> Plan:
         for split, rows in splits.items()
     }
     steps = count_steps(recipe, splits)
-    stages = sum(_own_steps(part, splits) > 0 for part in recipe.parts)
+    stages = sum(own_steps(part, splits) > 0 for part in recipe.parts)
     helpers = len(recipe.method.helpers()) if isinstance(recipe.method, EditMethod) else 0
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     _check_parameters(recipe, config)
@@ -132,25 +132,6 @@ def is_here(source: str | None) -> bool:
     return source is not None and (Path(source).exists() or HUB_ID.fullmatch(source) is None)
 
 
-def count_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
-    """Optimizer steps of a recipe, those of its earlier stages included."""
-    return sum(_own_steps(part, splits) for part in recipe.parts)
-
-
-def _own_steps(recipe: Recipe, splits: Mapping[str, Sequence[Record]]) -> int:
-    method, training = recipe.method, recipe.training
-    if isinstance(method, LossMethod):
-        return total_steps(training, len(splits[method.views()[0].source]))
-    if isinstance(method, EditMethod):
-        return sum(
-            total_steps(replace(training, epochs=spec.epochs, max_steps=None), len(splits[spec.trained_on]))
-            for spec in method.helpers()
-        )
-    if isinstance(method, ExactMethod):
-        return total_steps(training, len(splits["retain"]) + len(splits["forget"]))
-    return 0
-
-
 def _check_parameters(recipe: Recipe, config: Any) -> None:
     """Refuses a choice of weights that the model cannot take, on a model without memory."""
     for part in recipe.parts:
@@ -172,7 +153,7 @@ def _measure(
     model = build_model(config, seed=0).float()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     audit_seconds = _time_audit(request, splits, LoadedModel(model, tokenizer, request.model)) if request.audit else 0.0
-    counts = [(part, _own_steps(part, splits)) for part in recipe.parts]
+    counts = [(part, own_steps(part, splits)) for part in recipe.parts]
     train_seconds = sum(
         count * _time_steps(part, splits, model, tokenizer, request.max_length) for part, count in counts if count
     )

@@ -36,6 +36,7 @@ from expunge.training.distributed import gathered, launched_strategy, leads
 from expunge.training.loop import Job, TrainResult, train
 from expunge.training.references import build_references
 from expunge.training.step import ReferenceLike, view_specs
+from expunge.workflows.steps import helper_steps, loop_steps
 from expunge.workflows.work import Work
 
 
@@ -65,7 +66,7 @@ def produce(work: Work) -> Product:
     prepared = Prepared(examples, _references(work, work.model, examples))
     model = work.model
     for number, recipe in enumerate(work.recipe.before):
-        work.run.events.append("phase", name=f"first {recipe.name}")
+        work.run.events.append("phase", name=f"first {recipe.name}", total=loop_steps(recipe, work.splits))
         stage = replace(
             work, recipe=recipe, model=model, checkpoints=work.checkpoints / f"before-{number}-{recipe.name}"
         )
@@ -73,7 +74,7 @@ def produce(work: Work) -> Product:
         if product.trouble is not None:
             return product
         model = product.model
-    work.run.events.append("phase", name=f"then {work.recipe.name}")
+    work.run.events.append("phase", name=f"then {work.recipe.name}", total=loop_steps(work.recipe, work.splits))
     return _produce(replace(work, model=model), prepared)
 
 
@@ -176,7 +177,8 @@ def _fisher(work: Work, split: str, records: int) -> Mapping[str, torch.Tensor]:
 
 def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Trains a helper model in the place of the original, keeps its weights in the run, and puts the original back."""
-    work.run.events.append("phase", name=f"train the helper model {spec.name}")
+    total = helper_steps(work.recipe.training, spec, work.splits)
+    work.run.events.append("phase", name=f"train the helper model {spec.name}", total=total)
     training = Training(
         learning_rate=spec.learning_rate,
         epochs=spec.epochs,
