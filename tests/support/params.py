@@ -15,7 +15,8 @@ def few(values: Iterable[Any], *fast: int) -> list[Any]:
         values: what ``parametrize`` takes; a tuple stands for several arguments.
         fast: places, from 0.
     """
-    chosen = fast or (0,)
+    values, chosen = list(values), fast or (0,)
+    assert max(chosen) < len(values), "no value has this place"
     return [
         pytest.param(
             *(value if isinstance(value, tuple) else (value,)), marks=[] if place in chosen else [pytest.mark.slow]

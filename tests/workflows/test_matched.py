@@ -28,7 +28,6 @@ from expunge.storage.events import EVENTS_NAME, read_events
 from expunge.workflows import columns
 from expunge.workflows import matched as module
 from tests.support.canary import find_canary
-from tests.support.params import few
 from tests.workflows.conftest import CANARY, World, rows
 from tests.workflows.test_audit import unlearn_request
 
@@ -103,7 +102,8 @@ def number(run: Path, label: str, role: str) -> float:
     return next(score["value"] for score in scores if (score["label"], score["role"]) == (label, role))
 
 
-@pytest.mark.parametrize("metric", few([Probability(), ExtractionStrength()], 2))
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", [Probability(), ExtractionStrength()])
 def test_the_ends_are_the_numbers_of_the_audit_bit_for_bit(own, runs, metric):
     name = metric.label.partition("(")[0]
     found = compare_at_utility(runs, request(own, metric=Choice(name))).matching
