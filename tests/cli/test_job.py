@@ -257,7 +257,7 @@ def test_the_bar_has_a_width_a_count_and_a_time_left_on_any_terminal(columns: in
     assert moving
     assert all(line.count("━") >= bar * step // 40 - 1 for step, line in moving)
     assert " 20/40 " in text
-    assert "?" not in text
+    assert "/?" not in text
 
 
 def on_terminal(script: str, columns: int) -> tuple[str, str]:

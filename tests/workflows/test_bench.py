@@ -173,7 +173,7 @@ def test_every_number_hangs_on_something_a_bench_is_bound_to(untrained, tmp_path
     """Fields of the own request: each changes what is bound, or is known to decide no number of a bench."""
     shared = short(untrained, tmp_path / "bench")
     checked = {"npo": module._check("npo", shared)}
-    by_records = {"forget", "holdout", "evaluation"}
+    by_records = {"forget", "holdout", "evaluation", "columns", "allow_rejected"}
     without_numbers = {"out", "method", "settings", "suite", "audit", "allow_remote", "allow_overlap", "keep_helpers"}
     without_numbers |= {"policy", "family"}
     others = {
@@ -185,6 +185,7 @@ def test_every_number_hangs_on_something_a_bench_is_bound_to(untrained, tmp_path
         "forms": "cloze",
         "paraphraser": untrained.base,
         "max_length": 32,
+        "dtype": "bfloat16",
     }
     assert {item.name for item in fields(Request)} == set(others) | by_records | without_numbers
     for name, value in others.items():

@@ -68,7 +68,7 @@ def audit(
 
 PLAIN = (
     *("target", "access", "forget", "out", "original", "retain", "holdout", "suite", "forms", "paraphraser"),
-    *("allow_remote", "max_length", "allow_rejected", "lm_eval"),
+    *("allow_remote", "max_length", "allow_rejected", "allow_overlap", "lm_eval"),
 )  # mean in a request what they mean as a flag
 SEVERAL = ("retrained", "reference", "shadow_unlearned", "shadow_retrained", "lm_eval_tasks")
 

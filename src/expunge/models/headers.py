@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from expunge.errors import InputError
 from expunge.models.folder import ModelFolder, saved_dtypes, saved_shapes
-from expunge.models.load import check_names
+from expunge.models.load import check_names, check_pad_row
 from expunge.models.tokenizer import load_config
 
 
@@ -24,6 +24,7 @@ def check_headers(folder: ModelFolder) -> None:
     """
     saved_dtypes(folder.weights)
     config = load_config(folder.path)
+    check_pad_row(config)
     try:
         info = _compared(config, saved_shapes(folder.weights))
     except (ValueError, KeyError, TypeError, AttributeError, ImportError) as error:

@@ -203,7 +203,7 @@ def local_folder(source: str | Path) -> Path:
 
 def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
     """Loads the weights and refuses any that are missing, left over or of another shape."""
-    _check_pad_row(load_config(folder.path))
+    check_pad_row(load_config(folder.path))
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder.path,
@@ -231,7 +231,7 @@ def _load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
     return loaded
 
 
-def _check_pad_row(config: PretrainedConfig) -> None:
+def check_pad_row(config: PretrainedConfig) -> None:
     """Refuses a pad id that no embedding can be built with."""
     text = config.get_text_config()
     pad, rows = getattr(text, "pad_token_id", None), embedding_rows(config)

@@ -205,8 +205,7 @@ def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, An
     """Every setting of a run, without any text or file name of the records."""
     counts = {split: len(records) for split, records in inputs.splits.items()}
     held_to = {} if request.policy is None else {"policy": to_plain(request.policy)}
-    saved = {} if request.dtype is None else {"dtype": request.dtype}
-    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), **saved, **held_to, "records": counts}
+    return {"verb": "unlearn", **recipe_config(recipe), **source_config(request), **held_to, "records": counts}
 
 
 def recipe_config(recipe: Recipe) -> dict[str, Any]:
@@ -222,13 +221,14 @@ def recipe_config(recipe: Recipe) -> dict[str, Any]:
 
 
 def source_config(request: Request) -> dict[str, Any]:
-    """Which models are read, and how the records are."""
+    """Which models are read, how the records are read, and the dtype of what is saved."""
     return {
         "model": place_of(request.model),
         "base": place_of(request.base) if request.base else None,
         "max_length": request.max_length,
         "retain": "self" if request.retain == SELF else None,
         "benchmark": to_plain(request.benchmark),
+        **({} if request.dtype is None else {"dtype": request.dtype}),
     }
 
 
