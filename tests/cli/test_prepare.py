@@ -135,6 +135,7 @@ def test_the_same_bytes_in_another_process_without_torch(files, tmp_path):
             files["data"],
             "--forget",
             files["forget"],
+            "--allow-rejected",
             "--holdout",
             "0.3",
         ]
