@@ -53,7 +53,7 @@ $(VENV)/.extras: $(VENV)/.dev
 # pytest leaves with 5 where it finds no test; that is no failure here, and is said in words.
 slow: $(VENV)/.extras ## the tests that take minutes, those of the extras too
 	@found=0; $(PYTEST) -m slow --collect-only -qq > /dev/null || found=$$?; \
-	if [ $$found -eq 5 ]; then echo "There are no slow tests."; else EXPUNGE_EXTRAS=1 $(PYTEST) -m slow -n $(WORKERS) --timeout 1800; fi
+	if [ $$found -eq 5 ]; then echo "There are no slow tests."; else EXPUNGE_EXTRAS=1 $(PYTEST) -m slow -n $(WORKERS) --dist loadfile --timeout 1800; fi
 
 format: $(VENV)/.dev ## rewrite the files in the house style
 	$(BIN)/ruff format .
