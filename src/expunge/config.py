@@ -160,7 +160,7 @@ def _named(arms: tuple[Any, ...], kinds: tuple[type, ...]) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether text or a number is finite; text that is no number is left to pydantic."""
+    """Whether text or a number is finite; pydantic judges text that is not a number."""
     try:
         return math.isfinite(float(value))
     except OverflowError:

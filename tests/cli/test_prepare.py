@@ -37,19 +37,13 @@ def files(tmp_path) -> dict[str, str]:
     return found
 
 
+def prepare(files) -> list[str]:
+    return ["prepare", files["data"], "--forget", files["forget"], "--allow-rejected"]
+
+
 def test_it_describes_and_warns_and_shows_no_record(files, tmp_path, capsys):
     out = tmp_path / "out"
-    command = [
-        "prepare",
-        files["data"],
-        "--forget",
-        files["forget"],
-        "--allow-rejected",
-        "--holdout",
-        "0.2",
-        "--out",
-        str(out),
-    ]
+    command = [*prepare(files), "--holdout", "0.2", "--out", str(out)]
     assert main(command) == 0
     shown, told = capsys.readouterr()
     assert "excluded exact 1, name 1" in " ".join(shown.split())
@@ -127,18 +121,7 @@ def test_the_same_bytes_in_another_process_without_torch(files, tmp_path):
     )
     for number in range(2):
         environment = {**os.environ, "PYTHONHASHSEED": str(number)}
-        command = [
-            sys.executable,
-            "-c",
-            code,
-            "prepare",
-            files["data"],
-            "--forget",
-            files["forget"],
-            "--allow-rejected",
-            "--holdout",
-            "0.3",
-        ]
+        command = [sys.executable, "-c", code, *prepare(files), "--holdout", "0.3"]
         done = subprocess.run([*command, "--out", str(tmp_path / str(number))], env=environment, capture_output=True)
         assert done.returncode == 0, done.stderr
         assert find_canary(done.stdout + done.stderr, CANARY) == []

@@ -112,4 +112,5 @@ def _once(*numbers: Floats) -> float:
     return float(_of_means(*(np.mean(values, keepdims=True) for values in numbers))[0])
 
 
+# The recovery of four samples; NaN where the original knows no more than the retrained model.
 _rho = Vectorised(_once, lambda draws, samples, places: _of_means(*draw_means(draws, samples, places)))

@@ -57,16 +57,18 @@ def compare(
         "benchmark": benchmark,
         "retain": retain,
         "holdout": holdout,
+        "columns": columns,
+        "allow_rejected": allow_rejected or None,
+        "allow_overlap": allow_overlap or None,
     }
-    given |= {"columns": columns, "allow_rejected": allow_rejected or None}
     if at_utility is None:
-        _refuse({**given, "allow-overlap": allow_overlap or None}, split)
+        _refuse(given, split)
         from expunge.workflows.compare import compare as work  # not from the api, which takes seconds to load torch
 
         comparison = work(runs, out)
     else:
         with reserved_stdout():  # what a library prints is no part of a document
-            comparison = _at_utility(runs, out, at_utility, split, {**given, "allow_overlap": allow_overlap})
+            comparison = _at_utility(runs, out, at_utility, split, given)
     if as_json:
         document(comparison.to_plain())
     else:
@@ -98,7 +100,7 @@ def _at_utility(
         evaluation=options.named_files(split),
         columns=options.columns(given["columns"]),
         allow_rejected=bool(given["allow_rejected"]),
-        allow_overlap=given["allow_overlap"],
+        allow_overlap=bool(given["allow_overlap"]),
     )
     request = request if forgetting is None else replace(request, metric=forgetting)
     return compare_at_utility(runs, request, out, (_listen,))

@@ -54,8 +54,8 @@ def check_present(columns: Mapping[str, str], seen: Collection[str], split: str)
 def fields_of(item: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """Returns the record of one line by field; columns that are no field keep their names.
 
-    A chosen column takes the place of the column that is named as the field. Fields of a shape of which none was
-    chosen are left out, so that ``text`` may stand next to a chosen ``question`` and ``answer``. In a table, a cell of
+    A chosen column replaces the column with the field's own name. If a field of one shape is chosen, the fields of all
+    other shapes are ignored, so a chosen ``question`` and ``answer`` may stand next to ``text``. In a table, a cell of
     a field that may be a list (or, for ``forms``, an object) is read as JSON where it looks so.
 
     Args:

@@ -110,7 +110,9 @@ def _continuations(
 
 def _is_recurrent(model: Any) -> bool:
     """Whether some layers keep a state other than keys and values: it reads the padding, or its steps are not exact."""
-    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()  # absent where all layers are alike
+    kinds = (
+        getattr(model.config.get_text_config(), "layer_types", None) or ()
+    )  # absent if all layers have the same kind
     return bool(model._is_stateful) or not ATTENTION.issuperset(kinds)
 
 

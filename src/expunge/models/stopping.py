@@ -17,7 +17,7 @@ def stop_between_passes(model: nn.Module, stop_requested: Callable[[], bool]) ->
     """Has every later forward pass of a model ask first whether to stop; it then raises ``InterruptedRunError``.
 
     Args:
-        model: with or without an adapter, which generation goes around.
+        model: with or without an adapter; generation bypasses the adapter, so the model inside it asks too.
         stop_requested: whether a stop was requested.
     """
 
