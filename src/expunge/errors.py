@@ -71,3 +71,13 @@ class StaleCacheError(ExpungeError, RuntimeError):
 
 class ExpungeWarning(UserWarning):
     """Something a user should know and that does not stop the work."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out.
+
+    By the names of its classes, so that torch need not be loaded; its allocator on the CPU raises a plain
+    ``RuntimeError``.
+    """
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)

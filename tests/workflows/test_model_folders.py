@@ -322,3 +322,12 @@ def test_a_file_that_cannot_be_carried_over_is_named(tmp_path, monkeypatch):
     (tmp_path / "new").mkdir()
     with pytest.raises(InputError, match="NOTICE of the model folder cannot be read .Permission denied."):
         carry_over(folder, tmp_path / "new", "float32")
+
+
+@pytest.mark.parametrize("verb", ["unlearn", "plan"])
+def test_more_layers_than_tensors_are_refused_at_once(tmp_path, capsys, verb):
+    folder = make_folder(tmp_path / "model", llama_config(layers=2))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**7, "layer_types": None}))
+    assert unlearn(folder, verb=verb) == 2
+    assert "10000000 layers" in " ".join(capsys.readouterr().err.split())

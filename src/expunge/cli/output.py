@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, cast
 import typer
 
 from expunge.config import to_plain
-from expunge.errors import ExpungeError
+from expunge.errors import ExpungeError, is_out_of_memory
 from expunge.storage.disk import FULL, TOO_LARGE, too_large, write_all
 from expunge.storage.plain import to_json
 
@@ -146,7 +146,7 @@ def failure(error: BaseException) -> Failure:
         return Failure(ABORTED, "aborted.")
     if isinstance(error, UsageError):
         return Failure(USAGE, _usage(error))
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         advice = "Use smaller batches (--set micro_batch=1), --lora, or a smaller model"
         return Failure(RESOURCES, f"This machine ran out of memory. {advice}; a run that was cut short resumes.")
     if isinstance(error, OSError) and error.errno in TOO_LARGE:
@@ -228,12 +228,6 @@ def _usage(error: Any) -> str:
     message = error.format_message()
     command = error.ctx.command_path if getattr(error, "ctx", None) else "expunge"
     return f"{message} Try: {command} --help"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # By name, since torch is not loaded for this; its allocator on the CPU raises a plain RuntimeError.
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)
 
 
 def _place(error: BaseException) -> str:

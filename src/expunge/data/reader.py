@@ -65,7 +65,7 @@ def read_records(
     Raises:
         InputError: the file is missing, empty, in another encoding, or has no usable record; or a record has more than
             one shape.
-        UnknownNameError: ``columns`` names a field or a column that there is not.
+        UnknownNameError: ``columns`` names a field or a column that does not exist.
     """
     limits = limits or Limits()
     records: list[Record] = []

@@ -85,6 +85,8 @@ def bootstrap_interval(
         clusters = [[(number, place) for place in range(len(sample))] for number, sample in enumerate(samples)]
     if [len(names) for names in clusters] != [len(sample) for sample in samples]:
         raise InputError("Each number of each sample needs one cluster; the lengths differ.")
+    if not 0 < level < 1:
+        raise InputError(f"The level of an interval lies between 0 and 1, not at {level}; 0.95 is usual.")
     draws = Draws(clusters, resamples=resamples, seed=seed)
     if draws.fewest < 2:
         return Interval(math.nan, math.nan)
@@ -158,8 +160,6 @@ class Draws:
 
     def interval(self, values_R: Floats, level: float = 0.95) -> Interval:
         """The interval between the quantiles of a statistic's draws; NaN where every draw is."""
-        if not 0 < level < 1:
-            raise InputError(f"The level of an interval lies between 0 and 1, not at {level}; 0.95 is usual.")
         known = values_R[~np.isnan(values_R)]
         if not len(known):
             return Interval(math.nan, math.nan)

@@ -110,9 +110,8 @@ def _continuations(
 
 def _is_recurrent(model: Any) -> bool:
     """Whether some layers keep a state other than keys and values: it reads the padding, or its steps are not exact."""
-    kinds = (
-        getattr(model.config.get_text_config(), "layer_types", None) or ()
-    )  # absent if all layers have the same kind
+    # Absent if all layers have the same kind.
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
     return bool(model._is_stateful) or not ATTENTION.issuperset(kinds)
 
 

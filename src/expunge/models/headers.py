@@ -25,8 +25,15 @@ def check_headers(folder: ModelFolder) -> None:
     saved_dtypes(folder.weights)
     config = load_config(folder.path)
     check_pad_row(config)
+    shapes = saved_shapes(folder.weights)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None) or 0
+    if layers > len(shapes):  # building so many could take hours
+        raise InputError(
+            f"config.json of {folder.path.name!r} has {layers} layers, and its weights have {len(shapes)} tensors. "
+            "Use the config.json that belongs to these weights."
+        )
     try:
-        info = _compared(config, saved_shapes(folder.weights))
+        info = _compared(config, shapes)
     except (ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(f"The model {folder.path.name!r} cannot be loaded: {reason}") from error

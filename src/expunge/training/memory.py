@@ -7,14 +7,9 @@ from typing import TypeVar
 
 import torch
 
+from expunge.errors import is_out_of_memory
+
 Result = TypeVar("Result")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch's allocator on the CPU raises a plain ``RuntimeError``."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    )
 
 
 def fitting(work: Callable[[], Result], shrink: Callable[[], bool]) -> Result:

@@ -9,9 +9,7 @@ import contextlib
 import traceback
 from collections.abc import Callable, Iterator
 
-import torch
-
-from expunge.errors import ExpungeError, InputError, ResourceError
+from expunge.errors import ExpungeError, InputError, ResourceError, is_out_of_memory
 from expunge.workflows.harness_cache import is_local
 
 # Packages that fetch and read data sets; what they raise is about the data set.
@@ -35,7 +33,7 @@ def refused(name: str, explain: Callable[[str, Exception], str]) -> Iterator[Non
     except ExpungeError:
         raise
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise ResourceError(
                 f"Memory ran out in lm_eval's task {name!r}; leave it out, or use a machine with more."
             ) from None
@@ -91,8 +89,3 @@ def _data_set(error: Exception) -> str | None:
 def _is_of_data_set(error: BaseException) -> bool:
     roots = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
     return bool(roots & set(FETCHING)) or isinstance(error, (ConnectionError, TimeoutError))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # The allocator of torch on the CPU raises a plain RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
