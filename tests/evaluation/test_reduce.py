@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
+from expunge.functional.bootstrap import bootstrap_interval
 from expunge.metrics.base import Sample, Score, mean_score
 from expunge.metrics.memorisation import Probability
 from expunge.storage.secret import Secret
@@ -57,6 +58,18 @@ def test_gap_of_a_constant_shift_is_exact():
         DRAWS,
     )
     assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_a_gap_between_samples_of_two_splits_draws_each_from_its_own_records():
+    """As many subjects in both, and unequal numbers of records: the second sample has places of its own."""
+    records = {"forget": people("forget"), "retain": people("retain") + people("retain")}
+    left, right = mean_score("forget", VALUES), mean_score("retain", np.append(VALUES, VALUES**2))
+    found = gap(Probability(), "unlearned", left, right, records, DRAWS)
+    subjects = [[("forget", row) for row in range(12)], [("retain", row) for row in range(12)] * 2]
+    expected = bootstrap_interval(
+        [score.samples[0].values for score in (left, right)], difference, clusters=subjects, resamples=60
+    )
+    assert (found.low, found.high) == pytest.approx(expected)
 
 
 def test_records_without_a_number_do_not_count():
