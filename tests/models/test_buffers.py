@@ -22,7 +22,6 @@ from expunge.models.buffers import is_left_over
         ("transformer.h.0.attn.bias", [2, 1, 64, 64], False),  # not one mask for all heads and records
         ("transformer.h.0.attn.masked_bias", [64], False),
         ("model.layers.0.self_attn.rotary_emb.inv_freq", [8, 8], False),
-        ("transformer.h.0.attn.c_attn.bias", [64, 64], False),
         ("model.layers.0.mlp.bias", [64, 64], False),
     ],
 )
