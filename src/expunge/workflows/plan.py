@@ -38,8 +38,8 @@ from expunge.storage.run import RunFolder
 from expunge.workflows.arithmetic import estimate, timed
 from expunge.workflows.inputs import SELF, check_models, layer_count, rejected_facts
 from expunge.workflows.produce import produce
+from expunge.workflows.request import Request
 from expunge.workflows.steps import count_steps, own_steps
-from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
@@ -96,7 +96,7 @@ def plan(request: Request) -> Plan:
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
-    config, tokenizer = load_config(folder), load_tokenizer(folder)
+    config, tokenizer = load_config(folder), load_tokenizer(folder, request.rendering)
     tokens = {
         split: sum(
             len(example.input_ids) for example in encode_all(rows, tokenizer, max_length=request.max_length).examples
