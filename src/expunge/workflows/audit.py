@@ -32,7 +32,7 @@ from expunge.workflows.prompted import check_access, parse_audited
 from expunge.workflows.remote import is_address
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
-from expunge.workflows.written import keep_rendering, kept_rendering, rendering_config, settle_end
+from expunge.workflows.written import check_written, keep_rendering, kept_rendering, rendering_config, settle_end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +245,8 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
         rendering=request.rendering or DEFAULT,
     )
     columns.check()
+    if request.original is not None:
+        check_written(request.original, columns.rendering, inputs.audited)
     settings = {
         "verb": "audit",
         "model": None if request.original is None else place_of(request.original),

@@ -41,6 +41,7 @@ from expunge.workflows.produce import produce
 from expunge.workflows.request import Request
 from expunge.workflows.steps import count_steps, own_steps
 from expunge.workflows.work import Work
+from expunge.workflows.written import check_written
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
 TRIAL_STEPS = 4  # the first one warms up and does not count
@@ -91,6 +92,7 @@ def plan(request: Request) -> Plan:
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
     check_models(request.model, *(source for source in (request.base, *request.retrained) if is_here(source)))
+    check_written(request.model, request.rendering, inputs.audited)
     if (count := layer_count(request.model)) is not None:
         recipe.check_layers(count)
     splits = {**inputs.training, **inputs.evaluation}

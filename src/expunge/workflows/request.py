@@ -17,6 +17,7 @@ from expunge.workflows.forms import FormChoice
 from expunge.workflows.inputs import SELF, Inputs, check_models, layer_count, read_inputs
 from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.saving import check_dtype
+from expunge.workflows.written import check_written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,7 @@ class Request:
         check_overlaps(inputs.audited, allow_overlap=self.allow_overlap)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
+            check_written(self.model, self.rendering, inputs.audited)
             if (count := layer_count(self.model)) is not None:
                 recipe.check_layers(count)
         return recipe, inputs

@@ -1,4 +1,4 @@
-"""How the records of a run are written, and what ends an answer: kept in its folder, where every later audit reads it."""
+"""How the records of a run are written and what ends an answer, kept in the run folder for every later audit."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def settle_end(
         load: gives the original where it is loaded already.
 
     Raises:
-        InputError: a system prompt or template that no record is written with.
+        InputError: the tokenizer of the original cannot be read, or a record cannot be written with it.
     """
     earlier = [event.data for event in read_events(run.events_path) if event.kind == KIND]
     if earlier:
@@ -102,7 +102,6 @@ def settle_end(
         return rendering
     records = [*chain.from_iterable(splits.get(name, ()) for name in TRAINED)]
     tokenizer = load_tokenizer(local_folder(source), rendering)
-    _check_used(rendering, [*chain.from_iterable(splits.values())], tokenizer)
     examples = without_end(records, tokenizer, max_length)
     ending = Ending(None, "template", None, 0)
     if examples:
@@ -132,7 +131,14 @@ def rendering_facts(run: RunFolder) -> dict[str, Any]:
     return {**given, **(found[0] if found else {})}
 
 
-def _check_used(rendering: Rendering, records: Sequence[Record], tokenizer: Any) -> None:
+def check_written(source: str, rendering: Rendering, splits: Mapping[str, Sequence[Record]]) -> None:
+    """Refuses a rendering that does not fit the tokenizer of a model folder, or that changes nothing for these records.
+
+    Raises:
+        InputError: see above; or the tokenizer cannot be read.
+    """
+    tokenizer = load_tokenizer(local_folder(source), rendering)
+    records = [*chain.from_iterable(splits.values())]
     asks = any(record.kind in ("qa", "messages") for record in records)
     has_template = any(record.kind == "messages" for record in records) or chat_template(tokenizer)
     if rendering.system and not asks:
