@@ -109,8 +109,7 @@ def end_id(tokenizer: Any) -> int | None:
     if end is None:
         found: int | None = tokenizer.eos_token_id
         return found
-    named: int | None = tokenizer.get_vocab().get(end)  # none of an empty name
-    return named
+    return int(tokenizer.convert_tokens_to_ids(end)) if end else None
 
 
 def end_mark(tokenizer: Any) -> EndMark:
