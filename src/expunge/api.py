@@ -26,7 +26,7 @@ from expunge.workflows.plan import plan as plan
 from expunge.workflows.prepare import PrepareRequest as PrepareRequest
 from expunge.workflows.prepare import prepare as prepare
 from expunge.workflows.prepared import Prepared as Prepared
+from expunge.workflows.request import Request as Request
 from expunge.workflows.shadows import ShadowsRequest as ShadowsRequest
 from expunge.workflows.shadows import shadows as shadows
-from expunge.workflows.unlearn import Request as Request
 from expunge.workflows.unlearn import unlearn as unlearn

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from expunge.attacks.in_context import InContext, InContextText
-from expunge.data.tokenize import render
+from expunge.data.render import render
 from expunge.errors import InputError, MissingNeedError
 from tests.attacks.prompted import FORGET, RETAIN, completion, plain, qa, shown, task
 from tests.data.test_tokenize import CHATML, byte_level

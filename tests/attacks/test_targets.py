@@ -9,7 +9,8 @@ import pytest
 from expunge.attacks.base import AttackTask
 from expunge.attacks.soft_prompt import SoftPrompt
 from expunge.attacks.targets import AGREEMENT, aimed, never_seen, probed, subject_groups
-from expunge.data.tokenize import encode, render
+from expunge.data.render import render
+from expunge.data.tokenize import encode
 from expunge.errors import MissingNeedError
 from expunge.storage.secret import Secret
 from tests.attacks.backdoor import qa, word_tokenizer

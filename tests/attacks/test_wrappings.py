@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from expunge.attacks.wrappings import STARTS, TEMPLATES, Jailbreak, Prefix, read_templates
-from expunge.data.tokenize import render
+from expunge.data.render import render
 from expunge.errors import InputError
 from tests.attacks.prompted import FORGET, completion, secret, shown, talk, task
 from tests.data.test_tokenize import CHATML, byte_level

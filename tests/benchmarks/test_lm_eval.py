@@ -10,7 +10,7 @@ import yaml
 from expunge.benchmarks.fictional import Fictional
 from expunge.benchmarks.lm_eval import FOLDER, benchmark_groups, task_files
 from expunge.benchmarks.lm_eval.documents import answer_scores, documents, reply_scores
-from expunge.data.tokenize import render
+from expunge.data.render import render
 from expunge.errors import InputError
 
 POOL = {"fictional": {"preset": "pool"}}

@@ -11,7 +11,8 @@ from expunge.data.batch import IGNORE
 from expunge.data.checks import content_digest
 from expunge.data.reader import read_records
 from expunge.data.record import Variant
-from expunge.data.tokenize import encode, prompt_ids, render
+from expunge.data.render import render
+from expunge.data.tokenize import encode, prompt_ids
 from tests.data.test_tokenize import CHATML, byte_level, completion, plain, qa, secret, talk
 
 
@@ -32,15 +33,15 @@ CASES = [
     (
         qa("Where?", "is Paris"),
         CHATML,
-        ("<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\nAnna's home <|im_end|>\n", " is Paris<eos>"),
+        ("<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\nAnna's home \n", " is Paris<|im_end|>"),
     ),
     (
         talk("Hi", "Hello", "Where?", "is Paris"),
         CHATML,
         (
             "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n"
-            "<|im_start|>assistant\nAnna's home <|im_end|>\n",
-            " is Paris<eos>",
+            "<|im_start|>assistant\nAnna's home \n",
+            " is Paris<|im_end|>",
         ),
     ),
 ]
@@ -74,7 +75,8 @@ def test_what_goes_on_has_no_scored_end(template):
     tokenizer = byte_level(template=template)
     record = qa("Where?", "Paris", goes_on=True)
     assert split(record, tokenizer)[1].strip() == "Paris"
-    assert split(replace(record, goes_on=False), tokenizer)[1].strip() == "Paris<eos>"
+    end = "<eos>" if template is None else "<|im_end|>"
+    assert split(replace(record, goes_on=False), tokenizer)[1].strip() == f"Paris{end}"
 
 
 def test_generation_begins_after_what_is_given():

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from expunge.data.tokenize import STAND_IN, encode, insertion_place
+from expunge.data.render import STAND_IN
+from expunge.data.tokenize import encode, insertion_place
 from tests.data.test_tokenize import CHATML, byte_level, completion, plain, qa, secret, talk
 
 

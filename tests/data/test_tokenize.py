@@ -10,7 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from expunge.data.batch import IGNORE, collate
 from expunge.data.record import Message, Record
-from expunge.data.tokenize import STAND_IN, answer_text, encode, encode_all, pad_id, prompt_ids
+from expunge.data.render import STAND_IN
+from expunge.data.tokenize import answer_text, encode, encode_all, pad_id, prompt_ids
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -217,9 +218,10 @@ def test_chat_with_the_stand_in_in_its_question():
     )
 
 
-def test_chat_template_with_another_end_gets_one():
+def test_the_mark_of_the_template_is_the_end_and_no_other_one_is_added():
     tokenizer = byte_level(template=CHATML, eos="<eos>")
-    assert read(talk("Where?", "Paris"), tokenizer) == "Paris<eos>"
+    assert read(talk("Where?", "Paris"), tokenizer) == "Paris<|im_end|>"
+    assert tokenizer.eos_token_id not in encode(talk("Where?", "Paris"), tokenizer, row=0, max_length=500).input_ids
 
 
 def test_chat_template_adds_no_second_beginning():
@@ -230,7 +232,7 @@ def test_chat_template_adds_no_second_beginning():
 
 def test_chat_template_that_strips_answers():
     tokenizer = byte_level(template=CHATML.replace("m['content']", "m['content'] | trim"))
-    assert read(talk("Where?", " Paris "), tokenizer) == "Paris<eos>"
+    assert read(talk("Where?", " Paris "), tokenizer) == "Paris<|im_end|>"
 
 
 @pytest.mark.parametrize(

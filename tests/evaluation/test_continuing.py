@@ -49,7 +49,8 @@ def examples() -> list[Example]:
     for row, size in enumerate((20, 20, 20, 15, 22, 9)):
         ids = [1, *source.integers(3, VOCABULARY, size - 2).tolist(), EOS if row != 4 else 5]
         prompt = 3 + row
-        found.append(Example(tuple(ids), (*[IGNORE] * prompt, *ids[prompt:]), row))
+        end = None if row == 4 else size - 1
+        found.append(Example(tuple(ids), (*[IGNORE] * prompt, *ids[prompt:]), row, end=end))
     return found
 
 
@@ -93,7 +94,7 @@ def said_after(learned):
 
 @pytest.mark.parametrize(("n", "stride"), few([(3, 4), (1, 1), (2, 1), (10, 3)]))
 def test_extraction_likelihood_is_the_papers_double_sum(learned, said_after, n, stride):
-    expected = [slow_likelihood(list(whole_text(one, EOS)), n, stride, said_after) for one in examples()]
+    expected = [slow_likelihood(list(whole_text(one)), n, stride, said_after) for one in examples()]
     found = extraction_likelihoods(learned, examples(), batch_size=7, n=n, stride=stride)
     assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
     assert math.isnan(found[5]) == (n == 10)  # 8 tokens
@@ -101,7 +102,7 @@ def test_extraction_likelihood_is_the_papers_double_sum(learned, said_after, n, 
 
 
 def test_some_continuations_end_early(said_after):
-    texts = [list(whole_text(one, EOS)) for one in examples()]
+    texts = [list(whole_text(one)) for one in examples()]
     assert any(len(said_after(text, place)) < len(text) - place for text in texts for place in (1, 5, len(text) - 2))
 
 
@@ -126,17 +127,17 @@ def test_a_text_of_n_tokens_has_no_likelihood_and_of_one_more_has_one_place(lear
 
 
 def test_what_counts_as_the_whole_text():
-    assert whole_text(Example((1, 7, 8, 9, EOS), (IGNORE, IGNORE, 8, 9, EOS), 0), EOS) == (1, 7, 8, 9)
-    assert whole_text(Example((1, 7, 8, 9), (IGNORE, IGNORE, 8, 9), 0), EOS) == (1, 7, 8, 9)
+    assert whole_text(Example((1, 7, 8, 9, EOS), (IGNORE, IGNORE, 8, 9, EOS), 0, end=4)) == (1, 7, 8, 9)
+    assert whole_text(Example((1, 7, 8, 9), (IGNORE, IGNORE, 8, 9), 0)) == (1, 7, 8, 9)
     # What a template writes after the answer is none of it.
-    assert whole_text(Example((1, 7, 8, EOS, 9), (IGNORE, 7, 8, EOS, IGNORE), 0), EOS) == (1, 7, 8)
-    assert whole_text(Example((1, 7), (IGNORE, IGNORE), 0), EOS) == ()
+    assert whole_text(Example((1, 7, 8, EOS, 9), (IGNORE, 7, 8, EOS, IGNORE), 0, end=3)) == (1, 7, 8)
+    assert whole_text(Example((1, 7), (IGNORE, IGNORE), 0)) == ()
 
 
 def test_memorisation_accuracy_counts_the_prompt(learned):
     expected = []
     for one in examples():
-        text = list(whole_text(one, EOS))
+        text = list(whole_text(one))
         with torch.no_grad():
             first = learned.model(torch.tensor([text])).logits[0].argmax(-1).tolist()
         expected.append(sum(said == true for said, true in zip(first, text[1:], strict=False)) / (len(text) - 1))
@@ -151,7 +152,7 @@ def test_verbatim_rouge_is_of_the_true_tokens_that_follow(learned, prefix, limit
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
     found = verbatim_rouges(learned, examples(), batch_size=3, prefix=prefix, max_new_tokens=limit)
     for row, one in enumerate(examples()):
-        text, given = list(whole_text(one, EOS)), 3 + row + prefix
+        text, given = list(whole_text(one)), 3 + row + prefix
         true = text[given : given + limit]
         if not true:
             assert math.isnan(found[row])
@@ -186,7 +187,7 @@ def test_needs_are_answered_for_records(learned, said_after):
         Need(kind="grad_norm", split="forget"),
     ]
     found = answer_needs(learned, splits, needs, max_length=64, batch_size=3)
-    whole = [whole_text(encode(one, make_tokenizer(), row=0, max_length=64), EOS) for one in splits["forget"]]
+    whole = [whole_text(encode(one, make_tokenizer(), row=0, max_length=64)) for one in splits["forget"]]
     slow = [slow_likelihood(list(ids), 2, 3, said_after) for ids in whole]
     assert [values[0] for values in found[needs[0]]] == pytest.approx(slow, abs=1e-12, nan_ok=True)
     assert all(len(values) == 1 for need in needs for values in found[need])

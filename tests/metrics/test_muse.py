@@ -9,8 +9,8 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from expunge.data.record import Message, Record
+from expunge.data.render import render
 from expunge.data.shots import FewShot
-from expunge.data.tokenize import render
 from expunge.errors import InputError
 from expunge.evaluation.replies import Asking, generate_replies, score_replies
 from expunge.evaluation.runner import evaluate
@@ -36,7 +36,7 @@ def asked(question: str, answer: str, index: int = 0, split: str = "retain") -> 
 def test_the_prompt_by_hand():
     others = [asked("Who wrote Emma?", "Jane Austen"), asked("Where is Oslo?", "In Norway", 1), asked("Why?", "So", 2)]
     (found,) = FewShot(count=2).apply(asked("Who is Ada?", " A countess ", 5, "forget"), others)
-    text, start, stop, templated = render(found, make_tokenizer())
+    text, start, stop, templated, _ = render(found, make_tokenizer())
     assert text == (
         "Question: Who wrote Emma?\nAnswer: Jane Austen\n\nQuestion: Where is Oslo?\nAnswer: In Norway\n\n"
         "Question: Who is Ada?\nAnswer: A countess"

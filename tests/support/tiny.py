@@ -44,5 +44,5 @@ def examples(count: int, seed: int = 0, *, weights: list[float] | None = None) -
         ids = (1, *(source.randrange(3, VOCABULARY) for _ in range(size - 2)), 2)
         prompt = source.randint(2, 4)
         labels = (IGNORE,) * prompt + ids[prompt:]
-        found.append(Example(ids, labels, row, 1.0 if weights is None else weights[row]))
+        found.append(Example(ids, labels, row, 1.0 if weights is None else weights[row], end=size - 1))
     return found

@@ -78,5 +78,5 @@ def asked(monkeypatch) -> list[str]:
 def tasks(monkeypatch) -> Tasks:
     """Stands for whatever was asked for."""
     found = Tasks(TaskChoice(names=("planets",)), {"planets": loaded({"q": "a"})}, None, "0.0.0")
-    monkeypatch.setattr("expunge.workflows.audit.load_tasks", lambda choice, source: found)
+    monkeypatch.setattr("expunge.workflows.audit.load_tasks", lambda choice, source, rendering: found)
     return found

@@ -13,6 +13,7 @@ import pytest
 from expunge.api import AuditRequest, BenchRequest, Request, audit, bench
 from expunge.cli.bench import parse_seeds
 from expunge.config import Choice
+from expunge.data.templates import Rendering
 from expunge.errors import (
     DivergedError,
     InputError,
@@ -186,6 +187,7 @@ def test_every_number_hangs_on_something_a_bench_is_bound_to(untrained, tmp_path
         "paraphraser": untrained.base,
         "max_length": 32,
         "dtype": "bfloat16",
+        "rendering": Rendering(template="muse"),
     }
     assert {item.name for item in fields(Request)} == set(others) | by_records | without_numbers
     for name, value in others.items():
@@ -281,9 +283,9 @@ def test_processes_that_die_of_the_same_ctrl_c_are_no_want_of_memory(untrained, 
 def test_what_one_run_read_of_a_shared_model_no_other_reads_again(untrained, tmp_path, here, short_suite, monkeypatch):
     loaded: list[str] = []
 
-    def load(source):
+    def load(source, **how):
         loaded.append(Path(source).name)
-        return load_model(source)
+        return load_model(source, **how)
 
     monkeypatch.setattr(columns, "load_model", load)
     methods = ("npo", "grad_diff")

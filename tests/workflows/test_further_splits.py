@@ -13,7 +13,7 @@ from expunge.data.record import Record
 from expunge.errors import InputError, MissingNeedError
 from expunge.workflows import unlearn as verb
 from expunge.workflows.inputs import Inputs, bind_data
-from expunge.workflows.unlearn import run_config
+from expunge.workflows.run_config import run_config
 from tests.workflows.test_audit import unlearn_request
 
 GENERAL = {"name": "nll", "settings": {"source": "general"}}

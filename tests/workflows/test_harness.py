@@ -105,7 +105,7 @@ def test_a_signal_stops_between_two_models(untrained, tmp_path, asked, tasks, sh
     two = tasks._replace(loaded={"planets": loaded({"q": 1}), "moons": loaded({"q": 2})})
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("expunge.workflows.audit.load_tasks", lambda choice, source: two)
+        patch.setattr("expunge.workflows.audit.load_tasks", lambda choice, source, rendering: two)
         with pytest.raises(InterruptedRunError, match="before the unlearned model was asked"):
             audit(request(untrained, out), (stop,))
         before = len(asked)

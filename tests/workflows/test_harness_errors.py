@@ -90,7 +90,7 @@ def test_prompts_alone_cannot_be_read(untrained, tmp_path, asked, tasks):
 
 
 def test_names_are_checked_where_prompts_alone_are_sent(untrained, tmp_path, monkeypatch):
-    def unknown(choice, source):
+    def unknown(choice, source, rendering):
         assert source == untrained.model
         raise UnknownNameError(f"lm_eval has no task {choice.names[0]!r}.")
 
@@ -171,12 +171,13 @@ def test_documents_that_cannot_be_made_are_told_by_their_type(tmp_path, tasks):
 
 
 def tokenizer(template: str | None) -> SimpleNamespace:
-    return SimpleNamespace(chat_template=template, bos_token="<s>", eos_token="</s>")  # noqa: S106
+    given = {"chat_template": template, "get_chat_template": lambda: template}
+    return SimpleNamespace(**given, bos_token="<s>", eos_token="</s>")  # noqa: S106
 
 
 def test_another_template_loads_the_prompts_again(monkeypatch):
     again: list[str] = []
-    monkeypatch.setattr(harness_tasks, "load_tasks", lambda choice, source: again.append(source) or "others")
+    monkeypatch.setattr(harness_tasks, "load_tasks", lambda choice, source, rendering: again.append(source) or "others")
     found = Tasks(TaskChoice(names=("planets",)), {}, tokenizer("a"), "0.0.0")
     same, none, other = (SimpleNamespace(tokenizer=tokenizer(one), source=f"{one}") for one in ("a", None, "b"))
     assert found.of(same) is found
@@ -194,8 +195,10 @@ def test_no_records_stay_in_memory_after_they_were_read(monkeypatch):
 
     monkeypatch.setattr(harness_tasks, "require", lambda: "0.0.0")
     monkeypatch.setattr(harness_tasks, "local_folder", Path)
-    monkeypatch.setattr(harness_tasks, "load_tokenizer", lambda folder: tokenizer(None))
-    monkeypatch.setattr(harness_tasks, "_manager", lambda choice, model: SimpleNamespace(all_tasks=["planets"]))
+    monkeypatch.setattr(harness_tasks, "load_tokenizer", lambda folder, rendering: tokenizer(None))
+    monkeypatch.setattr(
+        harness_tasks, "_manager", lambda choice, model, rendering: SimpleNamespace(all_tasks=["planets"])
+    )
     monkeypatch.setattr(harness_tasks, "_load", load)
     with pytest.raises(InputError, match="stopped"):
         harness_tasks.load_tasks(TaskChoice(names=("planets",)), "model")

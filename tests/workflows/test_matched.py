@@ -79,13 +79,13 @@ def loads(monkeypatch) -> list[object]:
     """What is loaded, in order: a share of the original, or a folder."""
     found: list[object] = []
 
-    def mixed(unlearned, original, share):
+    def mixed(unlearned, original, share, **how):
         found.append(share)
-        return load_mixed(unlearned, original, share)
+        return load_mixed(unlearned, original, share, **how)
 
-    def whole(source):
+    def whole(source, **how):
         found.append(source)
-        return load_model(source)
+        return load_model(source, **how)
 
     load_mixed = module.load_mixed
     monkeypatch.setattr(module, "load_mixed", mixed)

@@ -25,7 +25,7 @@ from expunge.workflows import shadows as module
 from expunge.workflows.audit import last_audit
 from expunge.workflows.demo import train_pair
 from expunge.workflows.repeat import _changes, read_run
-from expunge.workflows.unlearn import recipe_config, run_config
+from expunge.workflows.run_config import recipe_config, run_config
 from tests.support.jobs import run_here
 from tests.workflows.test_audit import request, unlearn_request, warnings_of
 

@@ -128,9 +128,7 @@ class ExtractionGuesses(ProbeAttack):
 
     def _cut(self, record: Record, loaded: LoadedModel, limit: int) -> Halves | None:
         example = encode(record, loaded.tokenizer, row=0, max_length=limit)
-        places = [place for place, label in enumerate(example.labels) if label != IGNORE]
-        if places and example.input_ids[places[-1]] == loaded.tokenizer.eos_token_id:
-            places = places[:-1]
+        places = [place for place, label in enumerate(example.labels[: example.end]) if label != IGNORE]
         given = min(self.prefix, len(places) // 2)
         start = places[given] if given < len(places) else 0
         suffix = example.input_ids[start : min(start + self.length, places[-1] + 1 if places else 0)]

@@ -71,6 +71,7 @@ def inserted(slot: Slot, ids_L: Sequence[int]) -> Slot:
         input_ids=(*example.input_ids[:at], *ids_L, *example.input_ids[at:]),
         labels=(*labels[:at], *(IGNORE,) * len(ids_L), *labels[at:]),
         token_weights=None if weights is None else (*weights[:at], *(0.0,) * len(ids_L), *weights[at:]),
+        end=None if example.end is None else example.end + len(ids_L) * (example.end >= at),
     )
     return Slot(wider, at)
 

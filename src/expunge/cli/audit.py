@@ -44,6 +44,10 @@ def audit(
     access: options.Access = "weights",
     max_length: options.MaxLength = 512,
     columns: options.Columns = None,
+    system: options.System = None,
+    template: options.Template = None,
+    thinking: options.Thinking = None,
+    date: options.Date = None,
     allow_rejected: options.AllowRejected = False,
     allow_overlap: options.AllowOverlap = False,
     policy: options.Policy = None,
@@ -84,6 +88,7 @@ def _request(flags: Mapping[str, Any]) -> AuditRequest:
         **several,
         benchmark=options.choice(flags["benchmark"]),
         columns=options.columns(flags["columns"]),
+        **options.rendering(flags),
         evaluation=options.named_files(flags["split"]),
         policy=options.policy(flags["policy"]),
         attacks=None if budget == "none" else AttackChoice(budget=cast("Budget", budget)),  # checked there

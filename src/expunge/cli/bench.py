@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from expunge.cli.job import Progress, run_job
 from expunge.cli.output import complain
 from expunge.config import Choice, read_settings_file
 from expunge.errors import InputError
+
+if TYPE_CHECKING:
+    from expunge.api import Request
 
 
 def bench(
@@ -35,41 +39,31 @@ def bench(
     suite: options.Suite = "quick",
     max_length: options.MaxLength = 512,
     columns: options.Columns = None,
+    system: options.System = None,
+    template: options.Template = None,
+    thinking: options.Thinking = None,
+    date: options.Date = None,
     allow_rejected: options.AllowRejected = False,
     allow_overlap: options.AllowOverlap = False,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes at a time; all cores.", min=1)] = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare methods over several seeds, and write one table from the records of all runs."""
+    flags = locals()  # before any other name is set
     names = tuple(name.strip().replace("-", "_") for name in methods.split(",") if name.strip())
 
     def work(progress: Progress) -> dict[str, Any]:
-        from expunge.api import BenchRequest, Request
+        from expunge.api import BenchRequest
         from expunge.api import bench as run
         from expunge.reports.bench import table
 
-        own = None
-        if model is not None:
-            own = Request(
-                model=model,
-                out=out,
-                forget=forget,
-                retain=retain,
-                holdout=holdout,
-                retrained=tuple(retrained or ()),
-                evaluation=options.named_files(split),
-                max_length=max_length,
-                columns=options.columns(columns),
-                allow_rejected=allow_rejected,
-                allow_overlap=allow_overlap,
-            )
         finished = run(
             BenchRequest(
                 out=out,
                 methods=names,
                 seeds=parse_seeds(seeds),
                 benchmark=Choice("fictional", {"preset": preset}),
-                own=own,
+                own=None if model is None else _own(flags),
                 settings=read_settings_file(settings) if settings is not None else {},
                 suite=suite,
                 workers=workers,
@@ -81,6 +75,22 @@ def bench(
         return {"run": finished.run.root, "results": finished.run.root / "results.md"}
 
     run_job("bench", work, as_json=as_json, out=out)
+
+
+PLAIN = ("model", "out", "forget", "retain", "holdout", "max_length", "allow_rejected", "allow_overlap")
+
+
+def _own(flags: Mapping[str, Any]) -> Request:
+    """The user's own model and records."""
+    from expunge.api import Request
+
+    return Request(
+        **{name: flags[name] for name in PLAIN},
+        retrained=tuple(flags["retrained"] or ()),
+        evaluation=options.named_files(flags["split"]),
+        columns=options.columns(flags["columns"]),
+        **options.rendering(flags),
+    )
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

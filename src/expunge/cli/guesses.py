@@ -18,6 +18,10 @@ def guesses(
     model: Annotated[str, typer.Argument(help="Model folder or Hub id; its tokens are the ones in the file.")],
     records: Annotated[Path, typer.Option("--records", help="Records to guess: .jsonl, .json, .csv or .tsv.")],
     columns: options.Columns = None,
+    system: options.System = None,
+    template: options.Template = None,
+    thinking: options.Thinking = None,
+    date: options.Date = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Guess file to write; never overwritten. It holds memorised text.")
     ] = None,
@@ -29,6 +33,7 @@ def guesses(
     as_json: options.Json = False,
 ) -> None:
     """Guess how records go on, in the format of the extraction challenge, or score such a file."""
+    flags = locals()  # before any other name is set
 
     def work(progress: Progress) -> dict[str, Any]:
         from expunge.api import GuessRequest
@@ -40,6 +45,7 @@ def guesses(
             model=model,
             records=records,
             columns=options.columns(columns),
+            **options.rendering(flags),
             out=out,
             scored=score,
             budget=cast("Budget", budget),  # checked there

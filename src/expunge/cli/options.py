@@ -111,6 +111,24 @@ Columns = Annotated[
         "question=prompt,answer=response.",
     ),
 ]
+System = Annotated[
+    str | None,
+    typer.Option("--system", help="System prompt of every question and conversation without one: the text, or a file."),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        help="How questions are written: chat, plain, tofu, tofu_llama2, muse, or a file: a Jinja chat template, or a "
+        "text with {question} and {answer}. By default the tokenizer's chat template, or plain.",
+    ),
+]
+Thinking = Annotated[
+    str | None, typer.Option("--thinking", help="on or off: whether the chat template writes for a model that thinks.")
+]
+Date = Annotated[
+    str | None, typer.Option("--date", help="YYYY-MM-DD: the day that chat templates write; by default 2024-07-26.")
+]
 AllowRejected = Annotated[
     bool,
     typer.Option(
@@ -142,6 +160,16 @@ def columns(given: list[str] | None) -> dict[str, str]:
             raise InputError(f"--columns names the field {name!r} twice; give each field one column.")
         found[name] = column
     return found
+
+
+def rendering(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the field ``rendering`` of a request by the flags that say how records are written; none without any."""
+    given = [flags[name] for name in ("template", "system", "thinking", "date")]
+    if all(value is None for value in given):
+        return {}
+    from expunge.data.templates import Rendering
+
+    return {"rendering": Rendering.parse(*given)}
 
 
 def named_files(pairs: list[str] | None) -> dict[str, Path]:

@@ -22,6 +22,7 @@ class Example:
         row: position of the record in its list; seeds, cached numbers and scores are kept by it.
         weight: weight of the record in losses.
         token_weights: weight of each token where it is scored, at least 0; None for 1 each.
+        end: place of the first token of the mark that ends the answer; None where there is none.
     """
 
     input_ids: tuple[int, ...]
@@ -29,6 +30,7 @@ class Example:
     row: int
     weight: float = 1.0
     token_weights: tuple[float, ...] | None = None
+    end: int | None = None
 
     @property
     def scored(self) -> int:

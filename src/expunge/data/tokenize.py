@@ -8,19 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from expunge.data.batch import IGNORE, Example
 from expunge.data.record import Record
+from expunge.data.render import STAND_IN, Rendered, render
+from expunge.data.templates import chat_template, rendering_of
 from expunge.errors import InputError
+from expunge.storage.secret import Secret
 
 Mask = Literal["answer", "all"]
-STAND_IN = "\ue000"  # a private-use character that no template writes
-
-
-class Rendered(NamedTuple):
-    """The whole text of a record, where its answer starts and ends, and whether a chat template wrote it."""
-
-    text: str
-    start: int
-    stop: int
-    templated: bool
 
 
 class Encoded(NamedTuple):
@@ -30,59 +23,12 @@ class Encoded(NamedTuple):
     truncated: list[int]
 
 
-def render(record: Record, tokenizer: Any) -> Rendered:
-    """Writes a record as the model reads it.
-
-    Questions become ``Question: ...`` and ``Answer: ...`` unless the tokenizer has a chat template; prompt and
-    completion stand verbatim one after the other; plain text is all answer. What a record gives of its answer stands
-    directly before the rest, behind the template's lead, and does not count as answer.
-    """
-    answer = record.answer.reveal()
-    given = "" if record.given is None else record.given.reveal()
-    if record.kind == "text":
-        return Rendered(given + answer, len(given), len(given) + len(answer), False)
-    prompt = record.prompt.reveal() if record.prompt is not None else ""
-    templated = bool(getattr(tokenizer, "chat_template", None))
-    if record.kind == "messages" or (record.kind == "qa" and templated):
-        return _render_chat(record, prompt, given, answer, tokenizer)
-    lead = (f"Question: {prompt}\nAnswer: " if record.kind == "qa" else prompt) + given
-    return Rendered(lead + answer, len(lead), len(lead) + len(answer), False)
-
-
-def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer: Any) -> Rendered:
-    """Finds the answer by what the template writes around a stand-in for it.
-
-    Searching for the answer itself would find a short one inside a role or an end-of-turn mark.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise InputError(
-            f"{record.answer} is a conversation and the tokenizer has no chat template; use prompt and completion."
-        )
-    turns = [{"role": turn.role, "content": turn.content.reveal()} for turn in record.messages]
-    turns = turns or [{"role": "user", "content": prompt}]
-    try:
-        text, around = (
-            str(tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": content}], tokenize=False))
-            for content in (given + answer, given + STAND_IN)
-        )
-    except Exception:  # a template is a program and may fail in any way; its message may repeat what it was given
-        text, around = "", ""
-    before, _, after = around.rpartition(STAND_IN)
-    start, stop = len(before), len(text) - len(after)
-    if start < stop and text.startswith(before) and text.endswith(after):
-        return Rendered(text, start, stop, True)
-    raise InputError(
-        f"The answer of {record.answer} cannot be found in what the tokenizer's chat template makes of the "
-        "conversation; the template may refuse these roles or rewrite answers. Use prompt and completion instead."
-    )
-
-
 def encode(record: Record, tokenizer: Any, *, row: int, max_length: int, mask: Mask = "answer") -> Example:
     """Tokenises one record and keeps its first ``max_length`` tokens.
 
     Every token from the first to the last that overlaps the answer is scored, also one that begins in the space before
-    it. The end-of-sequence token is scored too, and added where it is missing, unless the record is plain text or its
-    text would go on.
+    it. The mark that ends the answer is scored too, unless the record is plain text or its text would go on: what the
+    template writes after the answer, or, where it writes nothing, the end token of the tokenizer's rendering.
 
     Args:
         record: what to tokenise.
@@ -97,6 +43,19 @@ def encode(record: Record, tokenizer: Any, *, row: int, max_length: int, mask: M
     return _cut(_encode(record, tokenizer, row, mask).example, max_length)
 
 
+def stop_id(tokenizer: Any) -> int | None:
+    """Id of the one token that a reply to a question ends with, for code that knows of one only."""
+    mark = end_mark(tokenizer).ids
+    return mark[0] if len(mark) == 1 else end_id(tokenizer)
+
+
+class EndMark(NamedTuple):
+    """What a template writes after an answer: token ids, and the text without spaces around it; empty for nothing."""
+
+    ids: tuple[int, ...]
+    text: str
+
+
 class _Whole(NamedTuple):
     """A record before it is cut, and the places of its answer."""
 
@@ -105,19 +64,63 @@ class _Whole(NamedTuple):
 
 
 def _encode(record: Record, tokenizer: Any, row: int, mask: Mask) -> _Whole:
-    ids, special, _, answer = _tokenise(render(record, tokenizer), tokenizer)
+    rendered = render(record, tokenizer)
+    tokens = _tokenise(rendered, tokenizer)
+    ids, special, _, answer = tokens
     scored = answer if mask == "answer" else range(len(ids))
     labels = [token if place in scored and not special[place] else IGNORE for place, token in enumerate(ids)]
-    eos = tokenizer.eos_token_id
-    if record.kind != "text" and not record.goes_on and eos is not None:
-        # A template may end a turn with the token and a line break: that token is the end, and no second one is added.
-        end = next((place for place in range(answer.stop, len(ids)) if ids[place] == eos), len(ids))
-        ids, labels = [*ids[:end], eos, *ids[end + 1 :]], [*labels[:end], eos, *labels[end + 1 :]]
-    return _Whole(Example(tuple(ids), tuple(labels), row, record.weight), answer)
+    if record.kind == "text" or record.goes_on:
+        return _Whole(Example(tuple(ids), tuple(labels), row, record.weight), answer)
+    mark, end = _mark(rendered, tokens, tokenizer), end_id(tokenizer)
+    if not mark and end is not None:
+        mark = range(answer.stop, answer.stop + 1)
+        ids, labels = [*ids[: answer.stop], end], labels[: answer.stop]
+    labels = [*labels[: mark.start], *ids[mark.start : mark.stop], *labels[mark.stop :]] if mark else labels
+    return _Whole(Example(tuple(ids), tuple(labels), row, record.weight, end=mark.start if mark else None), answer)
+
+
+def _mark(rendered: Rendered, tokens: _Tokens, tokenizer: Any) -> range:
+    """Places of the mark that the template, or the tokenizer by itself, puts after an answer; empty without one.
+
+    The mark is the first added token behind the answer, or all of what the template writes there but spaces.
+    """
+    places = range(tokens.answer.stop, len(tokens.ids))
+    own = (place for place in places if tokens.special[place] and tokens.ids[place] == end_id(tokenizer))
+    after = rendered.text[rendered.stop :]
+    if not after.strip():
+        first = next(own, None)
+        return range(0) if first is None else range(first, first + 1)
+    added = tokenizer.added_tokens_decoder
+    first = next((place for place in places if tokens.ids[place] in added), None)
+    if first is not None:
+        return range(first, first + 1)
+    found = _overlapping(tokens.offsets, rendered.stop, rendered.stop + len(after.rstrip()))
+    return range(max(found.start, tokens.answer.stop), max(found.stop, tokens.answer.stop))
 
 
 def _cut(example: Example, max_length: int) -> Example:
-    return replace(example, input_ids=example.input_ids[:max_length], labels=example.labels[:max_length])
+    end = None if example.end is None or example.end >= max_length else example.end
+    return replace(example, input_ids=example.input_ids[:max_length], labels=example.labels[:max_length], end=end)
+
+
+def end_id(tokenizer: Any) -> int | None:
+    """Id of the token that ends an answer after which its template writes nothing; None if nothing does."""
+    end = rendering_of(tokenizer).end
+    if end is None:
+        found: int | None = tokenizer.eos_token_id
+        return found
+    return int(tokenizer.convert_tokens_to_ids(end)) if end else None
+
+
+def end_mark(tokenizer: Any) -> EndMark:
+    """Returns the mark that the tokenizer's template writes after an answer to a question."""
+    if not chat_template(tokenizer) and rendering_of(tokenizer).shape is None:
+        return EndMark((), "")
+    probe = Record(index=0, split="probe", kind="qa", prompt=Secret("?", "probe"), answer=Secret("-", "probe"))
+    rendered = render(probe, tokenizer)
+    tokens = _tokenise(rendered, tokenizer)
+    mark = _mark(rendered, tokens, tokenizer)
+    return EndMark(tuple(tokens.ids[mark.start : mark.stop]), rendered.text[rendered.stop :].strip())
 
 
 class _Tokens(NamedTuple):

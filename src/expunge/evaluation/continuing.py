@@ -4,7 +4,7 @@ EL_n and MA: Jang et al., 2022, https://arxiv.org/abs/2210.01504.
 Verbatim memorisation: Shi et al. (MUSE), 2024, https://arxiv.org/abs/2407.06460.
 
 The whole text of a record is every token that the model reads, up to the last one of its answer: the start token that
-the tokenizer adds, the template and the prompt count. The end-of-sequence token after the answer does not, since a
+the tokenizer adds, the template and the prompt count. The mark that ends the answer does not, since a
 continuation is handed on without it.
 """
 
@@ -55,7 +55,7 @@ def extraction_likelihoods(
         stride: distance of the places that a text is continued from; 1 for all of them, as in the paper.
         pages: of the need.
     """
-    texts = [whole_text(example, loaded.tokenizer.eos_token_id) for example in examples]
+    texts = [whole_text(example) for example in examples]
     places = [range(1, len(text) - n + 1, stride) for text in texts]
     cuts = [(text, place) for text, its in zip(texts, places, strict=True) for place in its]
     starts = [Start(text[:place], len(text) - place) for text, place in cuts]
@@ -75,7 +75,7 @@ def memorisation_accuracies(
 
     NaN where there is no second token.
     """
-    texts = [whole_text(example, loaded.tokenizer.eos_token_id) for example in examples]
+    texts = [whole_text(example) for example in examples]
     rows = [row for row, text in enumerate(texts) if len(text) > 1]
     ranks = Numbers("ranks")
     read = [replace(examples[row], input_ids=texts[row], labels=texts[row]) for row in rows]
@@ -109,8 +109,7 @@ def verbatim_rouges(
         split: how texts are split into words.
         pages: of the need.
     """
-    eos = loaded.tokenizer.eos_token_id
-    parts = [_split(example, prefix, max_new_tokens, eos) for example in examples]
+    parts = [_split(example, prefix, max_new_tokens) for example in examples]
     rows = [row for row, (before, rest) in enumerate(parts) if before and rest]
     starts = [Start(parts[row][0], len(parts[row][1])) for row in rows]
 
@@ -125,20 +124,18 @@ def verbatim_rouges(
     return values
 
 
-def _split(example: Example, prefix: int, max_new_tokens: int, eos: int | None) -> tuple[Ids, Ids]:
+def _split(example: Example, prefix: int, max_new_tokens: int) -> tuple[Ids, Ids]:
     """What is given of a text, and what should follow."""
-    text = whole_text(example, eos)
+    text = whole_text(example)
     first = next((place for place, label in enumerate(example.labels) if label != IGNORE), len(text))
     given = min(first + prefix, len(text))
     return text[:given], text[given : given + max_new_tokens]
 
 
-def whole_text(example: Example, eos: int | None) -> Ids:
-    """Returns the token ids up to the last scored one, without the end-of-sequence token; none where none is scored."""
-    end = max((place + 1 for place, label in enumerate(example.labels) if label != IGNORE), default=0)
-    if end and example.input_ids[end - 1] == eos:
-        end -= 1
-    return example.input_ids[:end]
+def whole_text(example: Example) -> Ids:
+    """Returns the token ids up to the last scored one, without the mark that ends it; none where none is scored."""
+    last = max((place + 1 for place, label in enumerate(example.labels) if label != IGNORE), default=0)
+    return example.input_ids[: last if example.end is None else min(last, example.end)]
 
 
 def judge_continuations(

@@ -213,11 +213,8 @@ def _judged_example(record: Record, text: Secret, tokenizer: Any, max_length: in
         example = encode(record.with_answer(lead + said), tokenizer, row=0, max_length=max_length)
     except InputError:  # a chat template that rewrites what was said, such as a mark of its own
         return None
-    labels = list(example.labels)
-    last = max((place for place, label in enumerate(labels) if label != IGNORE), default=None)
-    if last is not None and labels[last] == tokenizer.eos_token_id:
-        labels[last] = IGNORE
-    example = replace(example, labels=tuple(labels))
+    before = example.labels[: example.end]
+    example = replace(example, labels=(*before, *(IGNORE,) * (len(example.labels) - len(before))))
     return example if example.scored else None
 
 

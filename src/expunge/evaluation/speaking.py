@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from expunge.data.tokenize import end_mark
 from expunge.metrics.base import Sampling
 from expunge.models.generate import Draws, greedy, sampled
 from expunge.models.load import LoadedModel
@@ -65,7 +66,10 @@ class Speaker:
                 top_p=self._sampling.top_p,
                 batch_size=size,
             )
-        return [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in new]
+        mark = end_mark(tokenizer)
+        texts = [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in new]
+        # Generation stops at a mark of one token; a longer one is text like any other.
+        return [text.split(mark.text)[0] for text in texts] if len(mark.ids) > 1 else texts
 
     def stream(self, turn: Turn) -> Draws:
         """Returns what a turn is drawn from."""

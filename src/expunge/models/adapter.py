@@ -9,6 +9,7 @@ from typing import Any
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 
+from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError, UnsafeModelError
 from expunge.models.load import LoadedModel, load_model
 
@@ -44,14 +45,14 @@ def check_adapter(path: Path) -> None:
         )
 
 
-def load_with_adapter(base: str, adapter: str | Path) -> LoadedModel:
+def load_with_adapter(base: str, adapter: str | Path, *, rendering: Rendering = DEFAULT) -> LoadedModel:
     """Loads a model with an adapter merged into its weights, in their dtype.
 
     Raises:
         InputError: the adapter is not one for this model, or of a kind that cannot be merged.
     """
     check_adapter(Path(adapter))
-    loaded = load_model(base)
+    loaded = load_model(base, rendering=rendering)
     try:
         wrapped: Any = PeftModel.from_pretrained(loaded.model, str(adapter), local_files_only=True)
         _check_all_used(wrapped, Path(adapter) / WEIGHTS)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from expunge.data.tokenize import end_id, end_mark
 from expunge.errors import InputError
 from expunge.models.modes import evaluating
 from expunge.models.modules import base_model
@@ -132,8 +133,9 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, ba
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """End tokens of the tokenizer and of the model: chat models end a turn with another one than a text."""
-    ends = {tokenizer.eos_token_id}
+    """End tokens of the tokenizer, its template and the model: chat models end a turn with another one than a text."""
+    mark = end_mark(tokenizer).ids
+    ends = {tokenizer.eos_token_id, end_id(tokenizer), *(mark if len(mark) == 1 else ())}
     configured = model.generation_config.eos_token_id
     ends.update(configured if isinstance(configured, (list, tuple)) else [configured])
     return sorted(end for end in ends if end is not None)

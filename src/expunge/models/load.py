@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError, ResourceError
 from expunge.models.carry import carry_over
 from expunge.models.folder import ModelFolder, check_folder, common_dtype, left_over_names, saved_dtypes
@@ -81,7 +82,13 @@ def default_device() -> torch.device:
     )
 
 
-def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.device | str | None = None) -> LoadedModel:
+def load_model(
+    source: str | Path,
+    *,
+    dtype: Dtype = "saved",
+    device: torch.device | str | None = None,
+    rendering: Rendering = DEFAULT,
+) -> LoadedModel:
     """Loads a causal language model and its tokenizer.
 
     Args:
@@ -90,6 +97,7 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
             are loaded in the one that holds all of them exactly, and so are those of a model that transformers would
             load in several.
         device: where the model goes; None for ``default_device``.
+        rendering: how records are written for it.
 
     Raises:
         UnsafeModelError: pickle weights or remote code; nothing of the folder has run.
@@ -101,7 +109,7 @@ def load_model(source: str | Path, *, dtype: Dtype = "saved", device: torch.devi
     model = _load_weights(folder, getattr(torch, wanted))
     if dtype == "saved" and len(held := _dtypes(model)) > 1:
         model = model.to(getattr(torch, common_dtype(held)))
-    tokenizer = load_tokenizer(folder.path)
+    tokenizer = load_tokenizer(folder.path, rendering)
     guard_embedding(model, tokenizer)
     return LoadedModel(model.to(device or default_device()).eval(), tokenizer, str(source))
 

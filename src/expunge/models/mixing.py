@@ -10,11 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError
 from expunge.models.load import LoadedModel, load_model
 
 
-def load_mixed(unlearned: str | Path, original: str | Path, share: float) -> LoadedModel:
+def load_mixed(
+    unlearned: str | Path, original: str | Path, share: float, *, rendering: Rendering = DEFAULT
+) -> LoadedModel:
     """Loads ``(1 - share) * unlearned + share * original``, computed in float32, in the dtype of the unlearned folder.
 
     The ends are the saved folders themselves. Between them configuration and tokenizer are the unlearned model's, and
@@ -24,6 +27,7 @@ def load_mixed(unlearned: str | Path, original: str | Path, share: float) -> Loa
         unlearned: folder or Hub id.
         original: folder or Hub id of the model that it was made from.
         share: of the original, from 0 to 1.
+        rendering: how records are written for the model.
 
     Raises:
         InputError: a share outside this range, or models between which there is no line.
@@ -31,8 +35,8 @@ def load_mixed(unlearned: str | Path, original: str | Path, share: float) -> Loa
     if not 0 <= share <= 1:
         raise InputError(f"share={share} is no share of the original; give a number from 0 to 1.")
     if share in (0, 1):
-        return load_model(original if share else unlearned)
-    loaded, other = load_model(unlearned), load_model(original, device="cpu")
+        return load_model(original if share else unlearned, rendering=rendering)
+    loaded, other = load_model(unlearned, rendering=rendering), load_model(original, device="cpu")
     if loaded.tokenizer.get_vocab() != other.tokenizer.get_vocab():
         raise InputError(
             "The unlearned model and the original have other tokens, so there is no model between them; only a model "

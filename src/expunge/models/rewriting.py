@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from expunge.data.templates import chat_template, write_turns
 from expunge.models.generate import greedy, sampled
 from expunge.models.load import LoadedModel
 
@@ -45,9 +46,8 @@ def rewrite(loaded: LoadedModel, texts: Sequence[str], attempt: int) -> list[str
 
 
 def _prompt(text: str, tokenizer: Any) -> list[int]:
-    if getattr(tokenizer, "chat_template", None):
-        turns = [{"role": "user", "content": request(text)}]
-        whole = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    if chat_template(tokenizer):
+        whole = write_turns(tokenizer, [{"role": "user", "content": request(text)}], generation=True)
         return list(tokenizer(whole, add_special_tokens=False)["input_ids"])
     return list(tokenizer(f"{request(text)}\n\nIn other words:")["input_ids"])
 

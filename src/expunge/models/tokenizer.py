@@ -9,6 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
+from expunge.data.templates import DEFAULT, Rendering, attach, chat_template, rendering_of, write_turns
 from expunge.errors import ExpungeWarning, InputError
 from expunge.models.vocabulary import fit_vocabulary
 
@@ -28,12 +29,16 @@ def load_config(path: Path) -> PretrainedConfig:
     return found
 
 
-def load_tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path, rendering: Rendering = DEFAULT) -> Any:
     """Reads the tokenizer of a checked model folder.
 
+    Args:
+        path: the folder.
+        rendering: how records are written with it.
+
     Raises:
-        InputError: it cannot be read, transformers would make another one of it, or the model has no row for a token
-            that it needs.
+        InputError: it cannot be read, transformers would make another one of it, the model has no row for a token
+            that it needs, or records cannot be written by the rendering.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
@@ -43,6 +48,8 @@ def load_tokenizer(path: Path) -> Any:
         raise InputError(f"The tokenizer of {path.name!r} cannot be loaded: {first_line(error)}.") from error
     if written is not None and isinstance(tokenizer, PreTrainedTokenizerFast):
         _check_tokenizer(tokenizer, written)
+    _check_kind(tokenizer)
+    attach(tokenizer, rendering)
     _check_template(tokenizer)
     rows = embedding_rows(load_config(path))
     if rows is not None:
@@ -50,28 +57,45 @@ def load_tokenizer(path: Path) -> Any:
     return tokenizer
 
 
-def _check_template(tokenizer: Any) -> None:
-    """Refuses a chat template that is not text or that no conversation can be written with.
-
-    A template may refuse some roles or orders of turns; one question and one answer is what every record needs.
-    """
+def _check_kind(tokenizer: Any) -> None:
+    """Refuses a chat template that is not text."""
     template = tokenizer.chat_template
-    if not template:
-        return
-    texts = template.values() if isinstance(template, dict) else [template]
+    texts = template.values() if isinstance(template, dict) else [template or ""]
     if not all(isinstance(text, str) for text in texts):
         raise InputError(
             f"The chat template of the tokenizer is not text but {type(template).__name__}; correct chat_template in "
             "tokenizer_config.json, or remove it."
         )
+
+
+def _check_template(tokenizer: Any) -> None:
+    """Refuses a chat template that no conversation can be written with, or not the same way twice.
+
+    A template may refuse some roles or orders of turns; one question and one answer is what every record needs.
+    """
+    if not chat_template(tokenizer):
+        return
     turns = [{"role": "user", "content": PROBE}, {"role": "assistant", "content": PROBE}]
     try:
-        tokenizer.apply_chat_template(turns, tokenize=False)
+        first, second = (write_turns(tokenizer, turns) for _ in range(2))
+    except InputError:
+        raise
     except Exception as error:  # a template is a program and may fail in any way
         raise InputError(
             f"The chat template of the tokenizer fails on one question with its answer ({first_line(error)}). Correct "
-            "the template, or remove it to train on plain questions and answers."
+            "the template, pass another with --template, or pass --template plain for plain questions and answers."
         ) from error
+    if first != second:
+        raise InputError(
+            "The chat template of the tokenizer writes the same question in another way each time, so no number could "
+            "be repeated. Correct the template, or pass another with --template."
+        )
+    system = rendering_of(tokenizer).system
+    if system.strip() and system.strip() not in first:
+        raise InputError(
+            "--system: the chat template has no place for a system prompt. Leave out --system, or pass a template that "
+            "has one with --template."
+        )
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, written: Tokenizer) -> None:

@@ -52,6 +52,11 @@ class RunRecord:
         changes: share of the weights that have another value, and the same by part (block, embeddings, output); None
             where the result is no model of the original's shape.
         thresholds: numbers of the rules.
+        rendering: how records were written: ``template``, ``thinking``, ``date``; where they were given ``has_system``
+            and ``texts``, a digest; where a model was read ``mark``, what the template writes after an answer, ``end``,
+            the token after an answer without a mark (empty: none, None: the tokenizer's), ``source``, ``probability``
+            and ``records`` (see ``expunge.models.ending.Ending``), ``dated``, whether the template writes the date, and
+            ``verbatim``, answers by split of which the template would leave out a part.
         limits: sentences that belong to every claim made from this record.
         environment: versions and device.
         forms: ``tested``: forms of the forget records with a score of the result; ``untested``: the others, each with
@@ -79,6 +84,7 @@ class RunRecord:
     digests: dict[str, str] = field(default_factory=dict)
     distributions: list[dict[str, Any]] = field(default_factory=list)
     forms: dict[str, Any] = field(default_factory=dict)
+    rendering: dict[str, Any] = field(default_factory=dict)
     attacks: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     policy: dict[str, Any] = field(default_factory=dict)

@@ -19,6 +19,7 @@ _FILES: dict[str, Holds] = {
     "config.json": "settings",
     "record.json": "numbers",
     "policy.json": "key",
+    "rendering.json": "text",
     "report.html": "numbers",
     "scores.csv": "numbers",
     "scores.tex": "numbers",

@@ -7,7 +7,7 @@
         model/        the result                     scores/       numbers for each record
         report.html   the report                     data.key      key of the HMACs of the user's data
         scores.csv    its numbers, every digit       scores.tex    and as a LaTeX table
-        attacks/      what each attack found
+        attacks/      what each attack found         rendering.json  system prompt and template, if any were given
         checkpoints/  helpers/                       models on the way and beside it: their weights hold the forget set
         shadows/                                     of expunge shadows: models with other seeds; some hold it too
         keep-text/    generated text, only on request
@@ -58,6 +58,7 @@ class RunFolder:
         self.checkpoints = root / "checkpoints"
         self.helpers = root / "helpers"
         self.keep_text = root / "keep-text"
+        self.rendering = root / "rendering.json"
         self.key_path = root / KEY_NAME
         self._listeners = listeners
 

@@ -96,7 +96,7 @@ class Look:
 
     def too_short(self, view: str, n: int) -> int:
         """Number of records that EL_n leaves out, since their text has at most n tokens."""
-        return sum(len(whole_text(example, self.ends.eos_token_id)) <= n for example in self._examples(view))
+        return sum(len(whole_text(example)) <= n for example in self._examples(view))
 
     def nll(self, view: str, records: int | None = None) -> float:
         """Negative log-likelihood of the scored tokens of the (first so many) records, nats per token."""

@@ -14,7 +14,7 @@ from expunge.methods.recipe import Recipe
 from expunge.models.load import build_model
 from expunge.registry import parameter_choices, perturbations
 from expunge.training.step import view_specs
-from expunge.workflows.unlearn import Request
+from expunge.workflows.request import Request
 
 LIBRARIES_BYTES = 500_000_000  # resident before any weight is read: Python, torch and transformers
 

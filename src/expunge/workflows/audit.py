@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.config import Choice, build, to_plain
 from expunge.data.checks import check_overlaps, check_splits
 from expunge.data.record import Record
+from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError
 from expunge.evaluation.subjects import Access
 from expunge.evaluation.verdict.policy import VerdictPolicy
@@ -31,6 +32,7 @@ from expunge.workflows.prompted import check_access, parse_audited
 from expunge.workflows.remote import is_address
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
+from expunge.workflows.written import check_written, keep_rendering, kept_rendering, rendering_config, settle_end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class AuditRequest:
         access: what may be read of the target: its weights, or only what it says to prompts.
         max_length: longest record, tokens.
         columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
+        rendering: how records are written: template, system prompt, date, thinking; None for as the run wrote them.
         allow_rejected: leave out records to forget that cannot be read, instead of refusing their file.
         allow_overlap: go on although records are in two sets; the report says how many.
         policy: what the result is held to; None for the run's own, or the defaults.
@@ -87,6 +90,7 @@ class AuditRequest:
     access: Access = "weights"
     max_length: int = 512
     columns: Mapping[str, str] = field(default_factory=dict)
+    rendering: Rendering | None = None
     allow_rejected: bool = False
     allow_overlap: bool = False
     policy: VerdictPolicy | None = None
@@ -144,16 +148,18 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         request.attacks.create()  # refuses names and settings that do not exist
     tasks = _tasks_of(request, benchmark)
     run, columns, is_new = _of_run(request, listeners) if is_run else _of_model(request, inputs, listeners)
+    max_length = int(run.config.get("max_length", request.max_length))
     reading = Reading(
         suite=request.suite,
         forms=request.form_choice,
-        max_length=int(run.config.get("max_length", request.max_length)),
+        max_length=max_length,
         policy=request.policy or _policy_of(run),
         tasks=tasks,
         attacks=request.attacks,
         rejected=inputs.rejected,
     )
     with run.locked(), stop_on_signal() as stop_requested, contextlib.ExitStack() as states:
+        keep_rendering(run, columns.rendering)
         warn_of_rejected(run, inputs)
         if is_new:
             bind_data(run, inputs.audited)
@@ -161,6 +167,8 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
         data_of(run, inputs.audited)  # refused before the state says anything else
         states.enter_context(logged_states(run) if run.config["verb"] == "audit" else contextlib.nullcontext())
         states.enter_context(stopped_by_request(stop_requested, STOPPED))
+        rendering = settle_end(run, columns.rendering, columns.original, inputs.audited, max_length)
+        columns = replace(columns, rendering=rendering)
         return Finished(run, make_card(run, inputs.audited, columns, reading, stop_requested=stop_requested))
 
 
@@ -178,7 +186,8 @@ def _tasks_of(request: AuditRequest, benchmark: Choice | None) -> Tasks | None:
             f"--lm-eval {','.join(choice.names)}: lm_eval reads weights, and none are named that may be read; pass "
             "--original MODEL, or leave out --lm-eval."
         )
-    return load_tasks(choice, original) if choice.names and original is not None else None
+    rendering = kept_rendering(RunFolder.open(request.folder), request.rendering) if is_run else request.rendering
+    return load_tasks(choice, original, rendering or DEFAULT) if choice.names and original is not None else None
 
 
 def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
@@ -209,6 +218,7 @@ def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
         shadow_unlearned=request.shadow_unlearned or _before(run, INSIDE),
         shadow_retrained=request.shadow_retrained or _before(run, OUTSIDE),
         policy=policy,
+        rendering=kept_rendering(run, request.rendering),
     )
     columns.check()
     return _Target(run, columns, is_new=False)
@@ -232,8 +242,11 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
         access=request.access,
         shadow_unlearned=request.shadow_unlearned,
         shadow_retrained=request.shadow_retrained,
+        rendering=request.rendering or DEFAULT,
     )
     columns.check()
+    if request.original is not None:
+        check_written(request.original, columns.rendering, inputs.audited)
     settings = {
         "verb": "audit",
         "model": None if request.original is None else place_of(request.original),
@@ -243,6 +256,7 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
         "records": {split: len(records) for split, records in inputs.audited.items()},
         **({"access": request.access} if request.access != "weights" else {}),
         **({"endpoint": endpoint.digest} if endpoint is not None else {}),
+        **rendering_config(columns.rendering),
     }
     return _Target(RunFolder.create(request.out, settings, tuple(listeners)), columns, is_new=True)
 

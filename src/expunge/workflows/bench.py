@@ -23,9 +23,11 @@ from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.demo import ROLES, ToTrain, check_outcome, error_of, train_model
 from expunge.workflows.inputs import bind_data, read_inputs
+from expunge.workflows.request import Request
+from expunge.workflows.run_config import audit_config, recipe_config, source_config
 from expunge.workflows.signals import stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
-from expunge.workflows.unlearn import Request, audit_config, recipe_config, source_config, unlearn
+from expunge.workflows.unlearn import unlearn
 
 STOPPED = "The bench was stopped; what is finished is kept, and the same command goes on."
 

@@ -90,7 +90,7 @@ def make_card(
     notes: dict[str, Description] = {}
     subjects = [noting(subject, notes).stopping(stop_requested) for subject in columns.subjects()]
     if columns.endpoint is not None:
-        subjects.append(endpoint_subject(columns.endpoint, run, stop_requested))
+        subjects.append(endpoint_subject(columns.endpoint, run, stop_requested, columns.rendering))
     subjects += columns.baseline(baseline_policy(splits, run))
     check_digests(run, subjects)
     places = {role: [place_of(place) for place in columns.families[role]] for role in REMEMBERED}

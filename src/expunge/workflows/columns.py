@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from expunge.config import to_plain
 from expunge.data.record import Record
+from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError, VerificationError
 from expunge.evaluation.subjects import Access, Subject
 from expunge.evaluation.verdict.findings import Facts
@@ -44,6 +46,7 @@ class Columns:
         policy: what stands between a user and the candidate.
         endpoint: address of the model that is judged, in place of a candidate.
         access: what may be read of the model that is judged.
+        rendering: how records are written for all of them.
     """
 
     original: str | None
@@ -55,6 +58,7 @@ class Columns:
     policy: GuardrailPolicy | None = None
     endpoint: Endpoint | None = None
     access: Access = "weights"
+    rendering: Rendering = DEFAULT
 
     @property
     def judged(self) -> str:
@@ -135,11 +139,11 @@ class Columns:
         Raises:
             InputError: a shadow model that is another of these models too: the attack would be fitted on its target.
         """
-        found = [] if self.original is None else [_subject("original", self.original)]
+        found = [] if self.original is None else [self._subject("original", self.original)]
         for family, sources in self.families.items():
             for number, source in enumerate(sources, start=1):
                 role = family if number == 1 else f"{family}_{number}"
-                found.append(_subject(role, source, scored=family == "retrained"))
+                found.append(self._subject(role, source, scored=family == "retrained"))
         if self.candidate is not None:
             found.append(self._judged_subject(self.candidate))
         _check_shadows(found)
@@ -149,15 +153,35 @@ class Columns:
         """Returns the trivial baseline, a filter before the original; none where a policy is judged, which is one."""
         if self.policy is not None or self.original is None:
             return []
-        return [_subject("guardrail", self.original, policy)]
+        return [self._subject("guardrail", self.original, policy)]
 
     def _judged_subject(self, candidate: str) -> Subject:
         if self.policy is not None:
             # The bare weights under a policy are the original's column.
-            return _subject("policy", candidate, self.policy)
+            return self._subject("policy", candidate, self.policy)
         if self.adapter:
-            return replace(_with_adapter(str(self.original), candidate), access=self.access)
-        return replace(_subject("unlearned", candidate), access=self.access)
+            return replace(self._with_adapter(str(self.original), candidate), access=self.access)
+        return replace(self._subject("unlearned", candidate), access=self.access)
+
+    def _with_adapter(self, original: str, adapter: str) -> Subject:
+        bare = self._subject("unlearned", original)
+        identity = {**bare.identity, "adapter": folder_digest(Path(adapter), follow_links=True).root}
+        load = partial(load_with_adapter, original, adapter, rendering=self.rendering)
+        return Subject(role="unlearned", identity=identity, load=load)
+
+    def _subject(
+        self, role: str, source: str, policy: GuardrailPolicy | None = None, *, scored: bool = True
+    ) -> Subject:
+        identity = {
+            "weights": model_digest(source),
+            "adapter": "none",
+            "policy": "none" if policy is None else str(hash_plain(policy.to_plain())),
+            "attack": "none",
+            "dtype": "saved",
+            "template": hash_plain(to_plain(self.rendering)),
+        }
+        load = partial(load_model, source, rendering=self.rendering)
+        return Subject(role=role, identity=identity, load=load, policy=policy, scored=scored)
 
 
 def baseline_policy(splits: Mapping[str, Sequence[Record]], run: RunFolder) -> GuardrailPolicy:
@@ -216,21 +240,3 @@ def stored_policy(run: RunFolder) -> GuardrailPolicy | None:
 def is_gone(place: str) -> bool:
     """Whether a recorded place was a folder of this machine and is none now."""
     return Path(place).is_absolute() and not Path(place).is_dir()
-
-
-def _with_adapter(original: str, adapter: str) -> Subject:
-    bare = _subject("unlearned", original)
-    identity = {**bare.identity, "adapter": folder_digest(Path(adapter), follow_links=True).root}
-    return Subject(role="unlearned", identity=identity, load=partial(load_with_adapter, original, adapter))
-
-
-def _subject(role: str, source: str, policy: GuardrailPolicy | None = None, *, scored: bool = True) -> Subject:
-    identity = {
-        "weights": model_digest(source),
-        "adapter": "none",
-        "policy": "none" if policy is None else str(hash_plain(policy.to_plain())),
-        "attack": "none",
-        "dtype": "saved",
-        "template": "default",
-    }
-    return Subject(role=role, identity=identity, load=partial(load_model, source), policy=policy, scored=scored)

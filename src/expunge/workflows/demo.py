@@ -22,7 +22,8 @@ from expunge.storage import atomic
 from expunge.storage.plain import from_json, to_json
 from expunge.storage.run import harden_umask
 from expunge.workflows.finished import Finished
-from expunge.workflows.unlearn import Request, unlearn
+from expunge.workflows.request import Request
+from expunge.workflows.unlearn import unlearn
 
 ROLES = ("original", "retrained")
 # Splits of the benchmark that the audit reads beside forget, retain and holdout.

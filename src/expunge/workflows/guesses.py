@@ -10,6 +10,7 @@ from typing import Any
 from expunge.attacks.base import AttackTask, Budget
 from expunge.attacks.guess_file import ExtractionGuesses
 from expunge.data.reader import read_records
+from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError
 from expunge.evaluation.guesses import write_guesses
 from expunge.functional.guesses import read_guesses, score_guesses
@@ -30,6 +31,7 @@ class GuessRequest:
         budget: quick or paper.
         settings: changes to the settings of ``extraction_guesses``; ``prefix`` and ``length`` say what is guessed.
         max_length: longest record, tokens.
+        rendering: how records are written: template, system prompt, date, thinking.
         seed: of the draws.
     """
 
@@ -41,6 +43,7 @@ class GuessRequest:
     budget: Budget = "quick"
     settings: Mapping[str, Any] = field(default_factory=dict)
     max_length: int = 512
+    rendering: Rendering = DEFAULT
     seed: int = 0
 
 
@@ -64,7 +67,7 @@ def guesses(request: GuessRequest) -> dict[str, float]:
         raise TypeError(type(attack).__name__)
     read = read_records(request.records, "forget", columns=request.columns)
     task = AttackTask(splits={"forget": read.records}, max_length=request.max_length, seed=request.seed)
-    loaded = load_model(request.model)
+    loaded = load_model(request.model, rendering=request.rendering)
     truth = {row: one.suffix for row, one in attack.halves(loaded, task).items()}
     found = attack.guesses(loaded, task) if request.scored is None else read_guesses(request.scored)
     score = score_guesses(found, truth)

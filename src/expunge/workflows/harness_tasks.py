@@ -13,13 +13,14 @@ import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.benchmarks.lm_eval import FOLDER, benchmark_groups
 from expunge.benchmarks.lm_eval.documents import drop_records
 from expunge.config import Choice, to_plain
+from expunge.data.templates import DEFAULT, Rendering, chat_template, rendering_of
 from expunge.errors import InputError, MissingExtraError, UnknownNameError
 from expunge.models.load import LoadedModel, local_folder
 from expunge.models.tokenizer import load_tokenizer
@@ -86,7 +87,7 @@ class Tasks(NamedTuple):
     def of(self, loaded: LoadedModel) -> Tasks:
         """These tasks, loaded again where a model has another chat template."""
         same = _template(loaded.tokenizer) == _template(self.tokenizer)
-        return self if same else load_tasks(self.choice, loaded.source)
+        return self if same else load_tasks(self.choice, loaded.source, rendering_of(self.tokenizer))
 
 
 def require() -> str:
@@ -105,12 +106,13 @@ def require() -> str:
     return importlib.metadata.version("lm_eval")
 
 
-def load_tasks(choice: TaskChoice, source: str) -> Tasks:
+def load_tasks(choice: TaskChoice, source: str, rendering: Rendering = DEFAULT) -> Tasks:
     """Loads tasks and their documents; no weights are read.
 
     Args:
         choice: which.
         source: folder or Hub id of a model, for its tokenizer.
+        rendering: how the records of a benchmark are written.
 
     Raises:
         MissingExtraError: lm_eval is not installed.
@@ -120,10 +122,10 @@ def load_tasks(choice: TaskChoice, source: str) -> Tasks:
     """
     version = require()
     folder = local_folder(source)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, rendering)
     try:
         with quietly(), private_cache():
-            manager = _manager(choice, folder if _template(tokenizer) else None)
+            manager = _manager(choice, folder if _template(tokenizer) else None, rendering)
             _check_names(choice.names, manager)
             loaded = {name: _load(manager, name) for name in choice.names}
     finally:
@@ -131,14 +133,14 @@ def load_tasks(choice: TaskChoice, source: str) -> Tasks:
     return Tasks(choice, loaded, tokenizer, version, importlib.metadata.version("datasets"))
 
 
-def _manager(choice: TaskChoice, model: Path | None) -> Any:
+def _manager(choice: TaskChoice, model: Path | None, rendering: Rendering) -> Any:
     """Index of the task files; lm_eval's own 14,000 take seconds to read, and only if they are asked for."""
     from lm_eval.tasks import TaskManager
 
     benchmark = choice.benchmark
     metadata = {} if benchmark is None else {benchmark.name: to_plain(benchmark.settings)}
     if model is not None:
-        metadata["pretrained"] = str(model)
+        metadata |= {"pretrained": str(model), "rendering": to_plain(rendering)}
     paths = [str(FOLDER), *map(str, choice.folders)]
     found = TaskManager(include_path=paths, include_defaults=False, metadata=metadata)
     if set(choice.names) <= set(found.all_tasks):
@@ -176,8 +178,10 @@ def _load(manager: Any, name: str) -> Any:
 
 def _template(tokenizer: Any) -> tuple[Any, ...]:
     """What decides how a tokenizer writes a question; empty without a chat template."""
-    template = getattr(tokenizer, "chat_template", None)
-    return (template, tokenizer.bos_token, tokenizer.eos_token) if template else ()
+    rendering = replace(rendering_of(tokenizer), end=None)
+    template = chat_template(tokenizer)
+    is_default = rendering == DEFAULT and not template
+    return () if is_default else (template, tokenizer.bos_token, tokenizer.eos_token, rendering)
 
 
 @contextlib.contextmanager

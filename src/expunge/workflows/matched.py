@@ -37,6 +37,7 @@ from expunge.workflows.compare import compare_folders, names_of, write_page
 from expunge.workflows.identity import code_digest
 from expunge.workflows.inputs import Inputs, data_summary, model_is_saved, read_inputs, warn_of_rejected
 from expunge.workflows.signals import stop_on_signal
+from expunge.workflows.written import settled_rendering
 
 STEPS = 10  # from the unlearned to the original model
 
@@ -167,7 +168,8 @@ def _target(folder: Path, name: str, listeners: Sequence[Any]) -> _Target:
             f"{name} made a policy: its weights are the original's, and there is no model between the two. Leave it "
             "out, or compare without --at-utility."
         )
-    columns = Columns(original=settings["model"], candidate=str(settings.get("target") or run.model))
+    candidate = str(settings.get("target") or run.model)
+    columns = Columns(original=settings["model"], candidate=candidate, rendering=settled_rendering(run))
     if columns.adapter:
         raise InputError(
             f"{name} is an adapter beside the original's weights, and there is no model between the two. Merge it with "
@@ -249,7 +251,7 @@ def _line(columns: Columns, subjects: Sequence[Subject]) -> list[Subject]:
     for step in range(1, STEPS):
         share = step / STEPS
         mix = {"mixed_with": original.identity["weights"], "share": str(share)}
-        load = partial(load_mixed, str(columns.candidate), str(columns.original), share)
+        load = partial(load_mixed, str(columns.candidate), str(columns.original), share, rendering=columns.rendering)
         found.append(replace(unlearned, role=_role(step), identity={**unlearned.identity, **mix}, load=load))
     return [*found, original]
 

@@ -38,9 +38,10 @@ from expunge.storage.run import RunFolder
 from expunge.workflows.arithmetic import estimate, timed
 from expunge.workflows.inputs import SELF, check_models, layer_count, rejected_facts
 from expunge.workflows.produce import produce
+from expunge.workflows.request import Request
 from expunge.workflows.steps import count_steps, own_steps
-from expunge.workflows.unlearn import Request
 from expunge.workflows.work import Work
+from expunge.workflows.written import check_written
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
 TRIAL_STEPS = 4  # the first one warms up and does not count
@@ -91,12 +92,13 @@ def plan(request: Request) -> Plan:
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
     check_models(request.model, *(source for source in (request.base, *request.retrained) if is_here(source)))
+    check_written(request.model, request.rendering, inputs.audited)
     if (count := layer_count(request.model)) is not None:
         recipe.check_layers(count)
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
-    config, tokenizer = load_config(folder), load_tokenizer(folder)
+    config, tokenizer = load_config(folder), load_tokenizer(folder, request.rendering)
     tokens = {
         split: sum(
             len(example.input_ids) for example in encode_all(rows, tokenizer, max_length=request.max_length).examples

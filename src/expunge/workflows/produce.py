@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from expunge.data.batch import Example
-from expunge.data.tokenize import pad_id
+from expunge.data.tokenize import pad_id, stop_id
 from expunge.errors import DivergedError, InputError
 from expunge.exact.retrain import FitTask
 from expunge.methods.base import (
@@ -132,7 +132,7 @@ def _by_loss(work: Work, method: LossMethod, prepared: Prepared | None) -> Produ
         examples=examples,
         references=references,
         pad_id=pad_id(work.tokenizer),
-        end_id=work.tokenizer.eos_token_id,
+        end_id=stop_id(work.tokenizer),
         probes=probes,
         checkpoints=work.checkpoints,
         listener=work.log_step,

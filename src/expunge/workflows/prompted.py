@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any
 
 from expunge.data.record import Message
+from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError
 from expunge.evaluation.subjects import Decoding, Subject
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
+from expunge.workflows.identity import hash_plain
 from expunge.workflows.remote import Endpoint, Use
 from expunge.workflows.signals import Asked, stop_if_asked, wait
 
@@ -49,6 +51,7 @@ class PromptedModel:
         endpoint: where to ask.
         run: whose log is told how many prompts are sent, never what they say.
         stop_requested: asked before every prompt and while a busy service is waited for.
+        system: sent before every conversation that has no system turn; empty for none.
         prompts: how many will be sent.
         answered: how many were answered.
     """
@@ -56,6 +59,7 @@ class PromptedModel:
     endpoint: Endpoint
     run: RunFolder
     stop_requested: Asked
+    system: str = ""
     prompts: int = field(default=0, init=False)
     answered: int = field(default=0, init=False)
 
@@ -86,6 +90,8 @@ class PromptedModel:
     def _ask(self, turns: Sequence[Message], decoding: Decoding) -> str:
         stop_if_asked(self.stop_requested, STOPPED)
         sent = [{"role": turn.role, "content": turn.content.reveal()} for turn in turns]
+        if self.system and not any(turn.role == "system" for turn in turns):
+            sent.insert(0, {"role": "system", "content": self.system})
         pause = partial(wait, stop_requested=self.stop_requested, text=STOPPED)
         return self.endpoint.complete(sent, request_settings(decoding), pause=pause)
 
@@ -98,7 +104,9 @@ def request_settings(decoding: Decoding) -> dict[str, Any]:
     return {**greedy, "top_p": decoding.top_p, "seed": decoding.seed}
 
 
-def endpoint_subject(endpoint: Endpoint, run: RunFolder, stop_requested: Asked) -> Subject:
+def endpoint_subject(
+    endpoint: Endpoint, run: RunFolder, stop_requested: Asked, rendering: Rendering = DEFAULT
+) -> Subject:
     """Returns the column of a model behind an address.
 
     Its answers are stored under a digest that no other folder has, and that changes once an audit of this folder has
@@ -113,9 +121,9 @@ def endpoint_subject(endpoint: Endpoint, run: RunFolder, stop_requested: Asked) 
         "policy": "none",
         "attack": "none",
         "dtype": "unknown",
-        "template": "chat",
+        "template": hash_plain(rendering.system),
     }
-    service = PromptedModel(endpoint, run, stop_requested)
+    service = PromptedModel(endpoint, run, stop_requested, rendering.system)
     return Subject(role="unlearned", identity=identity, load=None, service=service, access="prompts")
 
 

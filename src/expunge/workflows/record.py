@@ -32,6 +32,7 @@ from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest, tokenizer_digest
 from expunge.workflows.inputs import left_out
 from expunge.workflows.prompted import LIMIT
+from expunge.workflows.written import rendering_facts
 
 NO_ATTACK = "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression."
 LIMITS = (
@@ -106,6 +107,7 @@ def build_record(
         "scores": [to_plain(score) for score in audited.evaluation.scores],
         "gaps": [to_plain(gap) for gap in audited.evaluation.gaps if gap.reference == REFERENCE],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
+        "rendering": rendering_facts(run),
         "forms": dict(audited.forms),
         "rows": [dict(row) for row in audited.rows],
         "distributions": to_distributions(audited.evaluation.samples),
@@ -195,7 +197,7 @@ def _model_facts(columns: Columns, digests: Mapping[str, str], notes: Mapping[st
     source = columns.original or columns.candidate
     if source is None:
         return {"name": named.get("endpoint"), "digest": None, "dtype": None, "parameters": None, **named}
-    described = notes[role] if role in notes else describe(load_model(source).model)
+    described = notes[role] if role in notes else describe(load_model(source, rendering=columns.rendering).model)
     facts = {"digest": digests[role], "dtype": described.dtype, "parameters": described.parameters}
     return {"name": Path(source).name, **facts, **named}
 

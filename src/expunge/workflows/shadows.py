@@ -24,9 +24,10 @@ from expunge.workflows.demo import ToTrain, check_outcome, train_model
 from expunge.workflows.finished import Finished
 from expunge.workflows.places import models_of, refuse_model_folder
 from expunge.workflows.repeat import Repeatable, read_run
+from expunge.workflows.request import Request
 from expunge.workflows.signals import stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
-from expunge.workflows.unlearn import Request, unlearn
+from expunge.workflows.unlearn import unlearn
 
 STOPPED = "The training of shadow models was stopped; what is finished is kept, and the same command goes on."
 _OTHER_START = 20_000  # added to the benchmark's seed: no run and no pool of models has these

@@ -1,6 +1,6 @@
 """What the task files call: documents made of a benchmark's records, and scores of what a model said.
 
-Prompts are Expunge's own, written by ``expunge.data.tokenize.render``. Two things differ from Expunge's numbers, and
+Prompts are Expunge's own, written by ``expunge.data.render.render``. Two things differ from Expunge's numbers, and
 lm_eval leaves no choice: it scores no end-of-sequence token, and where the tokenizer makes a token of its own of the
 space before an answer, it scores that token too.
 """
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from expunge.config import Choice
 from expunge.data.choices import LETTERS, OptionTexts, OtherLetters
 from expunge.data.record import Record
-from expunge.data.tokenize import render
+from expunge.data.render import render
+from expunge.data.templates import Rendering, attach
 from expunge.errors import InputError
 from expunge.functional.rouge import rouge_l
 from expunge.registry import benchmarks
@@ -41,6 +42,7 @@ def documents(
     kind: str | None = None,
     pretrained: Any = None,
     tokenizer: Any = None,
+    rendering: Mapping[str, Any] | None = None,
     **metadata: Any,
 ) -> dict[str, Documents]:
     """Returns the documents of one task, as lm_eval's ``custom_dataset``.
@@ -57,12 +59,15 @@ def documents(
         kind: only records of this kind.
         pretrained: folder or Hub id of the model, whose chat template writes questions, where it has one.
         tokenizer: the same for its tokenizer, where that lies elsewhere.
+        rendering: fields of ``expunge.data.templates.Rendering``, for other than the default.
         metadata: what lm_eval was handed; under the benchmark's name are its settings.
 
     Raises:
         InputError: the benchmark cannot be made, or has no such records.
     """
     reader = _tokenizer(tokenizer or pretrained)
+    if reader is not None:
+        attach(reader, Rendering(**(rendering or {})))
     records = _splits(benchmark, json.dumps(dict(metadata.get(benchmark) or {}), sort_keys=True)).get(split, [])
     asked = [one for record in records for one in record.forms(form) if kind in (None, one.kind)]
     offers = [_offer(one, ask, number) for number, one in enumerate(asked)]

@@ -9,6 +9,7 @@ from expunge.reports.record import RunRecord
 from expunge.reports.words import model, setting, words
 
 Pairs = list[tuple[str, str]]
+TEMPLATES = {"own": "the chat template of the tokenizer, or plain", "chat": "the chat template", "file": "from a file"}
 _FACTS = ("guarantee", "artefact", "reversible", "access", "paper")
 
 
@@ -21,6 +22,7 @@ def groups(record: RunRecord) -> list[tuple[str, Pairs]]:
         ("Method", _pairs(dict(facts)) + _pairs(method["settings"]) + _loading(record)),
         ("Parts of the loss and the weights trained", _pairs(record.axes)),
         ("Training", _pairs(record.training)),
+        ("How records are written", _rendering(record.rendering)),
         ("Thresholds of the verdict", _pairs(record.thresholds)),
         ("Environment", [("Expunge", record.expunge), *_pairs(record.environment)]),
     ]
@@ -42,6 +44,37 @@ def _model(record: RunRecord) -> Pairs:
     read = [("parameters", facts["parameters"], ","), ("number format", facts["dtype"], "")]
     asked = [("asked at", facts["endpoint"])] if facts.get("endpoint") else []
     return [("name", facts["name"]), *((name, format(value, spec)) for name, value, spec in read if value), *asked]
+
+
+def _rendering(facts: Mapping[str, Any]) -> Pairs:
+    if not facts:
+        return []
+    found = [("template", TEMPLATES.get(facts["template"], facts["template"]))]
+    if facts.get("has_system"):
+        found.append(("system prompt", "given"))
+    if facts["thinking"] is not None:
+        found.append(("thinking", "on" if facts["thinking"] else "off"))
+    if facts.get("dated"):
+        found.append(("date in the template", facts["date"]))
+    if "source" in facts:
+        found.append(("end of an answer", _end(facts)))
+    verbatim = [f"{split} {count}" for split, count in facts.get("verbatim", {}).items()]
+    return [*found, ("answers that the template would shorten", ", ".join(verbatim))] if verbatim else found
+
+
+def _end(facts: Mapping[str, Any]) -> str:
+    """What ends an answer, and how that is known."""
+    mark = facts["mark"]
+    if facts["source"] == "template":
+        return f"{mark}, written by the template" if mark else "none; every record is plain text"
+    if facts["source"] == "tokenizer":
+        return "the end token of the tokenizer; no record was short enough to see what the original expects"
+    token = facts["end"] or "none"
+    if facts["probability"] is None:
+        return "none; the model has no end token"
+    seen = f"mean probability {facts['probability']:.2f} after {facts['records']} answers"
+    known = f"the original expects it ({seen})" if facts["end"] else f"the original expects no end token ({seen})"
+    return f"{token}; {known}"
 
 
 def digests(record: RunRecord) -> Pairs:
