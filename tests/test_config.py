@@ -364,6 +364,7 @@ EXIT_CODES = {
     "InputError": 2,
     "UnknownNameError": 2,
     "MissingNeedError": 2,
+    "UnfitModelError": 2,
     "UnsafeModelError": 2,
     "MissingExtraError": 2,
     "LockedError": 2,

@@ -35,7 +35,6 @@ from expunge.workflows.inputs import (
     Inputs,
     bind_data,
     check_models,
-    layer_count,
     model_is_saved,
     read_inputs,
     warn_of_rejected,
@@ -46,6 +45,7 @@ from expunge.workflows.produce import produce, remove_traces
 from expunge.workflows.saving import check_dtype, save_and_reload, saved_dtype
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.steps import loop_steps
+from expunge.workflows.weights import check_recipe
 from expunge.workflows.work import Work
 
 
@@ -151,8 +151,7 @@ class Request:
         check_overlaps(inputs.audited, allow_overlap=self.allow_overlap)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
-            if (count := layer_count(self.model)) is not None:
-                recipe.check_layers(count)
+            check_recipe(recipe, self.model)
         return recipe, inputs
 
 
