@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from expunge.errors import InputError
+from expunge.models.adapter import load_with_adapter
 from expunge.models.load import build_model, save_model
 from expunge.models.modules import stacked_matrices
 from expunge.models.parameters import LoRA
@@ -115,3 +116,15 @@ def test_what_lora_cannot_adapt_is_told_with_its_share(monkeypatch):
     for layers_of in (None, "1"):
         assert f"leaves {share:.0%} of the weights in the layers" in LoRA(rank=2, layers=layers_of).left_out(model)
     assert LoRA(rank=2, targets=("q_proj",)).left_out(model) is None, "these targets were asked for"
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "gpt_oss"])
+def test_an_adapter_folder_on_experts_is_read(kind, batch, tokenizer, tmp_path):
+    """As peft saves it; the base's experts are stored one by one and read as stacks."""
+    save_model(mixture(kind), tokenizer, tmp_path / "base")
+    model = shake(LoRA(rank=2).apply(mixture(kind))).eval()
+    model.save_pretrained(tmp_path / "adapter")
+    found = load_with_adapter(str(tmp_path / "base"), tmp_path / "adapter").model
+    with torch.no_grad():
+        expected, own = (read(one, batch).token_logps for one in (model, found))
+    torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
