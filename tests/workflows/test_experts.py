@@ -87,3 +87,10 @@ def test_what_lora_leaves_out_is_in_plan_log_and_record(tmp_path, capsys, monkey
     warned = [event.data["text"] for event in read_events(tmp_path / "out" / "events.jsonl") if event.kind == "warning"]
     assert any(text.startswith(says) for text in warned)
     assert sum(text.startswith(says) for text in read_record(tmp_path / "out" / "record.json").limits) == 1
+
+
+def test_a_preset_with_dropout_names_the_flag_that_helps(tmp_path, capsys):
+    model = folder(tmp_path, "mixtral")
+    assert unlearn(model, "--method", "knowledge_sanitization") == 2
+    assert "Pass --lora 8, which has no dropout" in capsys.readouterr().err
+    assert unlearn(model, "--method", "knowledge_sanitization", "--lora", "8", verb="plan") == 0

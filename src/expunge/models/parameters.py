@@ -118,8 +118,8 @@ class LoRA(ParameterChoice):
         self._check_rank(chosen)
         if chosen.stacks and self.dropout:
             raise InputError(
-                f"LoRA with dropout cannot adapt stacked experts, such as {next(iter(chosen.stacks))}. Set dropout to "
-                "0, or name the linear layers to adapt in targets."
+                f"LoRA with dropout cannot adapt stacked experts, such as {next(iter(chosen.stacks))}. Pass --lora "
+                f"{self.rank}, which has no dropout, or name the linear layers to adapt in the setting targets."
             )
         config = LoraConfig(
             task_type="CAUSAL_LM",
