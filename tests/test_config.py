@@ -154,6 +154,46 @@ def test_what_a_setting_may_be_is_taken(values: dict[str, Any]) -> None:
     build(Kinds, values, where="thing")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    layer: str = "0.5"
+    layers: str | None = None
+    names: tuple[str, ...] = ()
+    inner: Outer | None = None
+    either: float | str = 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("layer=2", Texts(layer="2")),
+        ("layer=-1", Texts(layer="-1")),
+        ("layer=1.0", Texts(layer="1.0")),  # a fraction of the depth, unlike 1
+        ("layer='2'", Texts(layer="2")),
+        ("layers=2", Texts(layers="2")),
+        ("layers=null", Texts()),
+        ("names=[1, b]", Texts(names=("1", "b"))),
+        ("inner.label=7", Texts(inner=Outer(label="7"))),
+        ("either=2", Texts(either=2.0)),
+    ],
+)
+def test_a_bare_number_is_text_where_only_text_can_be_set(given: str, expected: Texts) -> None:
+    built = build(Texts, parse_overrides([given]), where="thing")
+    assert built == expected
+    assert isinstance(built.either, float)
+
+
+@pytest.mark.parametrize("given", ["layer=true", "layer=.nan", "layer=.inf", "layers=false", "names=[true]"])
+def test_a_truth_value_or_nan_is_no_text(given: str) -> None:
+    with pytest.raises(InputError, match="string"):
+        build(Texts, parse_overrides([given]), where="thing")
+
+
+def test_a_number_of_a_result_is_no_text() -> None:
+    with pytest.raises(InputError, match="layer"):
+        build(Texts, {"layer": 2}, where="thing", finite=False)
+
+
 def test_results_may_hold_numbers_that_are_not_finite() -> None:
     assert math.isnan(build(Kinds, {"rate": math.nan}, where="thing", finite=False).rate)
 
@@ -324,6 +364,7 @@ EXIT_CODES = {
     "InputError": 2,
     "UnknownNameError": 2,
     "MissingNeedError": 2,
+    "UnfitModelError": 2,
     "UnsafeModelError": 2,
     "MissingExtraError": 2,
     "LockedError": 2,

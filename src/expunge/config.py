@@ -61,9 +61,10 @@ def build(cls: type[Settings], values: Mapping[str, Any], *, where: str, finite:
 
     Args:
         cls: a dataclass.
-        values: field name to value; text is converted (``"1e-5"`` to a float).
+        values: field name to value; text is converted (``"1e-5"`` to a float), and a number to text where only text can
+            be set, so that ``layer=2`` needs no quotes.
         where: what is being set, for the message.
-        finite: whether numbers must be finite; those of a result need not be.
+        finite: whether numbers must be finite; those of a result need not be, and its numbers are never made text.
 
     Raises:
         UnknownNameError: a name that ``cls``, or a dataclass inside it, does not have.
@@ -72,8 +73,9 @@ def build(cls: type[Settings], values: Mapping[str, Any], *, where: str, finite:
     """
     _check_names(cls, values, where)
     _check_kinds(cls, values, where=where, finite=finite)
+    given = _with_texts(cls, values) if finite else dict(values)
     try:
-        return cast("Settings", _adapter(cast("Any", cls)).validate_python(dict(values)))
+        return cast("Settings", _adapter(cast("Any", cls)).validate_python(given))
     except ValidationError as error:
         for item in error.errors(include_input=False, include_url=False):
             own = item.get("ctx", {}).get("error")
@@ -151,6 +153,24 @@ def _check_plain(arms: tuple[Any, ...], value: Any, name: str, *, finite: bool) 
             raise InputError(f"{name} needs true or false, not {'text' if isinstance(value, str) else 'a number'}.")
     elif finite and float in arms and not (isinstance(value, str) and str in arms) and not _is_finite(value):
         raise InputError(f"{name} needs a finite number, not NaN or infinity.")
+
+
+def _with_texts(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with numbers written out where a setting is text, at any depth."""
+    hints = _hints(cls)
+    return {name: _as_text(hints[name], value) if name in hints else value for name, value in values.items()}
+
+
+def _as_text(hint: Any, value: Any) -> Any:
+    arms = _arms(hint)
+    if isinstance(value, Mapping):
+        inner = next((arm for arm in arms if dataclasses.is_dataclass(arm)), None)
+        return value if inner is None else _with_texts(inner, value)
+    if isinstance(value, list | tuple):
+        items = tuple(item for arm in arms for item in get_args(arm) if item is not Ellipsis)
+        return [_as_text(Union[items], item) for item in value] if items else value  # noqa: UP007 - made here
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
+    return str(value) if is_number and str in arms and not set(arms) & {int, float, Any, object} else value
 
 
 def _named(arms: tuple[Any, ...], kinds: tuple[type, ...]) -> bool:

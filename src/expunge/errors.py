@@ -25,6 +25,10 @@ class MissingNeedError(InputError):
     """Something a method, metric or attack needs was not handed in; the message names the flag that supplies it."""
 
 
+class UnfitModelError(InputError):
+    """A setting cannot be used with what this very model answers; with one of the same shape it may be."""
+
+
 class UnsafeModelError(InputError):
     """A model folder could run code when loaded (pickle weights, remote code)."""
 

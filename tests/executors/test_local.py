@@ -18,6 +18,8 @@ def work(job: Path) -> None:
     text = job.read_text()
     if text == "input":
         raise InputError("It cannot be used; hand in another.")
+    if text == "memory":
+        raise MemoryError("a secret value")
     if text == "bug":
         raise KeyError("a secret value")
     if text == "die":
@@ -35,15 +37,16 @@ def jobs(folder: Path, *texts: str) -> list[Job]:
 
 
 def test_every_job_runs_once_and_failures_stop_no_other(tmp_path):
-    made = jobs(tmp_path, "fine", "input", "bug", "fine")
+    made = jobs(tmp_path, "fine", "input", "bug", "fine", "memory")
     ended = list(run_jobs(made, work, workers=2))
     outcomes = {outcome.job: outcome.trouble for outcome in ended}
-    assert {outcome.job: outcome.exit_code for outcome in ended} == {"fine0": 0, "input1": 2, "bug2": 1, "fine3": 0}
-    assert set(outcomes) == {"fine0", "input1", "bug2", "fine3"}
+    codes = {"fine0": 0, "input1": 2, "bug2": 1, "fine3": 0, "memory4": 5}
+    assert {outcome.job: outcome.exit_code for outcome in ended} == codes
+    assert "ran out of memory" in outcomes["memory4"]
     assert outcomes["fine0"] is outcomes["fine3"] is None
     assert outcomes["input1"] == "It cannot be used; hand in another."
     assert outcomes["bug2"].startswith("a bug: KeyError in test_local.py:")
-    assert "secret" not in outcomes["bug2"]
+    assert "secret" not in outcomes["bug2"] + outcomes["memory4"]
     written = made[0].argument.with_suffix(".done")
     assert int(written.read_text()) != os.getpid()
     assert written.stat().st_mode & 0o077 == 0

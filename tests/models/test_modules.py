@@ -107,7 +107,7 @@ def test_attention_that_cannot_be_told_is_refused():
 def test_attention_is_not_taken_for_the_feed_forward_part_of_stacked_experts():
     experts = AutoModelForCausalLM.from_config(MixtralConfig(**IDS, **GROUPED, num_local_experts=2))
     for find in (feed_forward_out, attention_out):
-        with pytest.raises(InputError, match="no linear layer that leads back"):
+        with pytest.raises(InputError, match="no linear layer at the end"):
             find(experts, blocks(experts)[0])
 
 

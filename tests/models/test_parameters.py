@@ -227,5 +227,5 @@ def test_mlp_out_without_a_linear_layer_is_refused_by_name():
     model = build("llama")
     model.model.layers[1].mlp = torch.nn.Identity()
     model.model.layers[1].self_attn = torch.nn.Identity()
-    with pytest.raises(InputError, match="parameters=layers"):
+    with pytest.raises(InputError, match="--layers 0-1 .* or --set"):
         MLPOut(layers="0-1").apply(model)

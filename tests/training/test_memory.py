@@ -9,9 +9,10 @@ import torch
 
 from expunge.cli.output import failure
 from expunge.config import Choice
-from expunge.errors import InterruptedRunError
+from expunge.errors import InterruptedRunError, ResourceError
 from expunge.methods.preset import Axes
 from expunge.training.loop import train
+from expunge.training.memory import largest_piece
 from expunge.training.step import Step
 from tests.support.params import few
 from tests.training.jobs import TRAINING, flat, job, weights_after
@@ -73,6 +74,26 @@ def test_a_single_record_that_does_not_fit_ends_with_exit_code_5(limited):
     with pytest.raises(RuntimeError) as caught:
         train(job())
     assert failure(caught.value).exit_code == 5
+
+
+def test_a_launch_names_the_flag_to_lower(limited, monkeypatch):
+    """Its other processes wait inside the step, so nothing is repeated."""
+    tried = limited(2, ERRORS[0])
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 2)
+    with pytest.raises(ResourceError, match=r"step 1 with micro-batches of 4 .* --set micro_batch=2 and another --out"):
+        train(job())
+    assert max(tried) == 4
+    assert len([size for size in tried if size > 2]) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "ranks", "size"), [(8, 8, 1, 8), (8, 8, 2, 4), (8, 3, 1, 3), (7, 2, 2, 2), (3, 8, 4, 1)]
+)
+def test_the_largest_pass_of_a_batch(batch, micro_batch, ranks, size):
+    assert largest_piece(batch, micro_batch, ranks) == size
+    streams = job(training=replace(TRAINING, batch_size=batch, micro_batch=micro_batch)).streams()
+    data = [streams.step_data(0, rank=rank, ranks=ranks).micro_batches for rank in range(ranks)]
+    assert max(len(piece["forget"].input_ids_BT) for pieces in data for piece in pieces) == size
 
 
 def test_other_errors_are_not_repeated(limited):

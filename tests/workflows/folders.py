@@ -53,12 +53,13 @@ def records(place: Path) -> dict[str, Path]:
     return found
 
 
-def unlearn(model: Path, *flags: str, verb: str = "unlearn", steps: bool = True) -> int:
-    """Runs two steps of ``expunge unlearn`` beside the model folder, without an audit; the exit code.
+def unlearn(model: Path, *flags: str, verb: str = "unlearn", steps: bool = True, audit: bool = False) -> int:
+    """Runs two steps of ``expunge unlearn`` beside the model folder, with or without an audit; the exit code.
 
     Without ``steps``, for methods that have none.
     """
     files = records(model.parent)
     given = [flag for split, file in files.items() for flag in (f"--{split}", str(file))]
-    fixed = [*(["--set", "max_steps=2"] if steps else []), "--no-audit", "--out", str(model.parent / "out")]
+    fixed = [*(["--set", "max_steps=2"] if steps else []), *([] if audit else ["--no-audit"])]
+    fixed += ["--out", str(model.parent / "out")]
     return main([verb, str(model), *given, *fixed, *flags])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -11,15 +12,18 @@ from pathlib import Path
 import pytest
 
 from expunge.api import AuditRequest, BenchRequest, Request, audit, bench
+from expunge.cli import main
 from expunge.cli.bench import parse_seeds
 from expunge.config import Choice
 from expunge.data.templates import Rendering
 from expunge.errors import (
     DivergedError,
+    ExpungeError,
     InputError,
     InterruptedRunError,
     ResourceError,
     UnknownNameError,
+    VerificationError,
 )
 from expunge.executors.local import Job, Outcome
 from expunge.models.load import load_model
@@ -347,9 +351,10 @@ def test_a_run_that_failed_is_tried_again_and_one_that_diverged_is_not(untrained
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        (1, RuntimeError),
+        (1, ExpungeError),
         (2, InputError),
         (3, DivergedError),
+        (4, VerificationError),
         (5, ResourceError),
         (75, InterruptedRunError),
     ],
@@ -359,6 +364,30 @@ def test_a_model_that_could_not_be_trained_ends_a_bench_with_its_exit_code(code,
     with pytest.raises(error, match="train the original model failed: No space."):
         check_outcome(Outcome("train the original model", "No space.", code))
     assert code == getattr(error, "exit_code", 1)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (VerificationError("It has changed."), 4, "train-original-seed-0 failed: It has changed."),
+        (MemoryError(CANARY), 5, "ran out of memory"),
+        (RuntimeError(f"DefaultCPUAllocator: {CANARY}"), 5, "fewer --workers"),
+        (OSError(errno.ENOSPC, CANARY), 5, "disk or quota is full"),
+        (OSError(errno.EFBIG, CANARY), 5, "ulimit"),
+        (KeyError(CANARY), 1, "a bug: KeyError in test_bench.py:"),
+    ],
+)
+def test_what_a_job_met_reaches_the_user(tmp_path, here, monkeypatch, capfd, raised, code, says):
+    def train(wanted):
+        raise raised
+
+    monkeypatch.setattr(module, "train_model", train)
+    line = ["bench", "--methods", "npo", "--preset", "smoke", "--seeds", "1", "--out", str(tmp_path / "bench")]
+    assert main(line) == code
+    told = capfd.readouterr().err
+    assert says in told
+    assert ("bug" in told) == (code == 1)
+    assert CANARY not in told
 
 
 @pytest.mark.parametrize("method", ["lunar", "ga_descent_general"])

@@ -115,3 +115,12 @@ def test_a_truth_value_or_nan_as_a_number_is_refused_by_name(
     assert says in capfd.readouterr().err
     with pytest.raises(InputError, match=says):
         resolve("npo", parse_overrides([given]))
+
+
+@pytest.mark.parametrize("value", ["0", "'0'"])
+def test_a_layer_needs_no_quotes(untrained, tmp_path, capfd, value):
+    line = ["plan", untrained.model, "--forget", str(untrained.forget), "--retain", str(untrained.retain)]
+    line += ["--method", "rmu", "--layers", "0", "--set", f"layer={value}", "--retain-term", f"hidden:layers={value}"]
+    assert main([*line, "--no-audit", "--max-length", "64", "--set", "max_steps=2"]) == 0
+    assert "measured" in capfd.readouterr().out
+    assert resolve("rmu", parse_overrides([f"layer={value}"])).method.layer == "0"

@@ -163,7 +163,7 @@ def test_a_pad_id_of_the_configuration_without_a_row_is_refused(tmp_path, capsys
     [
         (["--method", "rmu", "--layers", "2"], "reads the forget records at layer 0"),
         (["--method", "adaptive_rmu", "--layers", "1-2"], "reads the forget records at layer 0"),
-        (["--method", "rmu", "--layers", "2", "--set", "layer='2'"], "reads the retain records at layer 0"),
+        (["--method", "rmu", "--layers", "2", "--set", "layer=2"], "reads the retain records at layer 0"),
         (
             ["--method", "circuit_breaker", "--set", "layers=0,0", "--layers", "2"],
             "reads the forget records at layer 0",

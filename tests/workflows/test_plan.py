@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from expunge.api import Request, plan
 from expunge.cli import main
-from expunge.errors import InputError, MissingNeedError
+from expunge.errors import DivergedError, InputError, InterruptedRunError, MissingNeedError, ResourceError
 from expunge.methods.recipe import resolve
 from expunge.models.folder import check_folder, saved_shapes
 from expunge.models.headers import check_headers
@@ -176,3 +176,45 @@ def test_headers_that_fit_pass(untrained, monkeypatch):
     folder = check_folder(untrained.model)
     assert "lm_head.weight" not in saved_shapes(folder.weights)
     check_headers(folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--stopper", "term_threshold:term=nothing,below=1"], "There is no term 'nothing' to stop on"),
+        (
+            ["--relabel", "random_answer", "--method", "idk_dpo", "--retain", "TEXT"],
+            "no answer that record 0 could get",
+        ),
+    ],
+)
+def test_a_refusal_of_the_trial_reaches_the_user(untrained, tmp_path, capfd, flags, says):
+    """What only the first steps find; without it plan promised a time for what unlearn refuses."""
+    text = tmp_path / "text.jsonl"
+    text.write_text('{"text": "One two three four five six."}\n' * 3)
+    flags = [str(text) if flag == "TEXT" else flag for flag in flags]
+    line = [untrained.model, "--forget", str(untrained.forget), "--retain", str(untrained.retain), *flags]
+    line += ["--max-length", "64", "--no-audit", "--set", "max_steps=2", "--out", str(tmp_path / "out")]
+    for verb in ("plan", "unlearn"):
+        assert main([verb, *line]) == 2
+        assert says in " ".join(capfd.readouterr().err.split())
+
+
+def test_what_an_untrained_model_answers_refuses_nothing(untrained, tmp_path, capfd):
+    """The stopper needs a model that gets a token right; the trial's has learnt none, and the real one is not read."""
+    line = [untrained.model, "--forget", str(untrained.forget), "--retain", str(untrained.retain)]
+    line += ["--stopper", "utility_floor", "--max-length", "64", "--no-audit", "--set", "max_steps=2"]
+    assert main(["plan", *line]) == 0
+    assert main(["unlearn", *line, "--out", str(tmp_path / "out")]) == 2
+    assert "gets no token of the retain set right" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(DivergedError, 0), (InterruptedRunError, 0), (ResourceError, 5)])
+def test_only_what_a_trial_is_expected_to_meet_is_silent(untrained, tmp_path, monkeypatch, capfd, error, code):
+    def fail(work):
+        raise error("It happened.")
+
+    monkeypatch.setattr(module, "produce", fail)
+    line = ["plan", untrained.model, "--forget", str(untrained.forget), "--retain", str(untrained.retain)]
+    assert main([*line, "--max-length", "64", "--no-audit"]) == code
+    assert ("It happened." in capfd.readouterr().err) == bool(code)

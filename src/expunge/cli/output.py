@@ -32,9 +32,10 @@ from typing import Any, NamedTuple, cast
 import typer
 
 from expunge.config import to_plain
-from expunge.errors import ExpungeError, is_out_of_memory
-from expunge.storage.disk import FULL, TOO_LARGE, too_large, write_all
+from expunge.errors import ExpungeError
+from expunge.storage.disk import write_all
 from expunge.storage.plain import to_json
+from expunge.storage.resources import resource_error
 
 BUG, USAGE, RESOURCES, ABORTED = 1, 2, 5, 130
 
@@ -146,13 +147,8 @@ def failure(error: BaseException) -> Failure:
         return Failure(ABORTED, "aborted.")
     if isinstance(error, UsageError):
         return Failure(USAGE, _usage(error))
-    if is_out_of_memory(error):
-        advice = "Use smaller batches (--set micro_batch=1), --lora, or a smaller model"
-        return Failure(RESOURCES, f"This machine ran out of memory. {advice}; a run that was cut short resumes.")
-    if isinstance(error, OSError) and error.errno in TOO_LARGE:
-        return Failure(RESOURCES, str(too_large()))
-    if isinstance(error, OSError) and error.errno in FULL:
-        return Failure(RESOURCES, "The disk or quota is full. Free some space, then run the same command again.")
+    if (lacking := resource_error(error)) is not None:
+        return Failure(lacking.exit_code, str(lacking))
     hidden = "Its text is hidden, since it may hold record text; the same command with --debug shows it."
     return Failure(BUG, f"This is a bug in Expunge: {type(error).__name__}{_place(error)}. {hidden}")
 

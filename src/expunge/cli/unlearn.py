@@ -165,6 +165,7 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
         ("unlearning", f"{made.train_seconds:.0f} s"),
         ("audit", f"{made.audit_seconds:.0f} s"),
         ("basis", made.basis),
+        *(("note", note) for note in made.notes),
         ("thresholds", ", ".join(f"{name} {value}" for name, value in vars(made.policy.thresholds).items())),
         ("accepted", ", ".join(made.policy.accept) or "any verdict"),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from threading import Thread
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from expunge.errors import ExpungeError, ResourceError
+from expunge.storage.resources import resource_error
 from expunge.storage.run import harden_umask
 
 Work = Callable[[Any], None]
@@ -52,14 +53,13 @@ def run_jobs(jobs: Sequence[Job], work: Work, *, workers: int | None = None, thr
     # A fresh interpreter for each process: forking one that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_prepare, initargs=(threads,)) as pool:
-        running: dict[Future[_Trouble | None], str] = {
-            pool.submit(_attempt, work, job.argument): job.name for job in jobs
-        }
+        running = {pool.submit(attempt, job, work) for job in jobs}
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield Outcome(running.pop(future), *(future.result() or (None,)))
+                    running.remove(future)
+                    yield future.result()
         except BrokenProcessPool:
             raise ResourceError(
                 "A process of the pool died, most likely for want of memory; run again with fewer --workers. "
@@ -84,18 +84,17 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-_Trouble = tuple[str, int]
-
-
-def _attempt(work: Work, argument: Any) -> _Trouble | None:
-    """Runs one job in the other process; what it raises becomes a line, since tracebacks may hold record text."""
+def attempt(job: Job, work: Work) -> Outcome:
+    """Runs one job in this process; what it raises becomes a line, since tracebacks may hold record text."""
     try:
-        work(argument)
+        work(job.argument)
     except ExpungeError as error:
-        return str(error), error.exit_code
+        return Outcome(job.name, str(error), error.exit_code)
     except Exception as error:
-        return f"a bug: {type(error).__name__} in {_place(error)}", 1
-    return None
+        if (lacking := resource_error(error)) is not None:
+            return Outcome(job.name, str(lacking), lacking.exit_code)
+        return Outcome(job.name, f"a bug: {type(error).__name__} in {_place(error)}", ExpungeError.exit_code)
+    return Outcome(job.name, None)
 
 
 def _place(error: BaseException) -> str:

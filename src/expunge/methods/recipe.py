@@ -164,9 +164,7 @@ class Recipe:
         """The setting that says which layer a view reads, as a flag that can be typed."""
         if view.name not in {one.name for one in self.method.views()}:  # type: ignore[attr-defined]
             return "the setting layers of the retain term"
-        return " or ".join(
-            f"--set \"{name}='...'\"" for name in field_names(type(self.method)) if name.startswith("layer")
-        )
+        return " or ".join(f"--set {name}=..." for name in field_names(type(self.method)) if name.startswith("layer"))
 
     def check(self, available: frozenset[str]) -> None:
         """Refuses, before a model is loaded, a recipe whose needs were not handed in.

@@ -62,7 +62,7 @@ def check_folder(path: Path | str) -> ModelFolder:
             f"There is no model folder {path.name!r}; hand in a folder with config.json and model.safetensors."
         )
     names = {item.name for item in path.iterdir()}
-    _refuse_odd_files(path)
+    refuse_odd_files(path)
     if "adapter_config.json" in names:
         raise InputError(
             f"The folder {path.name!r} holds an adapter, not a whole model. Merge it first: load the base model and "
@@ -73,9 +73,8 @@ def check_folder(path: Path | str) -> ModelFolder:
             f"The folder {path.name!r} has no config.json; a model folder in Hugging Face layout is needed."
         )
     config = _read_json(path / "config.json")
-    for name in ("config.json", "tokenizer_config.json"):
-        if name in names:
-            _refuse_code(_read_json(path / name), name)
+    _refuse_code(config, "config.json")
+    tokenizer_settings(path)
     _refuse_unusable(config)
     weights = _weight_files(path, names)
     if not names.intersection(VOCABULARIES):
@@ -131,7 +130,20 @@ def left_over_names(weights: tuple[Path, ...]) -> frozenset[str]:
     )
 
 
-def _refuse_odd_files(path: Path) -> None:
+def tokenizer_settings(path: Path) -> dict[str, Any]:
+    """Returns what tokenizer_config.json of a folder holds; empty without the file.
+
+    Raises:
+        UnsafeModelError: it asks for code.
+        InputError: it is not JSON.
+    """
+    file = path / "tokenizer_config.json"
+    settings = _read_json(file) if file.is_file() else {}
+    _refuse_code(settings, file.name)
+    return settings
+
+
+def refuse_odd_files(path: Path) -> None:
     """Refuses what would be read and is no file: opening a FIFO would wait for ever, and a link may lead nowhere."""
     inner = path / TEMPLATES
     for file in (*path.iterdir(), *(inner.iterdir() if inner.is_dir() else ())):

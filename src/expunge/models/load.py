@@ -105,13 +105,24 @@ def load_model(
         ResourceError: the model does not fit into memory.
     """
     folder = check_folder(local_folder(source))
+    model = load_bare(folder, dtype)
+    tokenizer = load_tokenizer(folder.path, rendering)
+    guard_embedding(model, tokenizer)
+    return LoadedModel(model.to(device or default_device()).eval(), tokenizer, str(source))
+
+
+def load_bare(folder: ModelFolder, dtype: Dtype = "saved") -> PreTrainedModel:
+    """Loads the model of a checked folder onto the CPU, without its tokenizer; all weights have one dtype.
+
+    Raises:
+        InputError: the weights do not fit the configuration.
+        ResourceError: the model does not fit into memory.
+    """
     wanted = common_dtype(saved_dtypes(folder.weights)) if dtype == "saved" else dtype
     model = _load_weights(folder, getattr(torch, wanted))
     if dtype == "saved" and len(held := _dtypes(model)) > 1:
         model = model.to(getattr(torch, common_dtype(held)))
-    tokenizer = load_tokenizer(folder.path, rendering)
-    guard_embedding(model, tokenizer)
-    return LoadedModel(model.to(device or default_device()).eval(), tokenizer, str(source))
+    return model
 
 
 def save_model(

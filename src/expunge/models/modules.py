@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeGuard
 
+import torch
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import InputError
@@ -73,8 +75,8 @@ def feed_forward_out(model: nn.Module, block: nn.Module) -> nn.Linear | Conv1D:
     # Stacked experts are no linear layer, and the last one would be that of attention.
     if not found or any(weight.ndim > 2 for weight in block.parameters()):
         raise InputError(
-            f"The blocks of {type(inner).__name__} have no linear layer that leads back to the model's width of "
-            f"{width}; choose weights with parameters=layers and a pattern in modules."
+            f"The blocks of {type(inner).__name__} have no linear layer at the end of their feed-forward part: none "
+            f"leads back to the model's width of {width}, or their matrices are stacks, as those of experts."
         )
     return found[-1]
 
@@ -121,6 +123,36 @@ def block_linears(model: nn.Module) -> dict[str, nn.Linear | Conv1D]:
             "of stacked experts. This architecture is not supported here."
         )
     return found
+
+
+def is_linear(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
+    """Whether a module is a linear layer, also in what it returns: some routers inherit from one and return a tuple."""
+    if not isinstance(module, (nn.Linear, Conv1D)):
+        return False
+    if type(module).forward in (nn.Linear.forward, Conv1D.forward):
+        return True
+    inputs = module.weight.shape[0] if isinstance(module, Conv1D) else module.weight.shape[1]
+    try:
+        with torch.no_grad():
+            output = module(module.weight.new_zeros(1, inputs))
+    except (RuntimeError, ValueError, TypeError, IndexError):  # it takes inputs of another shape
+        return False
+    return isinstance(output, Tensor) and output.shape == (1, _outputs(module))
+
+
+def stacked_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the weights that are stacks of matrices (experts, rows, columns) by name, as the experts of a mixture.
+
+    A stack has no more matrices than each has rows and columns, which tells it from projections to many heads, and is
+    no weight of a layer of torch's own, such as a convolution.
+    """
+    return {
+        name: weight
+        for name, weight in model.named_parameters()
+        if weight.ndim == 3
+        and 1 < weight.shape[0] <= min(weight.shape[1:])
+        and not type(model.get_submodule(name.rpartition(".")[0])).__module__.startswith("torch.")
+    }
 
 
 def _linears(part: nn.Module) -> list[nn.Linear | Conv1D]:

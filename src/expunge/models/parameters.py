@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from expunge.errors import DivergedError, InputError
-from expunge.models.modules import blocks, feed_forward_out, layer_map, layers_among, output_head, resolve_layers
+from expunge.models.modules import (
+    blocks,
+    feed_forward_out,
+    is_linear,
+    layer_map,
+    layers_among,
+    output_head,
+    resolve_layers,
+    stacked_matrices,
+)
 from expunge.registry import parameter_choices
+
+UNTOLD = 0.01  # share of the weights in the layers, below which what LoRA leaves out is not told: routers and the like
 
 
 class ParameterChoice(ABC):
@@ -38,6 +50,14 @@ class ParameterChoice(ABC):
         """
         return 0
 
+    def left_out(self, model: Any) -> str | None:
+        """Returns a sentence about weights of a plain model that this choice cannot change; None where it can."""
+        return None
+
+    def rebuilt(self, model: Any) -> int:
+        """Returns how many weights of a plain model each forward pass computes anew and keeps for the gradient."""
+        return 0
+
 
 @parameter_choices.register("all")
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +69,34 @@ class AllParameters(ParameterChoice):
         return model.requires_grad_(True)
 
 
+class _Selected(NamedTuple):
+    """Linear layers and stacks of matrices to adapt, by full name."""
+
+    modules: dict[str, nn.Linear | Conv1D]
+    stacks: dict[str, nn.Parameter]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of both."""
+        return {**{name: module.weight for name, module in self.modules.items()}, **self.stacks}
+
+
 @parameter_choices.register("lora")
 @dataclass(frozen=True, kw_only=True)
 class LoRA(ParameterChoice):
-    """A low-rank adapter on linear layers, merged on export. Hu et al., 2021, https://arxiv.org/abs/2106.09685."""
+    """A low-rank adapter on linear layers, merged on export. Hu et al., 2021, https://arxiv.org/abs/2106.09685.
+
+    Stacked experts, which are no linear layers, get one adapter for each expert.
+    """
 
     own_reference: ClassVar[bool] = True
 
     rank: int = 16
     alpha: float = 32.0  # the update is scaled by alpha / rank
     dropout: float = 0.0
-    targets: tuple[str, ...] | None = None  # module names, as "q_proj"; None for all linear layers but the output layer
+    # Names of modules or stacks, as "q_proj" or "experts.down_proj"; None for all but the output layer and single rows,
+    # such as the gate of a shared expert, which no product of two factors is smaller than.
+    targets: tuple[str, ...] | None = None
     layers: str | None = None  # such as "4-7"; None for all
     seed: int = 0  # of the random half of the adapter; the other half is zero
 
@@ -74,18 +111,24 @@ class LoRA(ParameterChoice):
         """Wraps the model with peft; only the adapter takes gradients, and no global generator moves.
 
         Raises:
-            InputError: no linear layer is selected, the output layer that is tied to the embedding, or a rank above
-                the smallest dimension of a selected matrix.
+            InputError: no matrix is selected, the output layer that is tied to the embedding, a rank above the smallest
+                dimension of a selected matrix, or dropout on stacked experts.
         """
-        names = self._selected(model)
-        self._check_rank(model, names)
+        chosen = self._selected(model)
+        self._check_rank(chosen)
+        if chosen.stacks and self.dropout:
+            raise InputError(
+                f"LoRA with dropout cannot adapt stacked experts, such as {next(iter(chosen.stacks))}. Pass --lora "
+                f"{self.rank}, which has no dropout, or name the linear layers to adapt in the setting targets."
+            )
         config = LoraConfig(
             task_type="CAUSAL_LM",
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=names,
-            fan_in_fan_out=any(isinstance(model.get_submodule(name), Conv1D) for name in names),
+            target_modules=list(chosen.modules),
+            target_parameters=list(chosen.stacks) or None,
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in chosen.modules.values()),
         )
         with torch.random.fork_rng(devices=[]):  # the adapter is initialised on the CPU
             torch.default_generator.manual_seed(self.seed)
@@ -111,34 +154,67 @@ class LoRA(ParameterChoice):
         """The lowest one with an adapter."""
         return 0 if self.layers is None else layers_among(count, self.layers)[0]
 
-    def _selected(self, model: Any) -> list[str]:
-        """Full names of the linear layers to adapt."""
-        head = output_head(model)
-        chosen_layers = None if self.layers is None else set(resolve_layers(model, self.layers))
-        placed = layer_map(model) if chosen_layers is not None else {}
-        names = []
-        for name, module in model.named_modules():
-            if not isinstance(module, (nn.Linear, Conv1D)) or not self._targeted(name, is_head=module is head):
-                continue
-            if chosen_layers is None or placed.get(f"{name}.weight") in chosen_layers:
-                names.append(name)
-        if not names:
+    def left_out(self, model: Any) -> str | None:
+        """Says which share of the matrices in the layers are of another kind than those that LoRA adapts."""
+        if self.targets is not None:
+            return None
+        adapted = {id(weight) for weight in self._selected(model).weights.values()}
+        outer = {id(module.weight) for module in (*_embeddings(model), output_head(model))}
+        is_chosen = self._in_layers(model)
+        sizes = {
+            id(weight): weight.numel()
+            for name, weight in model.named_parameters()
+            if weight.ndim > 1 and id(weight) not in outer and is_chosen(name)
+        }
+        share = sum(size for key, size in sizes.items() if key not in adapted) / sum(sizes.values())
+        if share < UNTOLD:
+            return None
+        return (
+            f"LoRA leaves {share:.0%} of the weights in the layers as they are: they belong to no linear layer and to "
+            "no stack of experts. Use --layers to change all weights of some layers."
+        )
+
+    def rebuilt(self, model: Any) -> int:
+        """The stacked experts: their adapter is added to the weights before they are used."""
+        return sum(weight.numel() for weight in self._selected(model).stacks.values())
+
+    def _selected(self, model: Any) -> _Selected:
+        """What to adapt, by full name."""
+        head, is_chosen = output_head(model), self._in_layers(model)
+        modules = {
+            name: module
+            for name, module in model.named_modules()
+            if is_linear(module)
+            and self._targeted(name, by_default=module is not head and min(module.weight.shape) > 1)
+            and is_chosen(f"{name}.weight")
+        }
+        stacks = {
+            name: weight
+            for name, weight in stacked_matrices(model).items()
+            if (self._targeted(name) or self._targeted(name.rpartition(".")[0])) and is_chosen(name)
+        }
+        if not modules and not stacks:
             raise InputError(
                 f"LoRA selects no linear layer: targets {self.targets}, layers {self.layers}. Targets are names of "
-                "modules, such as q_proj."
+                "modules, such as q_proj, or of stacked experts, such as experts.down_proj."
             )
-        if head.weight is model.get_input_embeddings().weight and any(
-            model.get_submodule(name) is head for name in names
-        ):
+        if head.weight is model.get_input_embeddings().weight and head in modules.values():
             raise InputError(
                 "The output layer is tied to the input embedding, so an adapter on it cannot be merged; leave it out "
                 "of the targets."
             )
-        return names
+        return _Selected(modules, stacks)
 
-    def _check_rank(self, model: Any, names: list[str]) -> None:
+    def _in_layers(self, model: Any) -> Callable[[str], bool]:
+        """Whether a weight of this name is in one of the layers to adapt."""
+        if self.layers is None:
+            return lambda name: True
+        chosen, placed = set(resolve_layers(model, self.layers)), layer_map(model)
+        return lambda name: placed.get(name) in chosen
+
+    def _check_rank(self, chosen: _Selected) -> None:
         """Refuses a rank that no product of the two factors can have, before memory is taken for them."""
-        sizes = {name: min(model.get_submodule(name).weight.shape) for name in names}
+        sizes = {name: min(weight.shape[-2:]) for name, weight in chosen.weights.items()}
         name = min(sizes, key=lambda name: sizes[name])
         if self.rank > sizes[name]:
             raise InputError(
@@ -146,10 +222,14 @@ class LoRA(ParameterChoice):
                 f"matrix that it adapts. Use a rank of at most {sizes[name]}, or choose other targets."
             )
 
-    def _targeted(self, name: str, *, is_head: bool) -> bool:
+    def _targeted(self, name: str, *, by_default: bool = True) -> bool:
         if self.targets is None:
-            return not is_head
+            return by_default
         return any(name == target or name.endswith(f".{target}") for target in self.targets)
+
+
+def _embeddings(model: nn.Module) -> list[nn.Embedding]:
+    return [module for module in model.modules() if isinstance(module, nn.Embedding)]
 
 
 @parameter_choices.register("layers")
@@ -212,8 +292,14 @@ class MLPOut(ParameterChoice):
         Raises:
             InputError: a block has no such linear layer.
         """
-        stack = blocks(model)
-        chosen = [feed_forward_out(model, stack[layer]) for layer in resolve_layers(model, self.layers)]
+        stack, layers = blocks(model), resolve_layers(model, self.layers)
+        try:
+            chosen = [feed_forward_out(model, stack[layer]) for layer in layers]
+        except InputError as error:
+            raise InputError(
+                f"{error} Pass --layers {self.layers} to change all weights of these layers, or --set 'parameters="
+                f"{{name: layers, settings: {{layers: {self.layers}, modules: PATTERN}}}}' for those whose names match."
+            ) from None
         model.requires_grad_(False)
         for module in chosen:
             module.weight.requires_grad_(True)

@@ -40,20 +40,38 @@ def load_tokenizer(path: Path, rendering: Rendering = DEFAULT) -> Any:
         InputError: it cannot be read, transformers would make another one of it, the model has no row for a token
             that it needs, or records cannot be written by the rendering.
     """
+    config = load_config(path)
+    tokenizer = read_tokenizer(path, config, path.name, rendering)
+    rows = embedding_rows(config)
+    if rows is not None:
+        fit_vocabulary(tokenizer, rows)
+    return tokenizer
+
+
+def read_tokenizer(path: Path, config: PretrainedConfig, name: str, rendering: Rendering = DEFAULT) -> Any:
+    """Reads the tokenizer files of a folder, whatever rows the model has.
+
+    Args:
+        path: folder with the files of a tokenizer.
+        config: of the model, whose type decides the class of the tokenizer.
+        name: of the folder, for messages.
+        rendering: how records are written with it.
+
+    Raises:
+        InputError: it cannot be read, transformers would make another one of it, or records cannot be written by the
+            rendering.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, config=config, trust_remote_code=False, local_files_only=True)
         file = path / "tokenizer.json"
         written = Tokenizer.from_file(str(file)) if file.is_file() else None
     except Exception as error:  # tokenizers raises bare Exception
-        raise InputError(f"The tokenizer of {path.name!r} cannot be loaded: {first_line(error)}.") from error
+        raise InputError(f"The tokenizer of {name!r} cannot be loaded: {first_line(error)}.") from error
     if written is not None and isinstance(tokenizer, PreTrainedTokenizerFast):
         _check_tokenizer(tokenizer, written)
     _check_kind(tokenizer)
     attach(tokenizer, rendering)
     _check_template(tokenizer)
-    rows = embedding_rows(load_config(path))
-    if rows is not None:
-        fit_vocabulary(tokenizer, rows)
     return tokenizer
 
 

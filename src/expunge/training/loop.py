@@ -30,7 +30,7 @@ from expunge.training.direction import Direction
 from expunge.training.gradients import Gradients, clip, trainable
 from expunge.training.guard import runaway
 from expunge.training.look import Ends, Look
-from expunge.training.memory import fitting
+from expunge.training.memory import fitting, largest_piece, not_repeated
 from expunge.training.optimizers import learning_rate
 from expunge.training.optimizers.sophia import SophiaOptimizer
 from expunge.training.order import steps_per_epoch
@@ -222,13 +222,12 @@ class _Run:
         return direction.find(self.combiner, self.perturbation)
 
     def _halve(self, progress: checkpoint.Progress, number: int) -> bool:
-        """Halves the micro-batch from this step on; the effective batch stays. False if there is nothing to halve.
-
-        Processes of a launch wait for each other inside a step, so that one alone cannot repeat it.
-        """
-        size = min(self.streams.micro_batch, self.streams.batch_size)
-        if size == 1 or self.accelerator.num_processes > 1:
+        """Halves the micro-batch from this step on; the effective batch stays. False if there is nothing to halve."""
+        size = largest_piece(self.streams.batch_size, self.streams.micro_batch, self.accelerator.num_processes)
+        if size == 1:
             return False
+        if self.accelerator.num_processes > 1:
+            raise not_repeated(number + 1, size)
         self.step.zero_grad(set_to_none=True)
         progress.micro_batch = size // 2
         self.streams = replace(self.streams, micro_batch=size // 2)

@@ -35,13 +35,15 @@ def estimate(
     with torch.device("meta"):
         model = build_model(config, seed=0)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        changed = recipe.axes.parameters.create(parameter_choices).apply(model)
+        choice = recipe.axes.parameters.create(parameter_choices)
+        rebuilt = choice.rebuilt(model)
+        changed = choice.apply(model)
     share = sum(weight.numel() for weight in changed.parameters() if weight.requires_grad) / parameters
     speed = _operations_per_second()
     trained = steps * tokens_of_step(recipe, splits, tokens)
     train_seconds = 6 * parameters * trained / speed
     audit_seconds = 2 * parameters * sum(tokens.values()) * 4 * (2 + len(request.retrained)) / speed
-    memory = int(4 * parameters * recipe.memory_factor(share)) + LIBRARIES_BYTES
+    memory = int(4 * (parameters * recipe.memory_factor(share) + rebuilt)) + LIBRARIES_BYTES
     return memory, train_seconds, audit_seconds, parameters
 
 

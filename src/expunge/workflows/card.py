@@ -118,7 +118,7 @@ def make_card(
     version = reading.tasks.version if reading.tasks is not None else None
     rows, seconds = _rows(reading.suite, read, attacked), time.perf_counter() - began
     shared = overlaps(splits)
-    limits = tuple(filter(None, (*(found.sentence for found in shared), prompt_hint(evaluation))))
+    limits = tuple(filter(None, (*columns.limits(), *(found.sentence for found in shared), prompt_hint(evaluation))))
     for sentence in limits:
         run.events.append("warning", text=sentence)
     audited = Audited(

@@ -16,7 +16,7 @@ from expunge.evaluation.verdict.findings import Facts
 from expunge.methods.base import WrapTask
 from expunge.methods.guardrail import Guardrail, GuardrailPolicy
 from expunge.metrics.ulira import INSIDE, OUTSIDE
-from expunge.models.adapter import check_adapter, is_adapter, load_with_adapter
+from expunge.models.adapter import check_adapter, check_pair, describe_own, is_adapter, load_with_adapter
 from expunge.models.changes import Changes, changes
 from expunge.models.load import Description, LoadedModel, describe, load_model, local_folder
 from expunge.storage import atomic
@@ -94,6 +94,8 @@ class Columns:
             check_adapter(Path(str(self.candidate)))
         others = [source for found in self.families.values() for source in found]
         check_models(self.original, *others, None if self.adapter else self.candidate)
+        if self.adapter:
+            check_pair(str(self.original), str(self.candidate))
         self._check_retrained()
 
     def _check_retrained(self) -> None:
@@ -117,6 +119,10 @@ class Columns:
         if self.policy is not None or self.adapter:
             return None
         return changes(local_folder(self.original), local_folder(self.candidate))
+
+    def limits(self) -> list[str]:
+        """Sentences that belong to every claim about these models."""
+        return describe_own(str(self.original), str(self.candidate)) if self.adapter else []
 
     def facts(self, changed: Changes | None) -> Facts:
         """What is known of the judged model besides its numbers."""

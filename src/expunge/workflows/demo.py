@@ -12,7 +12,14 @@ from expunge.benchmarks.base import FORGET
 from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.config import Choice
 from expunge.data.tokenize import encode_all, pad_id
-from expunge.errors import DivergedError, ExpungeError, InputError, InterruptedRunError, ResourceError
+from expunge.errors import (
+    DivergedError,
+    ExpungeError,
+    InputError,
+    InterruptedRunError,
+    ResourceError,
+    VerificationError,
+)
 from expunge.exact.retrain import FitTask, Retrain
 from expunge.executors.local import Job, Outcome, run_jobs
 from expunge.methods.preset import Axes, Training
@@ -88,10 +95,10 @@ def check_outcome(outcome: Outcome) -> None:
         raise error_of(outcome.exit_code)(f"{outcome.job} failed: {outcome.trouble.removesuffix('.')}. {kept}")
 
 
-def error_of(exit_code: int) -> type[Exception]:
-    """The kind of error that an exit code stands for."""
-    known: tuple[type[ExpungeError], ...] = (InputError, DivergedError, ResourceError, InterruptedRunError)
-    return next((error for error in known if error.exit_code == exit_code), RuntimeError)
+def error_of(exit_code: int) -> type[ExpungeError]:
+    """The kind of error that an exit code stands for; the base of all where it stands for a bug."""
+    known = (InputError, DivergedError, VerificationError, ResourceError, InterruptedRunError)
+    return next((error for error in known if error.exit_code == exit_code), ExpungeError)
 
 
 def _write_data(benchmark: Fictional, folder: Path) -> None:

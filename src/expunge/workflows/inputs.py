@@ -15,7 +15,6 @@ from expunge.errors import InputError
 from expunge.models.folder import check_folder
 from expunge.models.headers import check_headers
 from expunge.models.load import local_folder
-from expunge.models.tokenizer import load_config
 from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
@@ -144,12 +143,6 @@ def check_models(*sources: str | None) -> None:
     for source in sources:
         if source is not None:
             check_headers(check_folder(local_folder(source)))
-
-
-def layer_count(source: str) -> int | None:
-    """Returns the number of layers by the configuration of a checked model folder; None where it does not say."""
-    found: int | None = getattr(load_config(local_folder(source)).get_text_config(), "num_hidden_layers", None)
-    return found
 
 
 def model_is_saved(run: RunFolder) -> bool:

@@ -17,29 +17,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from expunge.data.forms import with_forms
 from expunge.data.forms.value import question_of
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all
-from expunge.errors import ExpungeError, InputError
+from expunge.errors import DivergedError, InputError, InterruptedRunError, UnfitModelError
 from expunge.evaluation.answering import answer_needs
 from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.functional.statistics import auc, bootstrap_interval
-from expunge.methods.base import EditMethod, InferenceMethod, LossMethod
+from expunge.methods.base import EditMethod, InferenceMethod
 from expunge.methods.recipe import Recipe
 from expunge.metrics.base import Need
 from expunge.models.load import HUB_ID, LoadedModel, build_model
 from expunge.models.tokenizer import load_config, load_tokenizer
-from expunge.registry import parameter_choices, suites
+from expunge.registry import suites
 from expunge.storage.run import RunFolder
 from expunge.workflows.arithmetic import estimate, timed
-from expunge.workflows.inputs import SELF, check_models, layer_count, rejected_facts
+from expunge.workflows.inputs import SELF, check_models, rejected_facts
 from expunge.workflows.produce import produce
 from expunge.workflows.request import Request
 from expunge.workflows.steps import count_steps, own_steps
+from expunge.workflows.weights import check_recipe
 from expunge.workflows.work import Work
 from expunge.workflows.written import check_written
 
@@ -65,6 +65,7 @@ class Plan:
         audit_seconds: time of the audit, without what a paraphraser takes to answer.
         basis: ``measured`` on an untrained model of the same size, or ``estimated`` from arithmetic.
         policy: what the verdict will be held to.
+        notes: sentences about weights that the choice of weights leaves out.
     """
 
     method: str
@@ -79,6 +80,7 @@ class Plan:
     audit_seconds: float
     basis: str
     policy: VerdictPolicy
+    notes: tuple[str, ...] = ()
 
 
 def plan(request: Request) -> Plan:
@@ -93,8 +95,7 @@ def plan(request: Request) -> Plan:
         raise InputError("A plan reads a local model folder; download the model first.")
     check_models(request.model, *(source for source in (request.base, *request.retrained) if is_here(source)))
     check_written(request.model, request.rendering, inputs.audited)
-    if (count := layer_count(request.model)) is not None:
-        recipe.check_layers(count)
+    notes = check_recipe(recipe, request.model)
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
@@ -109,7 +110,6 @@ def plan(request: Request) -> Plan:
     stages = sum(own_steps(part, splits) > 0 for part in recipe.parts)
     helpers = len(recipe.method.helpers()) if isinstance(recipe.method, EditMethod) else 0
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    _check_parameters(recipe, config)
     trial = _measure if weights <= MEASURED_BYTES else estimate
     memory, train_seconds, audit_seconds, parameters = trial(request, recipe, splits, config, tokenizer, steps, tokens)
     return Plan(
@@ -126,20 +126,13 @@ def plan(request: Request) -> Plan:
         audit_seconds=audit_seconds if request.audit else 0.0,
         basis="measured" if trial is _measure else "estimated",
         policy=request.policy or VerdictPolicy(),
+        notes=tuple(notes),
     )
 
 
 def is_here(source: str | None) -> bool:
     """Whether a model can be looked at without a download."""
     return source is not None and (Path(source).exists() or HUB_ID.fullmatch(source) is None)
-
-
-def _check_parameters(recipe: Recipe, config: Any) -> None:
-    """Refuses a choice of weights that the model cannot take, on a model without memory."""
-    for part in recipe.parts:
-        if isinstance(part.method, LossMethod):
-            with torch.device("meta"):
-                part.axes.parameters.create(parameter_choices).apply(build_model(config, seed=0))
 
 
 def _measure(
@@ -189,7 +182,8 @@ def _time_steps(
             secret=b"plan",
         )
         times.clear()
-        with contextlib.suppress(ExpungeError):  # random weights may diverge or be stopped; the times count
+        # An untrained model may diverge, is stopped after a few steps, and answers as no trained one does.
+        with contextlib.suppress(DivergedError, InterruptedRunError, UnfitModelError):
             produce(work)
     gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
     return statistics.median(gaps[1:] or gaps) if gaps else 0.0

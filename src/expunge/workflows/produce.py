@@ -121,6 +121,8 @@ def _by_loss(work: Work, method: LossMethod, prepared: Prepared | None) -> Produ
     examples = _examples(work) if prepared is None else prepared.examples
     probes = {source: work.encoded(source) for source in work.recipe.probes()}
     choice = axes.parameters.create(parameter_choices)
+    if (note := choice.left_out(work.model)) is not None:
+        work.warn(note, limit=True)
     model = choice.apply(work.model)  # with an adapter, it is its own reference
     references = _references(work, model, examples) if prepared is None else prepared.references
     job = Job(

@@ -116,7 +116,7 @@ def build_record(
         "thresholds": to_plain(audited.policy.thresholds),
         "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
         "changes": None if audited.changes is None else _change_facts(audited.changes),
-        "limits": _limits(audited, columns, data),
+        "limits": _limits(audited, columns, data, log),
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -138,7 +138,7 @@ def _curves(log: Sequence[Event], settings: Mapping[str, Any]) -> list[dict[str,
     return [{"step": event.data["step"], "terms": dict(event.data["terms"])} for event in metrics]
 
 
-def _limits(audited: Audited, columns: Columns, data: Mapping[str, Any]) -> list[str]:
+def _limits(audited: Audited, columns: Columns, data: Mapping[str, Any], log: Sequence[Event]) -> list[str]:
     found = list(LIMITS)
     if audited.recovery is None:
         found.append(NO_ATTACK)
@@ -152,7 +152,8 @@ def _limits(audited: Audited, columns: Columns, data: Mapping[str, Any]) -> list
         if "rejected" in facts:
             count, lines = facts["rejected"]["count"], facts["rejected"]["lines"]
             found.append(f"{left_out(split, count, [Rejection(**line) for line in lines])} No number covers them.")
-    return [*found, *audited.limits]
+    of_run = [event.data["text"] for event in log if event.kind == "warning" and event.data.get("limit")]
+    return [*found, *dict.fromkeys(of_run), *audited.limits]
 
 
 def _verdict_facts(audited: Audited) -> dict[str, Any]:

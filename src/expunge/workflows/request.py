@@ -14,9 +14,10 @@ from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.methods.recipe import Recipe, resolve
 from expunge.registry import suites
 from expunge.workflows.forms import FormChoice
-from expunge.workflows.inputs import SELF, Inputs, check_models, layer_count, read_inputs
+from expunge.workflows.inputs import SELF, Inputs, check_models, read_inputs
 from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.saving import check_dtype
+from expunge.workflows.weights import check_recipe
 from expunge.workflows.written import check_written
 
 
@@ -125,6 +126,5 @@ class Request:
         if check_model:
             check_models(self.model, self.base, *self.retrained)
             check_written(self.model, self.rendering, inputs.audited)
-            if (count := layer_count(self.model)) is not None:
-                recipe.check_layers(count)
+            check_recipe(recipe, self.model)
         return recipe, inputs

@@ -85,9 +85,9 @@ class Work:
             warn=self.warn,
         )
 
-    def warn(self, text: str) -> None:
-        """Writes a warning into the event log."""
-        self.run.events.append("warning", text=text)
+    def warn(self, text: str, *, limit: bool = False) -> None:
+        """Writes a warning into the event log; a limit goes into every record of the run too."""
+        self.run.events.append("warning", text=text, **({"limit": True} if limit else {}))
 
     def _token_task(self, records: list[Record]) -> TokenTask:
         def logps(examples: Sequence[Example]) -> list[torch.Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from expunge.data.forms.value import value_of
 from expunge.data.record import Record
 from expunge.data.tokenize import prompt_ids
-from expunge.errors import InputError
+from expunge.errors import InputError, UnfitModelError
 from expunge.functional.answers import contains
 from expunge.functional.rouge import rouge_l
 from expunge.functional.words import folded
@@ -61,7 +61,8 @@ class Alternate(Relabeller):
         """Draws an answer that none of the samples before has.
 
         Raises:
-            InputError: plain text, or a record that has no counterfactual either.
+            InputError: plain text.
+            UnfitModelError: the model says nothing else to a record that has no counterfactual either.
         """
         refuse_text(records, "alternate")
         said = [task.said.setdefault((record.split, record.index), []) for record in records]
@@ -76,7 +77,7 @@ class Alternate(Relabeller):
                 f"To {len(silent)} of {len(records)} records the model says nothing else within {self.tries} draws "
                 f"(answer {sample}); their other answers are made by rule."
             )
-        made = iter(counterfactuals(silent, records, task, sample) if silent else ())
+        made = iter(_by_rule(silent, records, task, sample) if silent else ())
         return [
             next(made) if text is None else answered(record, text) for record, text in zip(records, others, strict=True)
         ]
@@ -123,6 +124,13 @@ class Alternate(Relabeller):
             return False
         known = {folded(truth), *(folded(earlier) for earlier in said if earlier is not None)}
         return bool(text) and folded(text) not in known and rouge_l(text, truth).recall <= self.recall
+
+
+def _by_rule(silent: Sequence[Record], records: Sequence[Record], task: RelabelTask, sample: int) -> list[Record]:
+    try:
+        return counterfactuals(silent, records, task, sample)
+    except InputError as error:
+        raise UnfitModelError(f"The model says nothing else, and there is no rule: {error}") from None
 
 
 def _told(text: str) -> str:

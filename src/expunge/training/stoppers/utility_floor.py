@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from expunge.errors import InputError
+from expunge.errors import InputError, UnfitModelError
 from expunge.registry import stoppers
 from expunge.training.look import Look
 from expunge.training.stoppers.base import Stopper, StopperState, Verdict
@@ -47,11 +47,11 @@ class UtilityFloor(Stopper):
         """Measures the original.
 
         Raises:
-            InputError: it gets nothing right, so that nothing could be lost.
+            UnfitModelError: it gets nothing right, so that nothing could be lost.
         """
         accuracy = look.token_accuracy(RETAIN, self.records)
         if accuracy == 0:
-            raise InputError("The original gets no token of the retain set right, so a share of that is no floor.")
+            raise UnfitModelError("The original gets no token of the retain set right, so a share of that is no floor.")
         return {"start": [accuracy]}
 
     def update(self, state: StopperState, terms: Mapping[str, float], look: Look) -> Verdict:
