@@ -138,7 +138,7 @@ FILES = {
         b'{"text": "ok"}\n\xe2\x82',
         f"The forget file is not UTF-8: line 2, byte 1 of it. {UTF8}",
     ),
-    "suffix": (".txt", C.encode(), "The forget file must end in .jsonl, .json, .csv or .tsv."),
+    "suffix": (".txt", C.encode(), "The forget file must end in .jsonl, .json, .csv, .tsv or .parquet."),
     "array cut": (
         ".json",
         f'[{{"text": "a"}}, {{"text": "{C}'.encode(),

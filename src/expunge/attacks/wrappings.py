@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from expunge.attacks.asking import QUESTION, Wording, ask, asked, rewritten, wrap
 from expunge.attacks.base import AttackTask, PromptAttack, Threat
-from expunge.data.files import Limits, Unusable, read_items, refuse_special
+from expunge.data.files import Limits, Unusable, refuse_special
+from expunge.data.items import read_items
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.registry import attacks

@@ -71,7 +71,7 @@ def fields_of(item: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, 
     for field, value in pairs:
         if field in FIELDS and field in found:
             raise Unusable(f"two columns for {field}")
-        found[field] = _cell(field, value) if isinstance(item, Row) else value
+        found[field] = _cell(field, value) if isinstance(item, Row) and isinstance(value, str) else value
     return found
 
 
