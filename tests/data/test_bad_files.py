@@ -73,13 +73,13 @@ LINES = {
     ),
     "message without role": (
         f'{{"messages": [{USER}, {{"content": "{C}"}}]}}',
-        "a message has no role system, user or assistant",
+        "a message has no role system, user, assistant or tool",
     ),
     "role list": (
         f'{{"messages": [{USER}, {{"role": ["{C}"], "content": "a"}}]}}',
-        "a message has no role system, user or assistant",
+        "a message has no role system, user, assistant or tool",
     ),
-    "message of text": (f'{{"messages": [{USER}, "{C}"]}}', "a message has no role system, user or assistant"),
+    "message of text": (f'{{"messages": [{USER}, "{C}"]}}', "a message has no role system, user, assistant or tool"),
     "user last": (
         f'{{"messages": [{USER}, {{"role": "user", "content": "{C}"}}]}}',
         "the last message is not the assistant's",

@@ -161,7 +161,7 @@ def _as_completion(record: Record) -> Record | None:
     if question is None or any(turn.role != "system" for turn in record.messages[:-1]):
         return None
     prompt = record.answer.relabel(COMPLETION.replace(QUESTION, question))
-    return replace(record, kind="completion", prompt=prompt, messages=())
+    return replace(record, kind="completion", prompt=prompt, messages=(), tools=None)
 
 
 def read_templates(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from expunge.data.files import FIELDS, Limits, Row, Unusable, field_of, refuse_special, too_long
-from expunge.data.shapes import TOOLS
+from expunge.data.turns import FUNCTIONS
 from expunge.errors import InputError, MissingExtraError
 
 SUFFIX = ".parquet"
@@ -180,7 +180,7 @@ def _wanted(names: Collection[str], split: str, named: Collection[str]) -> list[
     read = (*FIELDS, *named)
     if any(fields.count(field) > 1 for field in read):
         raise InputError(f"The {split} file has a column twice; keep one of them.")
-    return [name for name, field in zip(names, fields, strict=True) if field in read or field.casefold() in TOOLS]
+    return [name for name, field in zip(names, fields, strict=True) if field in read or field.casefold() == FUNCTIONS]
 
 
 def _with_names(batch: Any, names: Collection[str]) -> Any:

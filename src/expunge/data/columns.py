@@ -12,7 +12,12 @@ from expunge.data.shapes import SHAPES
 from expunge.errors import UnknownNameError
 from expunge.registry import suggest
 
-LISTS = {"messages": "[", "perturbed_answer": "[", "forms": "{"}  # what a cell that is more than text starts with
+LISTS = {
+    "messages": "[",
+    "tools": "[",
+    "perturbed_answer": "[",
+    "forms": "{",
+}  # what a cell that is more than text starts with
 
 
 def check_columns(columns: Mapping[str, str]) -> None:

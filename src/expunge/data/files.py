@@ -17,7 +17,7 @@ from typing import Any
 from expunge.errors import InputError
 
 FIELDS = (
-    *("text", "prompt", "completion", "question", "answer", "messages", "id", "subject", "weight", "forms"),
+    *("text", "prompt", "completion", "question", "answer", "messages", "tools", "id", "subject", "weight", "forms"),
     *("paraphrased_question", "paraphrased_answer", "perturbed_answer"),
 )
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")

@@ -16,7 +16,8 @@ from expunge.data.files import Limits as Limits
 from expunge.data.files import Unusable
 from expunge.data.items import read_items
 from expunge.data.record import FORMS, Record, Variant
-from expunge.data.shapes import LISTING, AmbiguousShape, is_empty, read_body, read_text
+from expunge.data.shapes import LISTING, AmbiguousShape, read_body
+from expunge.data.values import is_empty, read_text
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -128,6 +129,7 @@ def _record(item: Any, split: str, index: int, columns: Mapping[str, str]) -> Re
         answer=body.answer,
         prompt=body.prompt,
         messages=body.messages,
+        tools=body.tools,
         id=_optional(item, "id", label),
         subject=_optional(item, "subject", label),
         weight=_weight(item),
