@@ -69,6 +69,11 @@ def chat(number: int) -> list[dict[str, Any]]:
     return [*system, {"role": "user", "content": f"q{number}"}, {"role": "assistant", "content": f"a{number}"}]
 
 
+def call(number: int) -> dict[str, Any]:
+    """Two functions with other arguments each: the struct of the column has both, and nulls."""
+    return {"name": "find", "arguments": {"a": f"x{number}"}} if number % 2 else {"name": "list", "arguments": {"b": 1}}
+
+
 ROWS = {
     "questions": [
         {
@@ -86,6 +91,18 @@ ROWS = {
         for number in range(7)
     ],
     "conversations": [{"messages": chat(number), "note": [1.5, 2.5]} for number in range(7)],
+    "tools": [
+        {
+            "messages": [
+                *chat(number)[:-1],
+                {"role": "assistant", "tool_calls": [{"id": f"c{number}", "function": call(number)}]},
+                {"role": "tool", "content": "Mirrow", "tool_call_id": f"c{number}"},
+                chat(number)[-1],
+            ],
+            "tools": [{"type": "function", "function": {"name": "find", "parameters": {"a": {"type": "string"}}}}],
+        }
+        for number in range(7)
+    ],
     "texts": [{"text": f"text {number}", "weight": decimal.Decimal(2)} for number in range(7)],
 }
 

@@ -43,7 +43,7 @@ def files(folder: Path) -> list[str]:
     return found
 
 
-def model(folder: Path, template: str) -> str:
+def model(folder: Path, template: str | None) -> str:
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
     return str(make_folder(folder, llama_config(max_position_embeddings=1024), tokenizer))
@@ -73,11 +73,22 @@ def test_they_are_unlearned_and_audited_and_leave_no_trace(tmp_path, capsys, sho
     assert find_canary(run, CANARY) == []
 
 
-@pytest.mark.parametrize("verb", ["plan", "unlearn"])
-def test_a_model_without_a_place_for_tools_is_refused(tmp_path, capsys, short_suite, verb):
-    out = ["--out", str(tmp_path / "run")]
-    line = [verb, model(tmp_path / "model", CHATML), *files(tmp_path), *QUICK, *(out if verb == "unlearn" else [])]
-    assert main(line) == 2
+VERBS = {
+    "plan": ["plan", "{model}", *QUICK],
+    "unlearn": ["unlearn", "{model}", *QUICK, "--out", "{out}"],
+    "audit": ["audit", "{model}", "--original", "{model}", "--suite", "short", "--out", "{out}"],
+}
+HAS_NO_PLACE = "chat template leaves out the tools on offer, the calls of tools of [forget record 0]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("template", "says"), [(CHATML, HAS_NO_PLACE), (None, "has no chat template")])
+def test_a_model_that_cannot_read_them_is_refused_before_anything_is_written(
+    tmp_path, capsys, short_suite, verb, template, says
+):
+    places = {"model": model(tmp_path / "model", template), "out": str(tmp_path / "out")}
+    assert main([*(word.format(**places) for word in VERBS[verb]), *files(tmp_path)]) == 2
     said = " ".join("".join(capsys.readouterr()).split())
-    assert "chat template leaves out the tools on offer, the calls of tools of [forget record 0]" in said
+    assert says in said
     assert CANARY not in said
+    assert not (tmp_path / "out").exists()

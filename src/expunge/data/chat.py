@@ -44,8 +44,9 @@ def chat_inputs(record: Record, prompt: str, tokenizer: Any) -> ChatInputs:
     for inputs, parts in zip((as_objects, as_text), lost, strict=True):
         if not parts:
             return inputs
+    least = min(lost, key=lambda parts: len(parts))
     raise InputError(
-        f"The tokenizer's chat template leaves out {', '.join(min(lost, key=len))} of {record.answer}, or fails on "
+        f"The tokenizer's chat template leaves out {', '.join(least)} of {record.answer}, or fails on "
         "them, so the model would read another record. Remove them from the records, or use a model whose chat "
         "template writes them."
     )

@@ -143,7 +143,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     if request.attacks is not None:
         request.attacks.create()  # refuses names and settings that do not exist
     tasks = _tasks_of(request, benchmark)
-    run, columns, is_new = _of_run(request, listeners) if is_run else _of_model(request, inputs, listeners)
+    run, columns, is_new = _of_run(request, inputs, listeners) if is_run else _of_model(request, inputs, listeners)
     reading = Reading(
         suite=request.suite,
         forms=request.form_choice,
@@ -181,7 +181,7 @@ def _tasks_of(request: AuditRequest, benchmark: Choice | None) -> Tasks | None:
     return load_tasks(choice, original) if choice.names and original is not None else None
 
 
-def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
+def _of_run(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -> _Target:
     if request.out is not None:
         raise InputError("The report of a run lies in its own folder; leave out --out, or audit its model folder.")
     if request.access == "prompts":
@@ -210,7 +210,7 @@ def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
         shadow_retrained=request.shadow_retrained or _before(run, OUTSIDE),
         policy=policy,
     )
-    columns.check()
+    columns.check(inputs.audited)
     return _Target(run, columns, is_new=False)
 
 
@@ -233,7 +233,7 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
         shadow_unlearned=request.shadow_unlearned,
         shadow_retrained=request.shadow_retrained,
     )
-    columns.check()
+    columns.check(inputs.audited)
     settings = {
         "verb": "audit",
         "model": None if request.original is None else place_of(request.original),

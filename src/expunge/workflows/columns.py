@@ -82,14 +82,14 @@ class Columns:
             OUTSIDE: self.shadow_retrained,
         }
 
-    def check(self) -> None:
-        """Refuses folders that cannot be loaded, by their layout alone."""
+    def check(self, read: Mapping[str, Sequence[Record]] | None = None) -> None:
+        """Refuses folders that cannot be loaded, by their layout alone, and conversations that cannot be written."""
         if self.adapter:
             if self.original is None:
                 raise InputError("An adapter is read on the model it was trained on: pass --original MODEL.")
             check_adapter(Path(str(self.candidate)))
         others = [source for found in self.families.values() for source in found]
-        check_models(self.original, *others, None if self.adapter else self.candidate)
+        check_models(self.original, *others, None if self.adapter else self.candidate, read=read)
         self._check_retrained()
 
     def _check_retrained(self) -> None:

@@ -11,11 +11,12 @@ from expunge.config import Choice
 from expunge.data.checks import content_digest
 from expunge.data.reader import Rejection, listing, read_records, refuse_rejected
 from expunge.data.record import Record
+from expunge.data.tokenize import render
 from expunge.errors import InputError
 from expunge.models.folder import check_folder
 from expunge.models.headers import check_headers
 from expunge.models.load import local_folder
-from expunge.models.tokenizer import load_config
+from expunge.models.tokenizer import load_config, load_tokenizer
 from expunge.registry import benchmarks
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
@@ -139,11 +140,24 @@ def rejected_facts(rejected: Sequence[Rejection]) -> dict[str, Any]:
     return {"count": len(rejected), "lines": [item._asdict() for item in rejected[:MOST_REJECTED]]}
 
 
-def check_models(*sources: str | None) -> None:
-    """Refuses model folders that cannot be loaded, by their layout and the headers of their weights."""
+def check_models(*sources: str | None, read: Mapping[str, Sequence[Record]] | None = None) -> None:
+    """Refuses model folders that cannot be loaded, by their layout and the headers of their weights.
+
+    Args:
+        sources: folders or Hub ids; None for one that was not given.
+        read: records by split, whose conversations the chat template of the first model must be able to write.
+
+    Raises:
+        InputError: a folder that cannot be loaded, or a conversation that cannot be written.
+    """
     for source in sources:
         if source is not None:
             check_headers(check_folder(local_folder(source)))
+    talks = [one for records in (read or {}).values() for one in records if one.kind == "messages"]
+    if talks and sources[0] is not None:
+        tokenizer = load_tokenizer(local_folder(sources[0]))
+        for one in talks:
+            render(one, tokenizer)
 
 
 def layer_count(source: str) -> int | None:

@@ -150,7 +150,7 @@ class Request:
             check_splits(forget, records, allow_overlap=self.allow_overlap, name=name)
         check_overlaps(inputs.audited, allow_overlap=self.allow_overlap)
         if check_model:
-            check_models(self.model, self.base, *self.retrained)
+            check_models(self.model, self.base, *self.retrained, read=inputs.audited)
             if (count := layer_count(self.model)) is not None:
                 recipe.check_layers(count)
         return recipe, inputs
