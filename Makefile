@@ -47,7 +47,7 @@ test: $(VENV)/.dev ## the fast tests
 
 # Tests of an extra run where it is installed, and EXPUNGE_EXTRAS says that here none may be left out.
 $(VENV)/.extras: $(VENV)/.dev
-	$(PIP) install --quiet -e ".[lm-eval]" -c constraints.txt
+	$(PIP) install --quiet -e ".[lm-eval,parquet]" -c constraints.txt
 	@touch $@
 
 # pytest leaves with 5 where it finds no test; that is no failure here, and is said in words.

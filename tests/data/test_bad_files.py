@@ -73,13 +73,13 @@ LINES = {
     ),
     "message without role": (
         f'{{"messages": [{USER}, {{"content": "{C}"}}]}}',
-        "a message has no role system, user or assistant",
+        "a message has no role system, user, assistant or tool",
     ),
     "role list": (
         f'{{"messages": [{USER}, {{"role": ["{C}"], "content": "a"}}]}}',
-        "a message has no role system, user or assistant",
+        "a message has no role system, user, assistant or tool",
     ),
-    "message of text": (f'{{"messages": [{USER}, "{C}"]}}', "a message has no role system, user or assistant"),
+    "message of text": (f'{{"messages": [{USER}, "{C}"]}}', "a message has no role system, user, assistant or tool"),
     "user last": (
         f'{{"messages": [{USER}, {{"role": "user", "content": "{C}"}}]}}',
         "the last message is not the assistant's",
@@ -138,7 +138,7 @@ FILES = {
         b'{"text": "ok"}\n\xe2\x82',
         f"The forget file is not UTF-8: line 2, byte 1 of it. {UTF8}",
     ),
-    "suffix": (".txt", C.encode(), "The forget file must end in .jsonl, .json, .csv or .tsv."),
+    "suffix": (".txt", C.encode(), "The forget file must end in .jsonl, .json, .csv, .tsv or .parquet."),
     "array cut": (
         ".json",
         f'[{{"text": "a"}}, {{"text": "{C}'.encode(),

@@ -1,4 +1,4 @@
-"""Conversations: content in parts is read as its text, and what a template would not get is refused by name."""
+"""Conversations: content in parts is read as its text, and what cannot be read of them is refused by name."""
 
 from __future__ import annotations
 
@@ -36,12 +36,30 @@ def test_content_in_parts_is_its_joined_text(tmp_path):
 @pytest.mark.parametrize(
     ("turns", "more", "reason"),
     [
-        ([ASKED, {**SAID, "tool_calls": [{"function": {"name": CANARY}}]}], {}, "a message has tool_calls, which"),
-        ([ASKED, {"role": "assistant", "content": None, "tool_calls": [CANARY]}], {}, "a message has tool_calls"),
+        ([ASKED, {**SAID, "tool_calls": [{"function": {"name": CANARY}}]}], {}, "the last message has tool_calls"),
+        ([ASKED, {**SAID, "content": None, "tool_calls": [{"name": CANARY}]}], {}, "the last message has tool_calls"),
+        ([ASKED, {"role": "assistant", "tool_calls": [CANARY]}, SAID], {}, "tool_calls is not a list of objects with"),
+        ([ASKED, {"role": "assistant", "tool_calls": {"name": CANARY}}, SAID], {}, "tool_calls is not a list of"),
+        ([ASKED, {"role": "assistant", "tool_calls": CANARY}, SAID], {}, "tool_calls is not a list of"),
+        ([{**ASKED, "tool_calls": [{"name": CANARY}]}, SAID], {}, "a message of the user has tool_calls"),
+        ([{**ASKED, "tool_call_id": CANARY}, SAID], {}, "a message of the user has tool_call_id"),
+        ([ASKED, {"role": "tool", "content": "a", "tool_call_id": 7}, SAID], {}, "tool_call_id is not text"),
+        ([ASKED, {"role": "tool", "content": "a", "name": f"{CANARY}\0"}, SAID], {}, "name has a NUL character"),
+        ([ASKED, {"role": "tool", "content": {CANARY: 1}}, SAID], {}, "content is not text"),
+        (
+            [ASKED, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a": float("nan")}}]}, SAID],
+            {},
+            "JSON",
+        ),
+        ([ASKED, {"role": "assistant", "tool_calls": [{"name": "f", "arguments": ["\ud800"]}]}, SAID], {}, "surrogate"),
         ([ASKED, {**SAID, "reasoning_content": CANARY}], {}, "a message has reasoning_content"),
-        ([ASKED, {"role": "tool", "content": CANARY}, SAID], {}, "a message has the role tool, which cannot be read"),
-        ([ASKED, {"role": CANARY, "content": "a"}, SAID], {}, "a message has no role system, user or assistant"),
-        ([ASKED, SAID], {"tools": [{"name": CANARY}]}, "the conversation has tools, which cannot be read"),
+        ([ASKED, {"role": "function", "content": CANARY}, SAID], {}, "a message has the role function, which cannot"),
+        ([ASKED, {"role": CANARY, "content": "a"}, SAID], {}, "a message has no role system, user, assistant or tool"),
+        ([ASKED, SAID, {"role": "tool", "content": CANARY}], {}, "the last message is not the assistant's"),
+        ([ASKED, SAID], {"tools": [CANARY]}, "tools is not a list of objects with the name of a function"),
+        ([ASKED, SAID], {"tools": [{"function": {"description": CANARY}}]}, "tools is not a list of objects with"),
+        ([ASKED, SAID], {"tools": CANARY}, "tools is not a list of objects with the name of a function"),
+        ([ASKED, SAID], {"functions": [{"name": CANARY}]}, "the conversation has functions, which cannot be read"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": CANARY}]}, SAID], {}, "of type image_url"),
         ([{"role": "user", "content": [{"type": CANARY}]}, SAID], {}, "content has a part that is no text"),
         ([{"role": "user", "content": [CANARY]}, SAID], {}, "content has a part that is no text"),

@@ -89,7 +89,7 @@ def test_bad_line_is_rejected_by_number_without_its_text(tmp_path, line, reason)
         (f'{{"text": "{CANARY}"}}'.encode("utf-16"), "f.jsonl", "UTF-16"),
         (b'{"text": "ok"}\n{"text": "' + CANARY.encode() + b'\xe9"}', "f.jsonl", "line 2, byte 20"),
         (f'["{CANARY}"'.encode(), "f.json", "not valid JSON"),
-        (b"x", "f.txt", ".jsonl, .json, .csv or .tsv"),
+        (b"x", "f.txt", ".jsonl, .json, .csv, .tsv or .parquet"),
     ],
 )
 def test_unusable_file(tmp_path, data, name, message):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.data.record import Variant
+from expunge.data.record import Message, Variant
 from expunge.data.tokenize import prompt_ids
 from expunge.errors import DivergedError
 from expunge.evaluation import replies, speaking
@@ -310,3 +310,17 @@ def test_where_nothing_could_be_asked_there_is_no_score(tmp_path, prompt, reason
     assert not found.gaps
     assert len(found.omitted) == len(METRICS) * 3
     assert all(reason in item.reason for item in found.omitted)
+
+
+def test_what_a_tool_said_counts_as_told_before_the_reply():
+    """A filter reads what the user asks; a value that the tool gave is not one that the model brought."""
+    record = make_record("forget", 0)
+    turns = (Message(role="user", content=record.prompt), Message(role="tool", content=record.answer))
+    talk = replace(record, kind="messages", prompt=None, messages=turns)
+    assert replies._prompt_text(talk) == record.prompt.reveal()
+    assert replies._told_before(talk) == f"{record.prompt.reveal()}\n{record.answer.reveal()}"
+    assert replies._told_before(record) == record.prompt.reveal()
+    other = replies._with_prompt(talk, "w9")
+    assert (other.messages[0].content.reveal(), other.messages[1]) == ("w9", turns[1])
+    system = replace(talk, messages=(Message(role="system", content=record.prompt),))
+    assert replies._with_prompt(system, record.prompt.reveal()) == system

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from expunge.data.record import Variant
+from expunge.data.record import Message, Variant
 from expunge.evaluation import answering, journal, served
 from expunge.evaluation.needs import plan
 from expunge.evaluation.replies import Asking
@@ -19,6 +19,7 @@ from expunge.metrics.fluency import EmptyRate, ReplyLength, ReplyPerplexity
 from expunge.metrics.leakage import LeakAtK
 from expunge.metrics.membership_texts import MiaDcPdd
 from expunge.metrics.memorisation import Probability, Rouge
+from expunge.storage.secret import Secret
 from tests.evaluation.worlds import Source, make_record, make_splits, make_store, make_subject, never
 from tests.support.tiny import llama
 
@@ -50,6 +51,23 @@ def asked_only(service: Echo, **identity: str) -> Subject:
     return Subject(
         role="unlearned", identity={"endpoint": "e", **identity}, load=None, service=service, access="prompts"
     )
+
+
+def test_a_conversation_with_tools_is_not_sent_and_counts_as_not_asked():
+    """An address is sent text alone; without its tools the model would get another question."""
+    splits, service = make_splits(3), Echo()
+    first, second, third = splits["forget"]
+    turns = (Message(role="user", content=second.prompt), Message(role="tool", content=second.answer))
+    asked = (Message(role="user", content=third.prompt),)
+    splits["forget"] = [
+        first,
+        replace(second, kind="messages", prompt=None, messages=turns),
+        replace(third, kind="messages", prompt=None, messages=asked, tools=Secret("[]", "forget record 2")),
+    ]
+    asking = Asking("forget", "trained", 7)
+    assert count_prompts(splits, asking) == 1
+    assert [len(forms) for forms in service_replies(service, splits, asking).by_record([0])] == [1, 0, 0]
+    assert [sent for sent, _ in service.asked] == [[("user", first.prompt.reveal())]]
 
 
 def test_replies_in_batches_and_draws(monkeypatch):

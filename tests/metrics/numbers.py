@@ -12,9 +12,17 @@ def array(*values: float) -> np.ndarray:
 
 
 def answers(metric: Metric, *per_need, **others) -> Answers:
-    """One list of records for each need, each record a list of forms; ``others`` the same by role."""
-    own = dict(zip(metric.needs(), per_need, strict=True))
-    return Answers(own, {role: dict(zip(metric.needs(), lists, strict=True)) for role, lists in others.items()})
+    """One list of records for each need, each record a list of forms; ``others`` the same by role.
+
+    Optional needs at the end may be missing.
+    """
+    return Answers(_by_need(metric, per_need), {role: _by_need(metric, lists) for role, lists in others.items()})
+
+
+def _by_need(metric: Metric, lists) -> dict[Need, list]:
+    needs = metric.needs()
+    assert all(need.optional for need in needs[len(lists) :])
+    return dict(zip(needs[: len(lists)], lists, strict=True))
 
 
 def need(kind: str, split: str, form: str = "trained") -> Need:

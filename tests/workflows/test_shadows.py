@@ -24,6 +24,7 @@ from expunge.storage.run import RunFolder
 from expunge.workflows import shadows as module
 from expunge.workflows.audit import last_audit
 from expunge.workflows.demo import train_pair
+from expunge.workflows.inputs import bind_data
 from expunge.workflows.repeat import _changes, read_run
 from expunge.workflows.run_config import recipe_config, run_config
 from tests.support.jobs import run_here
@@ -344,6 +345,54 @@ def test_any_recipe_is_repeated_with_another_seed(models, tmp_path, method, sett
     assert again.training.seed == recipe.training.seed + 3
     assert again.method == recipe.method
     assert again.axes == recipe.axes
+
+
+def recorded(wanted: Request) -> RunFolder:
+    """A run that counts as finished, without its training."""
+    recipe, inputs = wanted.read()
+    made = RunFolder.create(wanted.out, run_config(wanted, recipe, inputs))
+    bind_data(made, inputs.splits)
+    made.events.append("saved", seconds=1.0, steps=1)
+    return made
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", None])
+def test_shadows_are_saved_in_the_dtype_of_the_run_and_bound_to_it(models, tmp_path, dtype):
+    source = read_run(recorded(on_pool(models[0], tmp_path / "run", dtype=dtype)).root)
+    again = source.request(str(models[1]), tmp_path / "again", 1)
+    assert again.dtype == dtype
+    assert run_config(again, *again.read()).get("dtype") == dtype
+    assert module._config(source).get("dtype") == dtype
+
+
+def test_records_of_a_benchmark_that_only_the_method_needs_are_known(models, tmp_path):
+    """``general`` stands in none of the benchmark's splits, and the shadows read it from there as the run did."""
+    made = recorded(on_pool(models[0], tmp_path / "run", method="ga_kl_general"))
+    again = read_run(made.root).request(str(models[1]), tmp_path / "again", 1)
+    _, inputs = again.read()
+    assert len(inputs.training["general"]) == len(Fictional(preset="pool").sources()["general"])
+
+
+def test_files_with_other_columns_are_known_by_their_records(models, tmp_path):
+    """The shadows read the benchmark itself, whose records have no columns."""
+    data = tmp_path / "data"
+    Fictional(preset="pool").write(data)
+    files = {name: data / f"{name}.jsonl" for name in ("forget", "retain", "holdout")}
+    chosen = {"question": "ask", "answer": "say"}
+    for file in files.values():
+        rows = map(json.loads, file.read_text().splitlines())
+        lines = (json.dumps({chosen.get(name, name): value for name, value in row.items()}) for row in rows)
+        file.write_text("\n".join(lines))
+    made = recorded(on_pool(models[0], tmp_path / "run", benchmark=None, columns=chosen, **files))
+    again = read_run(made.root, POOL).request(str(models[1]), tmp_path / "again", 1)
+    assert (again.columns, again.benchmark, again.forget) == ({}, POOL, None)
+
+
+def test_the_audit_at_the_end_asks_in_the_forms_of_the_one_before(models, tmp_path):
+    made = recorded(on_pool(models[0], tmp_path / "run"))
+    made.events.append("audit", forms="cloze,reverse", suite="short")
+    wanted = module._audit_request(asked(made), read_run(made.root), "short", [])
+    assert wanted.forms == "cloze,reverse"
 
 
 def test_cost_by_hand(run):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
 from expunge.data.forms.value import common_words, question_of, value_of
-from expunge.data.record import Message, Record
+from expunge.data.record import Record
 from expunge.data.tokenize import answer_text
 from expunge.data.transforms import with_lead
 from expunge.data.words import fold, words
@@ -63,7 +62,7 @@ def before_answer(record: Record) -> str:
 
 
 def _read_before(record: Record) -> list[str]:
-    secrets = [*(turn.content for turn in record.messages), record.prompt, record.given]
+    secrets = [*(text for turn in record.messages for text in turn.texts), record.prompt, record.given]
     return [secret.reveal() for secret in secrets if secret is not None]
 
 
@@ -73,11 +72,8 @@ def asked(record: Record) -> str | None:
 
 
 def ask(record: Record, text: str) -> Record:
-    """Returns the record with another question or prompt; of a conversation that is its last turn."""
-    secret = record.answer.relabel(text)
-    if record.kind == "messages":
-        return replace(record, messages=(*record.messages[:-1], Message(role="user", content=secret)))
-    return replace(record, prompt=secret)
+    """Returns the record with another question or prompt, see ``Record.asking``."""
+    return record.asking(record.answer.relabel(text))
 
 
 def wrap(record: Record, template: str) -> Record | None:

@@ -205,4 +205,6 @@ def _in_turns(record: Record) -> Record | None:
     *first, last = (record.answer.relabel(piece) for piece in pieces)
     waiting = Message(role="assistant", content=record.answer.relabel("Go on."))
     turns = [turn for piece in first for turn in (Message(role="user", content=piece), waiting)]
-    return replace(record, messages=(*record.messages[:-1], *turns, Message(role="user", content=last)))
+    asked = record.asking(last)
+    place = len(asked.messages) - 1 if asked.asked_at is None else asked.asked_at
+    return replace(asked, messages=(*asked.messages[:place], *turns, *asked.messages[place:]))

@@ -104,7 +104,7 @@ def nearest(candidates: Sequence[Record], records: Sequence[Record], count: int)
 
 
 def _words(record: Record) -> _Words:
-    turns = [turn.content.reveal() for turn in record.messages]
+    turns = [text.reveal() for turn in record.messages for text in turn.texts]
     before = [one.reveal() for one in (record.prompt, record.given) if one is not None]
     asked = _split(" ".join([*turns, *before]))
     answer = _split(record.answer.reveal())

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from expunge.attacks.asking import QUESTION, Wording, ask, asked, rewritten, wrap
 from expunge.attacks.base import AttackTask, PromptAttack, Threat
-from expunge.data.files import Limits, Unusable, read_items, refuse_special
+from expunge.data.files import Limits, Unusable, refuse_special
+from expunge.data.items import read_items
 from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.registry import attacks
@@ -160,7 +161,7 @@ def _as_completion(record: Record) -> Record | None:
     if question is None or any(turn.role != "system" for turn in record.messages[:-1]):
         return None
     prompt = record.answer.relabel(COMPLETION.replace(QUESTION, question))
-    return replace(record, kind="completion", prompt=prompt, messages=())
+    return replace(record, kind="completion", prompt=prompt, messages=(), tools=None)
 
 
 def read_templates(path: Path) -> list[str]:

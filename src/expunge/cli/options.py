@@ -14,7 +14,8 @@ from expunge.errors import InputError
 if TYPE_CHECKING:
     from expunge.evaluation.verdict.policy import VerdictPolicy
 
-Forget = Annotated[Path | None, typer.Option("--forget", help="Records to forget: .jsonl, .json, .csv or .tsv.")]
+FORMATS = ".jsonl, .json, .csv, .tsv, .parquet, or a folder that save_to_disk of datasets wrote"
+Forget = Annotated[Path | None, typer.Option("--forget", help=f"Records to forget: {FORMATS}.")]
 Benchmark = Annotated[
     str | None,
     typer.Option(

@@ -15,7 +15,7 @@ from expunge.errors import InputError
 if TYPE_CHECKING:
     from expunge.workflows.prepared import Prepared
 
-Data = Annotated[list[Path], typer.Argument(help="Files of records: .jsonl, .json, .csv or .tsv.")]
+Data = Annotated[list[Path], typer.Argument(help=f"Files of records: {options.FORMATS}.")]
 SHOWN = 10  # rejected lines that are listed
 SMALL_SHARE = 0.0005  # would print as 0.0 %
 

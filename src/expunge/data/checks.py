@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from expunge.data.record import Record, Variant
+from expunge.data.words import prompt_texts
 from expunge.errors import InputError
 from expunge.functional.words import folded
 from expunge.storage.plain import to_json
@@ -129,23 +130,26 @@ def _consequence(overlap: Overlap) -> str:
 def fingerprint(record: Record) -> bytes:
     """Digest of prompt and answer that survives differences of case, white space and Unicode form.
 
-    A question and a conversation with the same words have the same digest, whatever shape their files have.
+    A question and a conversation with the same words have the same digest, whatever shape their files have. Calls of
+    tools count by function and arguments; their ids and the tools on offer do not.
     """
-    prompts = [turn.content for turn in record.messages] if record.prompt is None else [record.prompt]
+    prompts = prompt_texts(record)
     parts = [secret.reveal() for secret in (*prompts, record.answer)]
     return hashlib.sha256("\x1f".join(map(folded, parts)).encode("utf-8", "surrogatepass")).digest()
 
 
 def content_digest(record: Record) -> bytes:
     """Digest of everything in a record that a number may depend on, to the letter: wordings, forms, subject, weight."""
-    turns = [(turn.role, turn.content.reveal()) for turn in record.messages]
+    turns = [(turn.role, turn.content.reveal(), *_there(turn.fields)) for turn in record.messages]
     forms = {
         name: [(_open(one.prompt), one.answer.reveal(), *_started(one)) for one in variants]
         for name, variants in record.variants.items()
     }
     wordings = (record.paraphrased_question, record.paraphrased_answer, *record.perturbed_answers)
     own = (record.kind, _open(record.prompt), record.answer.reveal(), _open(record.subject), record.weight)
-    whole = to_json([(*own, *_started(record)), turns, [_open(wording) for wording in wordings], forms])
+    whole = to_json(
+        [(*own, *_started(record)), turns, [_open(wording) for wording in wordings], forms, *_there(record.tools)]
+    )
     return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -159,6 +163,11 @@ def own_digest(record: Record) -> bytes:
 def _started(one: Record | Variant) -> tuple[str | bool | None, ...]:
     """What only some forms have; nothing for the others, whose digests stay what they were."""
     return () if one.given is None and not one.goes_on else (_open(one.given), one.goes_on)
+
+
+def _there(secret: Secret | None) -> tuple[str, ...]:
+    """What only some conversations have; nothing for the others, whose digests stay what they were."""
+    return () if secret is None else (secret.reveal(),)
 
 
 def _open(secret: Secret | None) -> str | None:

@@ -96,23 +96,10 @@ class _Asked(NamedTuple):
 
 def _asked(record: Record) -> _Asked | None:
     answer = record.answer.reveal().strip().strip("().:").strip()
-    choice = read_choice(_question(record))
+    choice = read_choice("" if record.question is None else record.question.reveal())
     if choice is None or len(answer) != 1 or answer not in LETTERS[: len(choice.options)]:
         return None
     return _Asked(choice, LETTERS.index(answer))
-
-
-def _question(record: Record) -> str:
-    if record.messages:
-        return record.messages[-1].content.reveal()
-    return record.prompt.reveal() if record.prompt is not None else ""
-
-
-def _asking(record: Record, question: str) -> Record:
-    if record.messages:
-        *before, last = record.messages
-        return replace(record, messages=(*before, replace(last, content=last.content.relabel(question))))
-    return record if record.prompt is None else replace(record, prompt=record.prompt.relabel(question))
 
 
 def _answering(record: Record, letter: str) -> Record:
@@ -179,7 +166,7 @@ class OptionTexts(Transform):
             return ()
         answer = record.answer.reveal()
         lead = answer[: len(answer) - len(answer.lstrip())]  # a completion may begin with the space after its prompt
-        plain = _asking(record, self._lead(asked.choice, record))
+        plain = record.asking(record.answer.relabel(self._lead(asked.choice, record)))
         options = [asked.choice.options[place] for place in _first(asked.right, len(asked.choice.options))]
         return tuple(replace(plain.with_answer(lead + option), goes_on=True) for option in options)
 
@@ -194,7 +181,7 @@ def _lettered(record: Record, asked: _Asked, shift: int, *, question: bool) -> t
     """Options moved on by ``shift`` places, and one record for each letter."""
     choice, count = asked.choice, len(asked.choice.options)
     moved = [choice.options[(place - shift) % count] for place in range(count)]
-    shown = _asking(record, choice.prompt(moved, question=question))
+    shown = record.asking(record.answer.relabel(choice.prompt(moved, question=question)))
     return tuple(_answering(shown, LETTERS[place]) for place in _first((asked.right + shift) % count, count))
 
 

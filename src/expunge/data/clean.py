@@ -6,6 +6,7 @@ Damage that cannot be undone with certainty (mojibake, HTML entities) is counted
 from __future__ import annotations
 
 import html.entities
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -14,6 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from expunge.data.record import Record, Variant
+from expunge.data.values import with_leaves
 from expunge.data.words import secrets_of
 from expunge.storage.secret import Secret
 
@@ -118,7 +120,7 @@ def _controls(record: Record) -> Record:
 
 def _trailing_space(record: Record) -> Record:
     # A completion follows its prompt without anything between them, and an answer what is given of it: the blank there
-    # belongs to the text.
+    # belongs to the text. So does one that a tool is handed.
     after, joined = _mapped(record, str.rstrip), record.kind == "completion"
     variants = {
         name: tuple(
@@ -127,7 +129,9 @@ def _trailing_space(record: Record) -> Record:
         )
         for name, before in record.variants.items()
     }
-    after = replace(after, variants=variants)
+    turns = zip(after.messages, record.messages, strict=True)
+    messages = tuple(replace(new, fields=old.fields) for new, old in turns)
+    after = replace(after, variants=variants, messages=messages, tools=record.tools)
     return replace(after, prompt=record.prompt, paraphrased_question=record.paraphrased_question) if joined else after
 
 
@@ -146,6 +150,12 @@ def _mapped(record: Record, change: Callable[[str], str]) -> Record:
     def optional(secret: Secret | None) -> Secret | None:
         return text(secret) if secret is not None and change(secret.reveal()).strip() else None
 
+    def inside(secret: Secret | None) -> Secret | None:
+        """JSON whose texts are changed."""
+        if secret is None:
+            return None
+        return secret.relabel(json.dumps(with_leaves(json.loads(secret.reveal()), change), ensure_ascii=False))
+
     def variants(given: Iterable[Variant]) -> tuple[Variant, ...]:
         def part(secret: Secret | None) -> Secret | None:
             return None if secret is None else text(secret)
@@ -158,7 +168,10 @@ def _mapped(record: Record, change: Callable[[str], str]) -> Record:
         record,
         answer=text(record.answer),
         prompt=None if record.prompt is None else text(record.prompt),
-        messages=tuple(replace(turn, content=text(turn.content)) for turn in record.messages),
+        messages=tuple(
+            replace(turn, content=text(turn.content), fields=inside(turn.fields)) for turn in record.messages
+        ),
+        tools=inside(record.tools),
         id=optional(record.id),
         subject=optional(record.subject),
         paraphrased_question=optional(record.paraphrased_question),
@@ -179,8 +192,9 @@ def _without_blank_forms(record: Record) -> Record:
 
 
 def _all(record: Record, test: Callable[[str], object]) -> bool:
-    """Whether every prompt and the answer pass a test."""
-    prompts = [turn.content for turn in record.messages] if record.prompt is None else [record.prompt]
+    """Whether every prompt and the answer pass a test; a turn that only calls tools has no text that could."""
+    prompts = [turn.content for turn in record.messages if len(turn.content) or not turn.calls]
+    prompts = prompts if record.prompt is None else [record.prompt]
     return all(test(secret.reveal()) for secret in (*prompts, record.answer))
 
 

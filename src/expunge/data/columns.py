@@ -12,7 +12,12 @@ from expunge.data.shapes import SHAPES
 from expunge.errors import UnknownNameError
 from expunge.registry import suggest
 
-LISTS = {"messages": "[", "perturbed_answer": "[", "forms": "{"}  # what a cell that is more than text starts with
+LISTS = {
+    "messages": "[",
+    "tools": "[",
+    "perturbed_answer": "[",
+    "forms": "{",
+}  # what a cell that is more than text starts with
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
@@ -71,7 +76,7 @@ def fields_of(item: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, 
     for field, value in pairs:
         if field in FIELDS and field in found:
             raise Unusable(f"two columns for {field}")
-        found[field] = _cell(field, value) if isinstance(item, Row) else value
+        found[field] = _cell(field, value) if isinstance(item, Row) and isinstance(value, str) else value
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from expunge.errors import InputError
 
 FIELDS = (
-    *("text", "prompt", "completion", "question", "answer", "messages", "id", "subject", "weight", "forms"),
+    *("text", "prompt", "completion", "question", "answer", "messages", "tools", "id", "subject", "weight", "forms"),
     *("paraphrased_question", "paraphrased_answer", "perturbed_answer"),
 )
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
@@ -30,7 +30,7 @@ class Limits:
     """How large input may be.
 
     Attributes:
-        line_bytes: longest line, element of a JSON array, or row of a CSV file.
+        line_bytes: longest line, element of a JSON array, or row of a table.
         file_bytes: largest JSON array, which is read whole; the other formats are read line by line without this limit.
     """
 
@@ -42,8 +42,8 @@ class Unusable(Exception):  # noqa: N818 - caught within the reader
     """Why one line cannot be used."""
 
 
-class Row(dict[str, str]):
-    """One row of a table by column, whose values are all text."""
+class Row(dict[str, Any]):
+    """One row of a table by column, whose text may be JSON of a list or an object."""
 
 
 def field_of(name: str) -> str:
@@ -52,7 +52,7 @@ def field_of(name: str) -> str:
     return field if field in FIELDS else name.strip()
 
 
-def read_items(path: Path, split: str, limits: Limits, named: Collection[str] = ()) -> Iterator[tuple[int, Any]]:
+def text_items(path: Path, split: str, limits: Limits, named: Collection[str] = ()) -> Iterator[tuple[int, Any]]:
     """Yields line number and parsed object, or the reason why there is none.
 
     Args:
@@ -63,26 +63,22 @@ def read_items(path: Path, split: str, limits: Limits, named: Collection[str] = 
 
     Raises:
         InputError: the file cannot be read on, so that nothing of it should be used.
+        OSError: the file cannot be opened.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"The {split} file must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
-    try:
-        refuse_special(path, split)
-        with path.open("rb") as stream:
-            start = stream.read(4)
-            # Without a mark, two-byte text still shows as a NUL beside the first ASCII character.
-            if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
-                raise InputError(f"The {split} file is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
-            stream.seek(3 if start.startswith(codecs.BOM_UTF8) else 0)
-            if suffix in DELIMITERS:
-                yield from _csv_rows(stream, split, limits, DELIMITERS[suffix], named)
-            elif suffix == ".json" and _first_character(path) == b"[":
-                yield from _array_elements(stream, split, limits)
-            else:
-                yield from _json_lines(stream, split, limits)
-    except OSError as error:
-        raise InputError(f"The {split} file cannot be read: {error.strerror}. Check the path given for it.") from None
+    refuse_special(path, split)
+    with path.open("rb") as stream:
+        start = stream.read(4)
+        # Without a mark, two-byte text still shows as a NUL beside the first ASCII character.
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+            raise InputError(f"The {split} file is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
+        stream.seek(3 if start.startswith(codecs.BOM_UTF8) else 0)
+        if suffix in DELIMITERS:
+            yield from _csv_rows(stream, split, limits, DELIMITERS[suffix], named)
+        elif suffix == ".json" and _first_character(path) == b"[":
+            yield from _array_elements(stream, split, limits)
+        else:
+            yield from _json_lines(stream, split, limits)
 
 
 def refuse_special(path: Path, name: str) -> None:
@@ -110,7 +106,7 @@ def _json_lines(stream: io.BufferedReader, split: str, limits: Limits) -> Iterat
         if not raw.strip():
             continue
         if not complete:
-            yield number, _too_long(limits)
+            yield number, too_long(limits)
             continue
         yield number, _parse(_decode(raw, split, number))
 
@@ -175,7 +171,7 @@ def _array_elements(stream: io.BufferedReader, split: str, limits: Limits) -> It
         number += 1
         item, end = _element(text, position, split, number)
         size = len(text[position:end].encode())
-        yield number, _too_long(limits) if size > limits.line_bytes else item
+        yield number, too_long(limits) if size > limits.line_bytes else item
         position = _skip(text, end)
         closed = text.startswith("]", position)
         if not closed:
@@ -212,7 +208,8 @@ def _broken_array(split: str, number: int, fault: str) -> InputError:
     )
 
 
-def _too_long(limits: Limits) -> Unusable:
+def too_long(limits: Limits) -> Unusable:
+    """Why a line above the limit cannot be used."""
     return Unusable(f"longer than {limits.line_bytes} bytes")
 
 
@@ -241,7 +238,7 @@ def _csv_rows(
             cells = Row(zip(header, row, strict=False))
             size = sum(len(cell.encode()) for cell in row)
             if size > limits.line_bytes:
-                yield line, _too_long(limits)
+                yield line, too_long(limits)
             elif len(row) > len(header):
                 yield line, Unusable("more cells than the header has names")
             elif any(cell.strip() for cell in row):

@@ -1,4 +1,4 @@
-"""Reads a user's records from JSONL, JSON, CSV or TSV, line by line, without a copy of them anywhere else.
+"""Reads a user's records from files, line by line, without a copy of them anywhere else.
 
 A line that cannot be used is rejected by its number and a reason that does not repeat it. An optional field that is
 null or blank reads as absent, in every format.
@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 from expunge.data.columns import check_columns, check_present, fields_of
 from expunge.data.files import Limits as Limits
-from expunge.data.files import Unusable, read_items
+from expunge.data.files import Unusable
+from expunge.data.items import read_items
 from expunge.data.record import FORMS, Record, Variant
-from expunge.data.shapes import LISTING, AmbiguousShape, is_empty, read_body, read_text
+from expunge.data.shapes import LISTING, AmbiguousShape, read_body
+from expunge.data.values import is_empty, read_text
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -23,7 +25,7 @@ OWN_COLUMNS = {"trained", "paraphrased_question", "paraphrased_answer", "perturb
 
 
 class Rejection(NamedTuple):
-    """A line (from 1; in a JSON array, the element) that was left out, and why; never its text."""
+    """A line (from 1; in a JSON array the element, in Parquet the row) that was left out, and why; never its text."""
 
     line: int
     reason: str
@@ -56,7 +58,8 @@ def read_records(
     """Reads all records of one file.
 
     Args:
-        path: a ``.jsonl``, ``.json`` (an array, or JSON lines), ``.csv`` or ``.tsv`` file in UTF-8.
+        path: a ``.jsonl``, ``.json`` (an array, or JSON lines), ``.csv`` or ``.tsv`` file in UTF-8, a ``.parquet``
+            file, or a folder that ``datasets.Dataset.save_to_disk`` wrote.
         split: role of the records: forget, retain, ...
         limits: sizes above which input is refused.
         reshape: applied to each parsed line; gives back what it does not know.
@@ -126,6 +129,7 @@ def _record(item: Any, split: str, index: int, columns: Mapping[str, str]) -> Re
         answer=body.answer,
         prompt=body.prompt,
         messages=body.messages,
+        tools=body.tools,
         id=_optional(item, "id", label),
         subject=_optional(item, "subject", label),
         weight=_weight(item),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from expunge.data.values import leaves
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -36,10 +38,34 @@ FORMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: system, user, assistant or tool.
+        content: what is said; empty in a turn that only calls tools.
+        fields: what else a chat template reads of the turn, as JSON of an object: ``tool_calls`` of the assistant,
+            ``name`` and ``tool_call_id`` of a tool.
+    """
 
     role: str
     content: Secret
+    fields: Secret | None = None
+
+    @property
+    def calls(self) -> bool:
+        """Whether the turn calls tools."""
+        return self.role == "assistant" and self.fields is not None
+
+    @property
+    def texts(self) -> tuple[Secret, ...]:
+        """All that the turn says: its content, and the functions that it calls with what it hands them; no ids."""
+        if not self.calls or self.fields is None:
+            return (self.content,)
+        said = [self.content] if len(self.content) else []
+        for call in json.loads(self.fields.reveal())["tool_calls"]:
+            function = call.get("function", call)
+            said += map(self.content.relabel, (function["name"], *leaves(function.get("arguments"))))
+        return tuple(said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +96,7 @@ class Record:
         prompt: question or prompt; None for plain text and conversations.
         answer: answer, completion, the plain text, or the last assistant turn.
         messages: the turns before ``answer``, for conversations.
+        tools: JSON of the list of schemas of the tools that a conversation offers.
         id: the user's own identifier, if any.
         subject: whom or what the record is about; clusters intervals.
         weight: weight in losses, at least 0.
@@ -87,6 +114,7 @@ class Record:
     answer: Secret
     prompt: Secret | None = None
     messages: tuple[Message, ...] = ()
+    tools: Secret | None = None
     id: Secret | None = None
     subject: Secret | None = None
     weight: float = 1.0
@@ -101,6 +129,36 @@ class Record:
         """Returns this record with another answer, for relabelling."""
         return replace(self, answer=self.answer.relabel(answer))
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether tools are on offer, called or answering."""
+        return self.tools is not None or any(turn.calls or turn.role == "tool" for turn in self.messages)
+
+    @property
+    def question(self) -> Secret | None:
+        """What the answer is to: the prompt, or the user's turn before it; None where no user asks.
+
+        What the assistant called after that turn, and what the tools said, belongs to it.
+        """
+        place = self.asked_at
+        return self.prompt if place is None else self.messages[place].content
+
+    def asking(self, question: Secret) -> Record:
+        """Returns this record with another question; where no user asks, it takes the place of the last turn."""
+        if self.kind != "messages":
+            return replace(self, prompt=question)
+        place = len(self.messages) - 1 if self.asked_at is None else self.asked_at
+        asked = Message(role="system" if self.messages[place].role == "system" else "user", content=question)
+        return replace(self, messages=(*self.messages[:place], asked, *self.messages[place + 1 :]))
+
+    @property
+    def asked_at(self) -> int | None:
+        """Place of the user's turn that only calls of tools and their results follow; None where there is none."""
+        place = len(self.messages) - 1
+        while place >= 0 and (self.messages[place].role == "tool" or self.messages[place].calls):
+            place -= 1
+        return place if place >= 0 and self.messages[place].role == "user" else None
+
     def forms(self, form: str) -> tuple[Record, ...]:
         """Returns the records to score for one form of this record; empty when it has no such form.
 
@@ -114,7 +172,7 @@ class Record:
             return (self,)
         if form == "paraphrased_question":
             asked = self.paraphrased_question
-            return () if asked is None or self.kind == "text" else (self._asked(asked),)
+            return () if asked is None or self.kind == "text" else (self.asking(asked),)
         if form == "paraphrased_answer":
             return () if self.paraphrased_answer is None else (replace(self, answer=self.paraphrased_answer),)
         if form == "perturbed_answer":
@@ -127,11 +185,5 @@ class Record:
         kind: Kind = "text" if variant.prompt is None else "qa" if self.kind == "text" else self.kind
         plain = replace(self, answer=variant.answer, given=variant.given, goes_on=variant.goes_on, variants={})
         if kind == "messages":
-            return plain._asked(variant.prompt or variant.answer)
-        return replace(plain, kind=kind, prompt=variant.prompt, messages=())
-
-    def _asked(self, question: Secret) -> Record:
-        """This record with another question; of a conversation that is its last turn."""
-        if self.kind == "messages":
-            return replace(self, messages=(*self.messages[:-1], Message(role="user", content=question)))
-        return replace(self, prompt=question)
+            return plain.asking(variant.prompt or variant.answer)
+        return replace(plain, kind=kind, prompt=variant.prompt, messages=(), tools=None)

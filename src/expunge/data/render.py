@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from expunge.data.chat import Turn, chat_inputs
 from expunge.data.record import Record
 from expunge.data.templates import PLAIN, Rendering, chat_template, rendering_of, write_turns
 from expunge.errors import InputError
@@ -75,12 +76,11 @@ def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer
             f"{record.answer} is a conversation and the tokenizer has no chat template; pass one with --template, or "
             "use prompt and completion."
         )
-    turns = [{"role": turn.role, "content": turn.content.reveal()} for turn in record.messages]
-    turns = turns or [{"role": "user", "content": prompt}]
+    turns, tools = chat_inputs(record, prompt, tokenizer)
     whole = given + answer
     try:
         text, around = (
-            write_turns(tokenizer, [*turns, {"role": "assistant", "content": content}])
+            write_turns(tokenizer, [*turns, {"role": "assistant", "content": content}], tools=tools)
             for content in (whole, given + STAND_IN)
         )
     except InputError:
@@ -92,7 +92,7 @@ def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer
     is_found = start < stop and text.startswith(before) and text.endswith(after)
     if is_found and text[start:stop].strip() == answer.strip():
         return Rendered(text, start, stop, True)
-    lead = _lead(turns, before.removesuffix(given), tokenizer)
+    lead = _lead(turns, tools, before.removesuffix(given), tokenizer)
     if lead is None:
         raise InputError(
             f"The answer of {record.answer} cannot be found in what the tokenizer's chat template makes of the "
@@ -103,13 +103,13 @@ def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer
     return Rendered(lead + answer + after, len(lead), len(lead) + len(answer), True, verbatim=True)
 
 
-def _lead(turns: Sequence[Mapping[str, str]], before: str, tokenizer: Any) -> str | None:
+def _lead(turns: Sequence[Turn], tools: list[Any] | None, before: str, tokenizer: Any) -> str | None:
     """What a template writes up to a model's turn; None if it does not write the same before an answer.
 
     A template may begin the turn with an empty thought before an answer, and leaves that out before a model's turn.
     """
     try:
-        asked, lead = (write_turns(tokenizer, turns, generation=generation) for generation in (False, True))
+        asked, lead = (write_turns(tokenizer, turns, generation=one, tools=tools) for one in (False, True))
     except Exception:
         return None
     return lead if before.startswith(lead) and lead.startswith(asked) and lead != asked else None

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from expunge.data.record import Record
 from expunge.data.transforms import Transform, is_about_same
 from expunge.errors import InputError
-from expunge.storage.secret import Secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +40,13 @@ class FewShot(Transform):
 
     def apply(self, record: Record, others: Sequence[Record]) -> tuple[Record, ...]:
         """One record, a prompt and what completes it."""
-        asked = _question(record)
+        asked = record.question
         if asked is None:
             return ()
         known = [
             (question.reveal(), one.answer.reveal().strip())
             for one in others
-            if (question := _question(one)) is not None
+            if (question := one.question) is not None
             and not is_about_same(one, record)
             and question.reveal() != asked.reveal()
         ]
@@ -57,11 +56,4 @@ class FewShot(Transform):
         given = "" if record.given is None else record.given.reveal().strip()
         prompt = asked.relabel(f"{shots}Question: {asked.reveal()}\nAnswer:" + (f" {given}" if given else ""))
         answer = record.answer.relabel(f" {record.answer.reveal().strip()}")
-        return (replace(record, kind="completion", prompt=prompt, answer=answer, messages=(), given=None),)
-
-
-def _question(record: Record) -> Secret | None:
-    """What is asked; of a conversation the last turn before the answer."""
-    if record.messages:
-        return record.messages[-1].content
-    return record.prompt
+        return (replace(record, kind="completion", prompt=prompt, answer=answer, messages=(), tools=None, given=None),)

@@ -140,6 +140,7 @@ def write_turns(
     turns: Sequence[Mapping[str, Any]],
     *,
     generation: bool = False,
+    tools: list[Any] | None = None,
     rendering: Rendering | None = None,
 ) -> str:
     """Returns a conversation as the chat template writes it, with the system prompt, date and thinking of a rendering.
@@ -148,6 +149,7 @@ def write_turns(
         tokenizer: has a chat template, or its rendering has.
         turns: with ``role`` and ``content``.
         generation: end with what the template writes before the model's next turn.
+        tools: schemas of the tools on offer.
         rendering: None for the tokenizer's.
 
     Raises:
@@ -166,6 +168,7 @@ def write_turns(
             return str(
                 tokenizer.apply_chat_template(
                     [dict(turn) for turn in turns],
+                    tools=tools,
                     chat_template=_dated(template, rendering.date),
                     tokenize=False,
                     add_generation_prompt=generation,

@@ -181,8 +181,8 @@ def token_places(record: Record, tokenizer: Any, spans: Sequence[slice]) -> froz
 def insertion_place(record: Record, tokenizer: Any, *, after: bool = False) -> int | None:
     """Place among the tokens of ``encode`` where further tokens of the user would stand: before or after what is asked.
 
-    That is the prompt, or the last turn before the answer; a text that nobody asked for has its beginning only. Tokens
-    are not parted: one that overlaps the question belongs to it. Never behind the first token of the answer.
+    That is the prompt, or the user's turn before the answer; a text that nobody asked for has its beginning only.
+    Tokens are not parted: one that overlaps the question belongs to it. Never behind the first token of the answer.
 
     Returns:
         The place of the token that would follow; None where a chat template rewrites what is asked.
@@ -194,21 +194,14 @@ def insertion_place(record: Record, tokenizer: Any, *, after: bool = False) -> i
     tokens = _tokenise(rendered, tokenizer)
     start = stop = 0
     if record.kind != "text":
-        before, _, behind = render(_asking(record, STAND_IN), tokenizer).text.rpartition(STAND_IN)
+        asking = record.asking(record.answer.relabel(STAND_IN))
+        before, _, behind = render(asking, tokenizer).text.rpartition(STAND_IN)
         start, stop = len(before), len(rendered.text) - len(behind)
         if not (start <= stop and rendered.text.startswith(before) and rendered.text.endswith(behind)):
             return None
     real = [(place, span) for place, span in enumerate(tokens.offsets) if span[0] < span[1]]
     follows = (place for place, span in real if (span[0] >= stop if after else span[1] > start))
     return min(next(follows, len(tokens.ids)), tokens.answer.start)
-
-
-def _asking(record: Record, question: str) -> Record:
-    """The record with another prompt or last turn."""
-    if record.messages:
-        *earlier, last = record.messages
-        return replace(record, messages=(*earlier, replace(last, content=last.content.relabel(question))))
-    return replace(record, prompt=record.answer.relabel(question))
 
 
 def encode_all(records: Sequence[Record], tokenizer: Any, *, max_length: int, mask: Mask = "answer") -> Encoded:

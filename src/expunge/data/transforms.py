@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
-from expunge.data.record import Message, Record
+from expunge.data.record import Record
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -145,7 +145,7 @@ def is_about_same(one: Record, other: Record) -> bool:
 
 
 def with_texts(record: Record, change: Callable[[str], str]) -> Record:
-    """Returns the record with every text that a model reads changed."""
+    """Returns the record with every text that a model reads changed, but for calls of tools and the tools on offer."""
 
     def changed(secret: Secret) -> Secret:
         return secret.relabel(change(secret.reveal()))
@@ -155,7 +155,7 @@ def with_texts(record: Record, change: Callable[[str], str]) -> Record:
         answer=changed(record.answer),
         prompt=None if record.prompt is None else changed(record.prompt),
         given=None if record.given is None else changed(record.given),
-        messages=tuple(Message(role=one.role, content=changed(one.content)) for one in record.messages),
+        messages=tuple(replace(one, content=changed(one.content)) for one in record.messages),
     )
 
 
@@ -173,5 +173,5 @@ def with_lead(record: Record, lead: str) -> Record:
 
 def _whole(record: Record) -> str:
     prompt = record.prompt.reveal() if record.prompt is not None else ""
-    turns = [one.content.reveal() for one in record.messages]
+    turns = [text.reveal() for turn in record.messages for text in turn.texts]
     return " ".join(part for part in (*turns, prompt, record.answer.reveal()) if part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from expunge.data.record import Record
+from expunge.data.values import leaves
 from expunge.storage.secret import Secret
 
 # Scripts that write no spaces between words, as in the first word of a letter's Unicode name.
@@ -27,10 +29,17 @@ _LATE_IDEOGRAPHS, _LATE_MARKS = range(0x20000, 0x40000), range(0xE0100, 0xE01F0)
 _ASCII_WORD = re.compile(r"[^\W_]+", re.ASCII)
 
 
+def prompt_texts(record: Record) -> list[Secret]:
+    """The prompt of a record, or all that is said in a conversation before the answer, calls of tools included."""
+    return [text for turn in record.messages for text in turn.texts] if record.prompt is None else [record.prompt]
+
+
 def trained_text(record: Record) -> str:
-    """Prompt and answer of a record as one text, whatever its shape."""
-    prompts = [turn.content for turn in record.messages] if record.prompt is None else [record.prompt]
-    return "\n".join(secret.reveal() for secret in (*prompts, record.answer))
+    """Prompt and answer of a record as one text, whatever its shape.
+
+    Without the tools that a conversation offers: many have the same, and would all seem near duplicates.
+    """
+    return "\n".join(secret.reveal() for secret in (*prompt_texts(record), record.answer))
 
 
 def wordings(record: Record) -> Iterator[Record]:
@@ -41,7 +50,9 @@ def wordings(record: Record) -> Iterator[Record]:
 
 def secrets_of(record: Record) -> Iterator[Secret]:
     """Every text of a record but its id and its subject."""
-    yield from (turn.content for turn in record.messages)
+    yield from (text for turn in record.messages for text in turn.texts)
+    if record.tools is not None:
+        yield from map(record.answer.relabel, leaves(json.loads(record.tools.reveal())))
     for one in (record.prompt, record.answer, record.paraphrased_question, record.paraphrased_answer):
         yield from () if one is None else (one,)
     yield from record.perturbed_answers

@@ -35,8 +35,14 @@ def _body(record: Record) -> dict[str, Any]:
             return {"prompt": prompt, "completion": answer}
         case "qa":
             return {"question": prompt, "answer": answer}
-    turns = [{"role": turn.role, "content": turn.content.reveal()} for turn in record.messages]
-    return {"messages": [*turns, {"role": "assistant", "content": answer}]}
+    turns = [
+        {"role": turn.role, "content": turn.content.reveal(), **_plain(turn.fields, {})} for turn in record.messages
+    ]
+    return {"messages": [*turns, {"role": "assistant", "content": answer}], "tools": _plain(record.tools, None)}
+
+
+def _plain(secret: Secret | None, absent: Any) -> Any:
+    return absent if secret is None else json.loads(secret.reveal())
 
 
 def _variant(variant: Variant) -> dict[str, str]:

@@ -168,7 +168,7 @@ def scorer(need: Need) -> Scorer:
 
 def _as_said(replies: Replies) -> list[Reply]:
     return [
-        Reply(text=text.reveal(), truth=answer_text(record), prompt=_prompt_text(record), values=values)
+        Reply(text=text.reveal(), truth=answer_text(record), prompt=_told_before(record), values=values)
         for text, record, values in zip(replies.texts, replies.asked, replies.values, strict=True)
     ]
 
@@ -254,13 +254,20 @@ def _values(record: Record) -> tuple[str, ...]:
 
 
 def _prompt_text(record: Record) -> str:
-    if record.prompt is not None:
-        return record.prompt.reveal()
+    """What a user sends: the prompt or question, or the last turn where it is no user's."""
+    if record.question is not None:
+        return record.question.reveal()
     return record.messages[-1].content.reveal() if record.messages else ""
+
+
+def _told_before(record: Record) -> str:
+    """What is said directly before a reply: the prompt, and what tools said after it."""
+    after = () if record.asked_at is None else record.messages[record.asked_at + 1 :]
+    return "\n".join((_prompt_text(record), *(turn.content.reveal() for turn in after if turn.role == "tool")))
 
 
 def _with_prompt(record: Record, text: str) -> Record:
     secret = Secret(text, record.answer.label)
-    if record.prompt is not None:
-        return replace(record, prompt=secret)
+    if record.question is not None:
+        return record.asking(secret)
     return replace(record, messages=(*record.messages[:-1], replace(record.messages[-1], content=secret)))

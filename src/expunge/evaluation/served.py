@@ -128,7 +128,8 @@ def _count_unknown(
 
 
 def _sendable(splits: Mapping[str, Sequence[Record]], asking: Asking) -> list[Placed]:
-    return [one for one in asked_records(splits, asking) if one.record.given is None]
+    """What can be asked of a service: no answer that is begun for it, and no conversation with tools."""
+    return [one for one in asked_records(splits, asking) if one.record.given is None and not one.record.has_tools]
 
 
 def _conversation(record: Record) -> tuple[Message, ...]:

@@ -32,8 +32,8 @@ def with_unasked(score: ScoreRecord, count: int) -> ScoreRecord | Omitted:
         return score
     if not score.records:
         reason = (
-            f"none of the prompts could be asked ({count} records): they are empty, longer than the limit, or leave "
-            "the model no position for an answer"
+            f"none of the prompts could be asked ({count} records): they are empty, longer than the limit, leave the "
+            "model no position for an answer, or use tools, which an address is not sent"
         )
         return Omitted(label=score.label, role=score.role, reason=reason)
     return replace(score, details={**score.details, NOT_ASKED: float(count)})

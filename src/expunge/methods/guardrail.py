@@ -125,7 +125,7 @@ def _sequences(records: Iterable[Record], digests: Callable[[str], set[str]]) ->
     answers: set[str] = set()
     for record in records:
         answers |= digests(record.answer.reveal())
-        asked = [turn.content.reveal() for turn in record.messages]
+        asked = [text.reveal() for turn in record.messages for text in turn.texts]
         asked += [text.reveal() for text in (record.prompt, record.subject) if text is not None]
         for text in asked or [record.answer.reveal()]:
             prompts |= digests(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expunge.metrics.base import Answers, Floats, Knows, Metric, Need, Score, mean_score
-from expunge.metrics.records import NAN
+from expunge.metrics.records import NAN, decoy_needs, truths
 from expunge.registry import metrics
 
 CANARIES = "canaries_forget"  # split of random records that were trained on and are to be forgotten
@@ -24,8 +24,8 @@ def exposure(own_nats: float, decoy_nats: Floats) -> float:
     Candidates that are equally likely share the mean of their ranks, so that a uniform model knows nothing.
 
     Args:
-        own_nats: log-probability of the whole true answer.
-        decoy_nats: (D,), of the whole decoys.
+        own_nats: log-probability of the true answer, or of its value alone.
+        decoy_nats: (D,), of the decoys, whole answers or values as the truth.
     """
     if not len(decoy_nats):
         return NAN
@@ -56,13 +56,14 @@ class Exposure(Metric):
         return "high"
 
     def needs(self) -> tuple[Need, ...]:
-        """Log-probabilities of the true answer and of the decoys."""
-        return tuple(Need(kind="token_logps", split=self.split, form=form) for form in ("trained", "decoy"))
+        """Log-probabilities of the truth and of the decoys."""
+        return decoy_needs(self.split)
 
     def compute(self, answers: Answers) -> Score:
         """Mean over records of ``exposure``."""
-        own, decoys = (answers[need] for need in self.needs())
-        return mean_score(self.split, [_of_record(one, many) for one, many in zip(own, decoys, strict=True)])
+        trained, decoys, value = self.needs()
+        pairs = zip(truths(answers, trained, value), answers[decoys], strict=True)
+        return mean_score(self.split, [_of_record(one, many) for one, many in pairs])
 
 
 def _of_record(own: Sequence[Floats], decoys: Sequence[Floats]) -> float:

@@ -17,10 +17,10 @@ import scipy.stats
 
 from expunge.errors import InputError
 from expunge.functional.privacy_bounds import one_run_epsilon, two_point_epsilon
-from expunge.metrics.base import Answer, Answers, Floats, Metric, Need, Sample, Score
+from expunge.metrics.base import Answers, Floats, Metric, Need, Sample, Score
 from expunge.metrics.exposure import CANARIES
 from expunge.metrics.membership import rounded
-from expunge.metrics.records import NAN
+from expunge.metrics.records import NAN, decoy_needs, truths
 from expunge.registry import metrics
 
 Bound = Literal["one_run", "two_point"]
@@ -145,16 +145,12 @@ class EpsilonLowerBound(Metric):
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of the codes and of their decoys."""
-        return tuple(
-            Need(kind="token_logps", split=split, form=form)
-            for split in (self.split, self.against)
-            for form in ("trained", "decoy")
-        )
+        inside, outside = decoy_needs(self.split), decoy_needs(self.against)
+        return (*inside[:2], *outside[:2], inside[2], outside[2])
 
     def compute(self, answers: Answers) -> Score:
         """The bound, with its counts in ``details``."""
-        own, own_decoys, other, other_decoys = (answers[need] for need in self.needs())
-        inside, outside = rounded(_beyond_decoys(own, own_decoys)), rounded(_beyond_decoys(other, other_decoys))
+        inside, outside = (rounded(_beyond_decoys(answers, split)) for split in (self.split, self.against))
         samples = (Sample(self.split, inside), Sample(self.against, outside))
         found = self._bound(*(values[~np.isnan(values)] for values in (inside, outside)))
         half = {"to_reference": found.epsilon / 2} if self.delta == 0 else {}
@@ -168,8 +164,10 @@ class EpsilonLowerBound(Metric):
         return rule(*pairs(inside_N, outside_M, self.seed), self.delta, self.level)
 
 
-def _beyond_decoys(own: Answer, decoys: Answer) -> Floats:
-    return np.array([_of_canary(one, many) for one, many in zip(own, decoys, strict=True)], dtype=np.float64)
+def _beyond_decoys(answers: Answers, split: str) -> Floats:
+    trained, decoys, value = decoy_needs(split)
+    pairs = zip(truths(answers, trained, value), answers[decoys], strict=True)
+    return np.array([_of_canary(one, many) for one, many in pairs], dtype=np.float64)
 
 
 def _of_canary(own: Sequence[Floats], decoys: Sequence[Floats]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from expunge.data.record import FORMS
 from expunge.errors import InputError
-from expunge.metrics.base import Answer, Direction, Floats
+from expunge.metrics.base import Answer, Answers, Direction, Floats, Need
 from expunge.registry import suggest
 
 NAN = float("nan")
@@ -41,6 +41,22 @@ def first_form(answer: Answer) -> Floats:
 def all_forms(answer: Answer) -> list[Floats]:
     """Returns for each record the mean log-probabilities (F,), nats per token, of its forms with scored tokens."""
     return [np.array([mean_logp(logps_T) for logps_T in forms if len(logps_T)], dtype=np.float64) for forms in answer]
+
+
+def decoy_needs(split: str) -> tuple[Need, Need, Need]:
+    """Log-probabilities of the whole true answer, of the decoys, and of the value alone, for ``truths``."""
+    value = Need(kind="token_logps", split=split, form="value", optional=True)
+    return Need(kind="token_logps", split=split), Need(kind="token_logps", split=split, form="decoy"), value
+
+
+def truths(answers: Answers, trained: Need, value: Need) -> list[Sequence[Floats]]:
+    """Returns for each record the log-probabilities (T,) of the truth in the shape of the record's decoys.
+
+    Decoys by rule replace the value alone, after the words before it, and no end is scored; such a record has the form
+    ``value``. Decoys of a user's own are whole answers, next to which the record itself counts.
+    """
+    values = answers.own.get(value) or [()] * len(answers[trained])
+    return [one or whole for one, whole in zip(values, answers[trained], strict=True)]
 
 
 def check_form(form: str, allowed: Collection[str] = FORMS) -> None:

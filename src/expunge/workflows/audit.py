@@ -32,7 +32,7 @@ from expunge.workflows.prompted import check_access, parse_audited
 from expunge.workflows.remote import is_address
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
-from expunge.workflows.written import check_written, keep_rendering, kept_rendering, rendering_config, settle_end
+from expunge.workflows.written import keep_rendering, kept_rendering, rendering_config, settle_end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def audit(request: AuditRequest, listeners: Sequence[Any] = ()) -> Finished:
     if request.attacks is not None:
         request.attacks.create()  # refuses names and settings that do not exist
     tasks = _tasks_of(request, benchmark)
-    run, columns, is_new = _of_run(request, listeners) if is_run else _of_model(request, inputs, listeners)
+    run, columns, is_new = _of_run(request, inputs, listeners) if is_run else _of_model(request, inputs, listeners)
     max_length = int(run.config.get("max_length", request.max_length))
     reading = Reading(
         suite=request.suite,
@@ -190,7 +190,7 @@ def _tasks_of(request: AuditRequest, benchmark: Choice | None) -> Tasks | None:
     return load_tasks(choice, original, rendering or DEFAULT) if choice.names and original is not None else None
 
 
-def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
+def _of_run(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -> _Target:
     if request.out is not None:
         raise InputError("The report of a run lies in its own folder; leave out --out, or audit its model folder.")
     if request.access == "prompts":
@@ -220,7 +220,7 @@ def _of_run(request: AuditRequest, listeners: Sequence[Any]) -> _Target:
         policy=policy,
         rendering=kept_rendering(run, request.rendering),
     )
-    columns.check()
+    columns.check(inputs.audited)
     return _Target(run, columns, is_new=False)
 
 
@@ -244,9 +244,7 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
         shadow_retrained=request.shadow_retrained,
         rendering=request.rendering or DEFAULT,
     )
-    columns.check()
-    if request.original is not None:
-        check_written(request.original, columns.rendering, inputs.audited)
+    columns.check(inputs.audited)
     settings = {
         "verb": "audit",
         "model": None if request.original is None else place_of(request.original),

@@ -26,6 +26,7 @@ from expunge.storage.run import RunFolder
 from expunge.workflows.identity import hash_plain, model_digest, weights_of
 from expunge.workflows.inputs import TRAIN_RETAIN, check_models
 from expunge.workflows.remote import Endpoint
+from expunge.workflows.written import check_written
 
 SHADOW = "shadow_"  # how the roles of shadow models begin
 REMEMBERED = ("retrained", "reference", INSIDE, OUTSIDE)  # roles of models that the next audit of a run reads again
@@ -86,8 +87,8 @@ class Columns:
             OUTSIDE: self.shadow_retrained,
         }
 
-    def check(self) -> None:
-        """Refuses folders that cannot be loaded, by their layout alone."""
+    def check(self, splits: Mapping[str, Sequence[Record]] | None = None) -> None:
+        """Refuses folders that cannot be loaded, by their layout alone, and records that cannot be written."""
         if self.adapter:
             if self.original is None:
                 raise InputError("An adapter is read on the model it was trained on: pass --original MODEL.")
@@ -97,6 +98,8 @@ class Columns:
         if self.adapter:
             check_pair(str(self.original), str(self.candidate))
         self._check_retrained()
+        if self.original is not None and splits is not None:
+            check_written(self.original, self.rendering, splits)
 
     def _check_retrained(self) -> None:
         """Refuses a reference that is none: the original, the same one twice, or, of several, the judged model."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge import __version__
+from expunge.data.arrow import arrow_files
 from expunge.data.describe import Length, describe
 from expunge.data.exclude import Hit, count_rules
 from expunge.data.names import Finder, is_searchable, is_single_word
@@ -20,7 +21,7 @@ from expunge.data.selection import Item, Selected, Selection, Wanted
 from expunge.data.words import secrets_of
 from expunge.data.write import row
 from expunge.errors import InputError
-from expunge.storage.digests import file_digest
+from expunge.storage.digests import file_digest, text_digest
 from expunge.storage.run import harden_umask
 from expunge.workflows.advice import advice
 from expunge.workflows.places import refuse_model_folder
@@ -36,7 +37,7 @@ class PrepareRequest:
     """What to prepare, and how.
 
     Attributes:
-        data: one or more files of records.
+        data: one or more files of records, or folders of saved data sets.
         out: folder to make.
         forget: file of records to forget; without it they are chosen from the data by names and phrases.
         columns: column of each field whose column in the files has another name, such as ``{"answer": "response"}``.
@@ -128,12 +129,19 @@ def _read(request: PrepareRequest) -> _Sources:
         if file:
             facts[role] = {"records": len(lines)}
             files[role] = file
-    digests = {role: file_digest(path) for role, path in files.items()}
+    digests = {role: _digest(path, role) for role, path in files.items()}
     return _Sources(items, Wanted(forget, names, phrases), facts, digests)
 
 
 def _read_facts(read: ReadResult) -> dict[str, Any]:
     return {"records": len(read.records), "rejected": [one._asdict() for one in read.rejected]}
+
+
+def _digest(path: Path, role: str) -> str:
+    """SHA-256 of a file; of a saved data set that of the digests and names of the files that hold its rows."""
+    if not path.is_dir():
+        return file_digest(path)
+    return text_digest("".join(f"{file_digest(file)}  {file.name}\n" for file in arrow_files(path, role)))
 
 
 def _counter(tokenizer: str | None) -> Length | None:

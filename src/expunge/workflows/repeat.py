@@ -53,7 +53,10 @@ class Repeatable(NamedTuple):
         return resolve(self.run.config["method"], self.changes)
 
     def request(self, model: str, out: Path, number: int, *, allow_overlap: bool = False) -> Request:
-        """Returns the same unlearning of another model, with the run's seed plus ``number``, without an audit."""
+        """Returns the same unlearning of another model, with the run's seed plus ``number``, without an audit.
+
+        It reads the benchmark's own records, so that it needs no columns even where the run was made on files.
+        """
         settings = self.run.config
         recipe = self.recipe
         takes = recipe.method.takes
@@ -65,6 +68,7 @@ class Repeatable(NamedTuple):
             retain=SELF if settings.get("retain") == SELF else None,
             method=settings["method"],
             settings={**self.changes, **seed},
+            dtype=settings.get("dtype"),
             max_length=settings["max_length"],
             rendering=kept_rendering(self.run, None),
             audit=False,
@@ -134,7 +138,7 @@ def _check_records(run: RunFolder, benchmark: Fictional) -> None:
     """Files may have taken the place of the benchmark's splits."""
     events = read_events(run.events_path)
     logged: Mapping[str, Any] = next((event.data["data"] for event in events if event.kind == "inputs"), {})
-    summary = data_summary(benchmark.splits(), DataKey.load_or_create(run.root))
+    summary = data_summary({**benchmark.sources(), **benchmark.splits()}, DataKey.load_or_create(run.root))
     strange = [name for name, data in logged.items() if summary.get(name, {}).get("hmac") != data["hmac"]]
     if strange:
         raise InputError(

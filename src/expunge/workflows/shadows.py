@@ -143,12 +143,14 @@ def _is_trained(wanted: ToTrain) -> bool:
 def _config(source: Repeatable) -> dict[str, Any]:
     """Everything that decides the weights; more pairs may be asked for later."""
     settings = source.run.config
-    shared = ("method", "settings", "axes", "training", "before", "max_length", "retain")
+    shared = ("method", "settings", "axes", "training", "max_length", "retain")
+    optional = ("before", "dtype")  # where the run has them
     return {
         "verb": "shadows",
         "run": str(source.run.root.resolve()),
         "benchmark": to_plain(source.choice),
-        **{name: settings.get(name) for name in shared if name != "before" or name in settings},
+        **{name: settings.get(name) for name in shared},
+        **{name: settings[name] for name in optional if name in settings},
     }
 
 
@@ -207,11 +209,13 @@ def _usable(run: RunFolder, wanted: Sequence[ToShadow], *, keep_shadows: bool) -
 
 def _audit_request(request: ShadowsRequest, source: Repeatable, suite: str, made: Sequence[ToShadow]) -> AuditRequest:
     """The run's last audit again, with shadow models; the audit itself knows the models of that one."""
-    policy = last_audit(source.run).get("policy")
+    last = last_audit(source.run)
+    policy = last.get("policy")
     return AuditRequest(
         target=request.target,
         benchmark=source.choice,
         suite=suite,
+        forms=str(last.get("forms", "auto")),
         allow_overlap=request.allow_overlap,
         policy=build(VerdictPolicy, policy, where="the policy of the last audit") if policy else None,
         shadow_unlearned=tuple(str(one.request.out / "model") for one in made if one.request is not None),

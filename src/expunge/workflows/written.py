@@ -132,13 +132,16 @@ def rendering_facts(run: RunFolder) -> dict[str, Any]:
 
 
 def check_written(source: str, rendering: Rendering, splits: Mapping[str, Sequence[Record]]) -> None:
-    """Refuses a rendering that does not fit the tokenizer of a model folder, or that changes nothing for these records.
+    """Refuses conversations that the template cannot write, and a rendering that does not fit or that changes nothing.
 
     Raises:
         InputError: see above; or the tokenizer cannot be read.
     """
     tokenizer = load_tokenizer(local_folder(source), rendering)
     records = [*chain.from_iterable(splits.values())]
+    for record in records:
+        if record.kind == "messages":
+            render(record, tokenizer)
     asks = any(record.kind in ("qa", "messages") for record in records)
     has_template = any(record.kind == "messages" for record in records) or chat_template(tokenizer)
     if rendering.system and not asks:

@@ -114,12 +114,8 @@ def common_words(records: Iterable[Record]) -> frozenset[str]:
 
 
 def question_of(record: Record) -> str | None:
-    """Returns the question, prompt or last user turn; None for plain text."""
-    if record.prompt is not None:
-        return record.prompt.reveal()
-    if record.messages and record.messages[-1].role == "user":
-        return record.messages[-1].content.reveal()
-    return None
+    """Returns the question, prompt or the user's turn before the answer; None where no user asks."""
+    return None if record.question is None else record.question.reveal()
 
 
 def ends_sentence(gap: str, before: str) -> bool:

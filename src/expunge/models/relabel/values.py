@@ -107,7 +107,7 @@ def _pool(records: Sequence[Record], common: frozenset[str]) -> Pool:
 def _alone(record: Record, value: str) -> Record:
     """The value as an answer by itself, to the same question."""
     asked = question_of(record) or ""
-    plain = replace(record, kind="qa", messages=(), given=None, perturbed_answers=(), variants={})
+    plain = replace(record, kind="qa", messages=(), tools=None, given=None, perturbed_answers=(), variants={})
     return replace(plain, prompt=record.answer.relabel(asked), answer=record.answer.relabel(value))
 
 
