@@ -12,9 +12,10 @@ import pytest
 
 from expunge.errors import InputError, ResourceError
 from expunge.executors.local import Job, run_jobs
+from expunge.storage.events import Listener
 
 
-def work(job: Path) -> None:
+def work(job: Path, listener: Listener) -> None:
     text = job.read_text()
     if text == "input":
         raise InputError("It cannot be used; hand in another.")
@@ -55,7 +56,7 @@ def test_a_dead_process_is_said(tmp_path):
         list(run_jobs(jobs(tmp_path, "die"), work))
 
 
-def sleep(started: Path) -> None:
+def sleep(started: Path, listener: Listener) -> None:
     started.write_text(str(os.getpid()))
     time.sleep(300)
 

@@ -24,6 +24,11 @@ class Pass(NamedTuple):
         """Returns the pass that answers a need."""
         return cls(need.split, need.form, need.transform)
 
+    @property
+    def name(self) -> str:
+        """What is read, for people: split, form and transform."""
+        return ", ".join(filter(None, (self.split, self.form, self.transform.label if self.transform else "")))
+
 
 class Placed(NamedTuple):
     """A record to read, and the number of the record of the split that it stands for."""
