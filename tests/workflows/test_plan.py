@@ -163,13 +163,14 @@ def with_clocks(monkeypatch, *, wall: float) -> None:
         monkeypatch.setattr(place, "now", now)
 
 
-def test_other_work_on_the_machine_changes_no_estimate(world, tmp_path, monkeypatch):
+def test_other_work_on_the_machine_changes_no_estimate(world, tmp_path, monkeypatch, short_suite):
     """Clocks in place of the machine's: beside other work a hundred times the seconds go by, and the same are used."""
+    settings = {"epochs": 2, "batch_size": 6}
     made = []
     for wall in (0.1, 10.0):
         with monkeypatch.context() as patch:
             with_clocks(patch, wall=wall)
-            made.append(plan(request(world, tmp_path, settings={"epochs": 2, "batch_size": 6})))
+            made.append(plan(request(world, tmp_path, settings=settings, suite=short_suite, forms="none")))
     alone, beside = made
     assert alone.train == beside.train == pytest.approx(4 * 0.1)  # four steps
     assert (alone.train_seconds, alone.audit, alone.audit_seconds) == (

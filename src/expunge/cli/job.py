@@ -91,7 +91,7 @@ class Progress:
             }
             self._show(data.get("step"), self._at.total, "", {**data.get("terms", {}), **numbers})
         elif event.kind == PROGRESS:
-            self.step(data["step"], data["total"], str(data.get("part", "")).replace("_", " "))
+            self.step(data["step"], data["total"], str(data.get("part", "")))
         elif event.kind == "warning":
             self.warning(str(data.get("text", "")))
 

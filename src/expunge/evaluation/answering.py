@@ -159,7 +159,7 @@ def judge_needs(
     total, done = sum(len(said.texts) for said in replies.values()), sum(known.values())
     with phases.phase(f"judge the replies of {name}", total, done) as steps:
         for need, said in replies.items():
-            with journal.pages([need]) as kept, steps.part(len(said.texts) - known[need], Pass.of(need).name):
+            with journal.pages([need]) as kept, steps.part(len(said.texts) - known[need], Pass.of(need).words):
                 pages = Counted(kept, steps)
                 answer = judge_replies(judge, said, max_length=max_length, batch_size=batch_size, pages=pages)
             found |= journal.keep({need: answer})
@@ -191,7 +191,7 @@ def beside_needs(
     with phases.phase(f"read {name}", sum(sizes.values()), sum(known.values())) as steps:
         for need in needs:
             texts = encoded(splits, Pass.of(need), loaded.tokenizer, longest)
-            with journal.pages([need]) as kept, steps.part(sizes[need] - known[need], Pass.of(need).name):
+            with journal.pages([need]) as kept, steps.part(sizes[need] - known[need], Pass.of(need).words):
                 pages = Counted(kept, steps)
                 answer = texts.by_record(divergences(loaded, other, texts.examples, batch_size, pages))
             found |= journal.keep({need: answer})
@@ -215,7 +215,7 @@ def _read_passes(reading: _Reading, needs: Sequence[Need]) -> dict[Need, Answer]
         for one, its_needs in passes.items():
             texts = reading.encoded(one)
             if forward[one]:
-                with steps.part(sizes[one] - known[one], one.name):
+                with steps.part(sizes[one] - known[one], one.words):
                     found |= _read_forward(reading, one, texts, forward[one], steps)
             counted = [need for need in its_needs if need.kind in TOKENS]
             tokenizer, longest = reading.loaded.tokenizer, reading.max_length
@@ -242,7 +242,7 @@ def _sweep_all(reading: _Reading, needs: Sequence[Need]) -> dict[Need, Answer]:
         texts = reading.encoded(one)
         sweep = partial(SWEEP[need.kind], reading.loaded, texts.examples, batch_size=reading.batch_size)
         with reading.journal.pages([need]) as kept:
-            name = f"{need.kind.replace('_', ' ')} of {reading.name}: {one.name}"
+            name = f"{need.kind.replace('_', ' ')} of {reading.name}: {one.words}"
             pages = Begun(kept, reading.phases, name)
             answer = texts.by_record(sweep(pages=pages, **dict(need.params)))
             pages.end()
@@ -259,7 +259,7 @@ def _hear_all(reading: _Reading, needs: Sequence[Need], found: dict[Need, Answer
     total, done = sum(sizes.values()), sum(known.values())
     with reading.phases.phase(f"replies of {reading.name}", total, done) if total else nullcontext(UNCOUNTED) as steps:
         for asking, its_needs in askings.items():
-            with steps.part(sizes[asking] - known[asking], Pass.of(its_needs[0]).name):
+            with steps.part(sizes[asking] - known[asking], Pass.of(its_needs[0]).words):
                 heard = _ask(reading, asking, its_needs, steps)
             found |= heard.answers
             replies |= heard.replies

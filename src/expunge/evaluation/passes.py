@@ -26,8 +26,13 @@ class Pass(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What is read, for people: split, form and transform."""
+        """What is read: split, form and transform."""
         return ", ".join(filter(None, (self.split, self.form, self.transform.label if self.transform else "")))
+
+    @property
+    def words(self) -> str:
+        """The name as a person reads it."""
+        return self.name.replace("_", " ")
 
 
 class Placed(NamedTuple):

@@ -83,7 +83,7 @@ def train_pair(benchmark: Fictional, out: Path, phases: Phases = SILENT) -> None
     if not jobs:
         return
     sizes = {job.name: training_steps(job.argument) for job in jobs}
-    name = "train the original and the retrained model side by side" if len(jobs) > 1 else jobs[0].name
+    name = "train the original and the retrained model" if len(jobs) > 1 else jobs[0].name
     with phases.phase(name, sum(sizes.values())) as steps:
         heard = Heard(steps, sizes)
         for outcome in run_jobs(jobs, train_model, hear=heard.hear):

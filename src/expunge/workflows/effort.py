@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-LEAST = 0.5  # processor seconds that are measured before a number is believed
+LEAST = 0.2  # processor seconds that are measured before a number is believed
 MOST = 9  # times that a short call is repeated
 
 
