@@ -16,9 +16,11 @@ import pytest
 import typer
 
 import expunge
-from expunge.cli.bar import NARROW, WIDE
-from expunge.cli.job import INTERVAL, JsonLines, PlainLines, Progress, run_job
+from expunge.cli.bar import NARROW, WIDE, Shape, line_of
+from expunge.cli.job import Progress, run_job
+from expunge.cli.lines import INTERVAL, JsonLines, PlainLines
 from expunge.cli.output import duration
+from expunge.cli.pace import At, Pace
 from expunge.errors import DivergedError, ExpungeWarning
 from expunge.storage.events import Event
 from expunge.storage.plain import from_json
@@ -76,8 +78,8 @@ def test_json_lines_and_nothing_else(ending: str, code: int, summary: dict[str, 
     launch, phase, metric, warning, last = events
     assert isinstance(launch.pop("pid"), int)
     assert launch == {"event": "launch", "job": "unlearn", "version": expunge.__version__, "run": "out"}
-    assert phase == {"event": "phase", "name": "train", "total": 2}
-    assert metric == {"event": "metric", "step": 1, "numbers": {"loss": 0.5}}
+    assert phase == {"event": "phase", "name": "train", "total": 2, "done": 0}
+    assert metric == {"event": "metric", "step": 1, "total": 2, "left": None, "part": "", "numbers": {"loss": 0.5}}
     assert warning == {"event": "warning", "text": "Two records are equal."}
     assert last == {"event": "done", "exit_code": code, "summary": summary}
     for other in ("from print", "from the descriptor", "from a child", "unflushed"):
@@ -121,8 +123,7 @@ def test_elsewhere_progress_is_on_stderr_and_the_summary_on_stdout() -> None:
 
 def test_plain_lines_come_every_few_seconds_and_at_the_end_of_a_phase(capsys: Capture) -> None:
     now = [0.0]
-    display = PlainLines(clock=lambda: now[0])
-    progress = Progress(display)
+    progress = Progress(PlainLines(clock=lambda: now[0]), clock=lambda: now[0])
     progress.phase("train", total=4)
     for step, second in enumerate((0.0, 1.0, INTERVAL, INTERVAL + 1), start=1):
         now[0] = second
@@ -134,7 +135,7 @@ def test_plain_lines_come_every_few_seconds_and_at_the_end_of_a_phase(capsys: Ca
     assert err.splitlines() == [
         "train (4 steps)",
         "train 1/4 loss 0.125  retain 1e-09",
-        "train 3/4 loss 0.375  retain 1e-09  (2 s left)",  # two steps in five seconds, one to go
+        "train 3/4 loss 0.375  retain 1e-09  (3 s left)",  # two steps in five seconds, the last one in four, one to go
         "train 4/4 loss 0.5  retain 1e-09",
         "audit",
         "audit auc nan",
@@ -240,7 +241,7 @@ def work(progress):
     progress.phase("unlearn with a_method_of_a_very_long_name and its axes", total=40)
     for step in range(1, 21):
         progress.metric(step, forget=0.123456, retain=1.25, loss=1.373456)
-        time.sleep(0.05)
+        time.sleep(0.08)
     progress.phase("read the original model")
     progress.metric(3, records=4.0)
 run_job("unlearn", work)
@@ -289,3 +290,91 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:  # Linux's way to say that the other side is closed
         return b""
+
+
+def test_the_time_left_is_that_of_recent_steps_and_counts_down() -> None:
+    now = [0.0]
+    pace = Pace(10, clock=lambda: now[0])
+    assert pace.left(30) is None
+    now[0] = 4.0
+    pace.note(12)  # those that were done before took no time
+    assert pace.left(30) == pytest.approx(18 * 2.0)
+    now[0] = 5.0
+    assert pace.left(30) == pytest.approx(18 * 2.0 - 1.0)
+    now[0] = 400.0  # the step under way is far too long: only those after it are foreseen
+    assert pace.left(30) == pytest.approx(17 * 2.0)
+    for step in range(13, 30):
+        now[0] += 10.0
+        pace.note(step)
+    assert pace.left(30) == pytest.approx(10.0, rel=0.2)  # and long ago it was 2 s
+    pace.note(30)
+    assert pace.left(30) is None
+    assert pace.left(None) is None
+
+
+def test_no_time_is_told_before_it_means_something() -> None:
+    now = [0.0]
+    pace = Pace(0, clock=lambda: now[0])
+    now[0] = 0.5
+    pace.note(5)
+    assert pace.left(9) is None, "half a second"
+    now[0] = 1.5
+    pace.note(6)
+    assert pace.left(9) == pytest.approx(0.75, rel=0.05)
+    long = Pace(0, clock=lambda: now[0])
+    now[0] = 61.5
+    long.note(1)
+    assert long.left(3) == pytest.approx(120.0), "one step of a minute tells enough"
+    resumed = Pace(None, clock=lambda: now[0])
+    now[0] = 70.0
+    resumed.note(50)
+    assert resumed.left(100) is None, "the first step of a training that goes on only starts the clock"
+    now[0] = 72.0
+    resumed.note(54)
+    assert resumed.left(100) == pytest.approx(23.0)
+
+
+def test_a_day_of_steps_is_a_few_hundred_plain_lines_and_ends_whole(capsys: Capture) -> None:
+    now = [0.0]
+    progress = Progress(PlainLines(clock=lambda: now[0]), clock=lambda: now[0])
+    progress.phase("read", 86_400, 0)
+    for step in range(1, 86_401):
+        now[0] = float(step)
+        progress.step(step, 86_400, "forget, trained")
+    progress.step(86_400, 86_400)  # the end of the phase says so again
+    progress.phase("next", 1, 0)
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) < 300
+    assert shown[:2] == ["read (86,400 steps)", "read 5/86400 forget, trained  (24.0 h left)"]
+    assert shown[-2:] == ["read 86400/86400", "next"]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120])
+def test_a_line_fits_its_terminal_and_keeps_the_count(columns: int) -> None:
+    at = At("read the unlearned model (2 of 4)", 640, 1126, "forget, paraphrased question", {}, 61.0)
+    line = line_of(at, Shape(columns), 75.0).plain
+    assert len(line) <= columns
+    assert "640/1126 " in line
+    assert "61 s left" in line
+    assert ("━" in line) == (columns >= 60)
+    assert line.startswith("read the unlearned model (2 of 4)" if columns >= 120 else "read" if columns >= 40 else "")
+    assert "━" not in line_of(at, Shape(columns, ascii_only=True), 75.0).plain
+    unknown = line_of(At("load the model", None, 1), Shape(columns), 3.0).plain
+    assert unknown.endswith("0:00:03")
+    assert "0/1" not in unknown
+    assert "?" not in line + unknown
+
+
+def test_phases_that_are_over_stay_above_the_moving_line() -> None:
+    """Also where there are more of them than the terminal has lines."""
+    script = """
+from expunge.cli.job import run_job
+def work(progress):
+    for number in range(60):
+        progress.phase(f"phase {number} of many", 2, 0)
+        progress.step(2, 2)
+run_job("audit", work)
+"""
+    text, _ = on_terminal(script, 80)
+    assert all(f"phase {number} of many" in text for number in range(60))
+    assert text.count("2/2") >= 60

@@ -36,7 +36,7 @@ class Echo:
         self.asked: list[tuple[list[tuple[str, str]], Decoding]] = []
         self.fails_at = fails_at
 
-    def begin(self, prompts: int) -> None:
+    def begin(self, prompts: int, answered: int) -> None:
         self.announced.append(prompts)
 
     def reply(self, conversations, decoding):

@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from expunge.errors import InputError, ResourceError
-from expunge.executors.local import Job, run_jobs
+from expunge.executors.local import LOOK, Job, run_jobs
+from expunge.storage.events import Event, Listener
 
 
-def work(job: Path) -> None:
+def work(job: Path, listener: Listener) -> None:
     text = job.read_text()
+    listener(Event(0, "", "phase", {"name": f"the {text} work", "total": 2, "done": 0}))
+    listener(Event(0, "", "metric", {"step": 1, "terms": {"loss": 0.5}}))
+    listener(Event(0, "", "warning", {"text": "a secret value"}))
     if text == "input":
         raise InputError("It cannot be used; hand in another.")
     if text == "memory":
@@ -24,6 +28,7 @@ def work(job: Path) -> None:
         raise KeyError("a secret value")
     if text == "die":
         os._exit(9)
+    time.sleep(3 * LOOK)  # until what was sent was looked for
     job.with_suffix(".done").write_text(f"{os.getpid()}")
 
 
@@ -38,7 +43,8 @@ def jobs(folder: Path, *texts: str) -> list[Job]:
 
 def test_every_job_runs_once_and_failures_stop_no_other(tmp_path):
     made = jobs(tmp_path, "fine", "input", "bug", "fine", "memory")
-    ended = list(run_jobs(made, work, workers=2))
+    heard: list[tuple[str, Event]] = []
+    ended = list(run_jobs(made, work, workers=2, hear=lambda job, event: heard.append((job, event))))
     outcomes = {outcome.job: outcome.trouble for outcome in ended}
     codes = {"fine0": 0, "input1": 2, "bug2": 1, "fine3": 0, "memory4": 5}
     assert {outcome.job: outcome.exit_code for outcome in ended} == codes
@@ -47,6 +53,11 @@ def test_every_job_runs_once_and_failures_stop_no_other(tmp_path):
     assert outcomes["input1"] == "It cannot be used; hand in another."
     assert outcomes["bug2"].startswith("a bug: KeyError in test_local.py:")
     assert "secret" not in outcomes["bug2"] + outcomes["memory4"]
+    assert [event.data for job, event in heard if job == "fine0"] == [
+        {"name": "the fine work", "step": None, "total": 2},
+        {"name": None, "step": 1, "total": None},
+    ]
+    assert "secret" not in repr(heard)
     written = made[0].argument.with_suffix(".done")
     assert int(written.read_text()) != os.getpid()
     assert written.stat().st_mode & 0o077 == 0
@@ -58,7 +69,7 @@ def test_a_dead_process_is_said(tmp_path):
         list(run_jobs(jobs(tmp_path, "die"), work))
 
 
-def sleep(started: Path) -> None:
+def sleep(started: Path, listener: Listener) -> None:
     started.write_text(str(os.getpid()))
     time.sleep(300)
 

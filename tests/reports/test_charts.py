@@ -226,3 +226,11 @@ def test_no_heading_ends_a_printed_page():
     printed = style[style.index("@media print") :]
     rule = next(line for line in printed.splitlines() if "break-after: avoid" in line)
     assert {"h2", "h3", ".legend", "h2 + p", "h3 + p"} <= {part.strip() for part in rule.partition("{")[0].split(",")}
+
+
+def test_printed_figures_stand_in_lines_and_leave_room_for_others():
+    """A grid keeps its rows together, and a figure as tall as it likes leaves half a page empty before it."""
+    style = (files("expunge.reports") / "templates" / "style.css").read_text()
+    printed = style[style.index("@media print") :]
+    assert ".panels { display: block; orphans: 1; widows: 1; }" in printed
+    assert re.search(r"figure svg \{ max-height: \d+mm; \}", printed)

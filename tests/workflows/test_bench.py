@@ -103,7 +103,7 @@ def test_the_benchmark_gives_a_pair_of_models_for_each_seed(monkeypatch, tmp_pat
     asked = BenchRequest(out=tmp_path / "bench", methods=("npo",), seeds=(0, 3))
     assert module._check("npo", asked).records == {}
     jobs: list[Job] = []
-    monkeypatch.setattr(module, "_run_all", lambda run, name, found, workers, stop: jobs.extend(found))
+    monkeypatch.setattr(module, "_run_all", lambda run, name, found, sizes, workers, stop: jobs.extend(found))
     module._train(asked, RunFolder.create(asked.out, {}), lambda: False)
     wanted = [job.argument for job in jobs]
     assert [(one.benchmark.preset, one.benchmark.seed, one.without_forget) for one in wanted] == [
@@ -227,7 +227,7 @@ def test_a_bench_without_any_record_fails_as_its_runs_did(
 ):
     out = tmp_path / "bench"
 
-    def fail(argument):
+    def fail(argument, listener):
         raise error("No space.")
 
     monkeypatch.setattr(module, "run_job", fail)
@@ -263,7 +263,7 @@ def test_ctrl_c_leaves_a_bench_interrupted_and_the_next_call_goes_on(untrained, 
 def test_a_job_that_was_interrupted_interrupts_the_bench(
     untrained, tmp_path, here, short_suite, monkeypatch, raised, seen
 ):
-    def interrupted(argument):
+    def interrupted(argument, listener):
         raise raised
 
     monkeypatch.setattr(module, "run_job", interrupted)
@@ -273,7 +273,7 @@ def test_a_job_that_was_interrupted_interrupts_the_bench(
 
 
 def test_processes_that_die_of_the_same_ctrl_c_are_no_want_of_memory(untrained, tmp_path, monkeypatch, short_suite):
-    def dying(jobs, work, *, workers):
+    def dying(jobs, work, *, workers, hear):
         os.kill(os.getpid(), signal.SIGINT)
         raise ResourceError("A process of the pool died.")
         yield
@@ -310,7 +310,7 @@ def test_a_training_that_fails_is_told_and_the_next_call_goes_on(tmp_path, here,
     trained: list[str] = []
     full = [True]
 
-    def train(wanted):
+    def train(wanted, listener):
         if wanted.without_forget and full:
             full.clear()
             raise ResourceError("No space.")
@@ -318,7 +318,7 @@ def test_a_training_that_fails_is_told_and_the_next_call_goes_on(tmp_path, here,
         wanted.folder.mkdir(parents=True)
         (wanted.folder / "config.json").write_text("{}")
 
-    def unlearned(request):
+    def unlearned(request, listeners):
         raise InputError("Nothing was trained in this test.")
 
     monkeypatch.setattr(module, "train_model", train)

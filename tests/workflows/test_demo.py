@@ -81,7 +81,7 @@ def test_the_plan_foretells_time_and_memory(demo):
         out = demo / f"again-{attempt}"
         _, memory = run_and_weigh("unlearn", *request_of(demo), "--out", str(out))
         seconds = sum(event.data["seconds"] for event in read_events(out / "events.jsonl") if "seconds" in event.data)
-        time_ratios.append((foretold["train_seconds"] + foretold["audit_seconds"]) / seconds)
+        time_ratios.append((foretold["train"] + foretold["audit"]) / seconds)
         memory_ratios.append(foretold["memory_bytes"] / memory)
         assert foretold["steps"] == 24
     assert 0.7 <= statistics.median(time_ratios) <= 1.3, time_ratios

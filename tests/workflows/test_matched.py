@@ -146,7 +146,10 @@ def test_a_stopped_or_killed_job_goes_on_where_it_was(own, runs, loads, monkeypa
             compare_at_utility(runs, request(own))
     assert loads == [0.1, 0.2, 0.3]
     named = [event.data["name"] for event in read_events(runs[0] / EVENTS_NAME) if event.kind == "phase"]
-    assert named[-2:] == ["read mild: 20 % of the original", "read mild: 30 % of the original"]
+    assert [name for name in named if name.startswith("load")][-2:] == [
+        "load mild: 20 % of the original (2 of 9)",
+        "load mild: 30 % of the original (3 of 9)",
+    ]
     loads.clear()
     watched = module.load_mixed
 
@@ -205,7 +208,7 @@ def test_ranking_by_hand_on_the_split_of_which_least_was_kept(own, runs, tmp_pat
     ends = {"mild": (0.4, 0.45, 0.8), "harsh": (0.9, 0.5, 0.2)}
     seen = []
 
-    def evaluate(subjects, splits, metrics, store, *, log):
+    def evaluate(subjects, splits, metrics, store, **_):
         name = store.folder.parent.name
         seen.append([metric.label for metric in metrics])
         forgetting, retain, known = ends[name]
@@ -228,7 +231,7 @@ def test_ranking_by_hand_on_the_split_of_which_least_was_kept(own, runs, tmp_pat
 
 
 def test_an_original_that_keeps_nothing_right_is_said(own, runs, monkeypatch):
-    def evaluate(subjects, splits, metrics, store, *, log):
+    def evaluate(subjects, splits, metrics, store, **_):
         zeros = (score(metric.label, one.role, 0.0) for metric in metrics for one in subjects)
         return Evaluation(scores=tuple(zeros), omitted=())
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +17,15 @@ from transformers import AutoModelForCausalLM
 
 from expunge.api import Request, plan
 from expunge.cli import main
+from expunge.cli.unlearn import _effort
 from expunge.errors import DivergedError, InputError, InterruptedRunError, MissingNeedError, ResourceError
 from expunge.methods.recipe import resolve
 from expunge.models.folder import check_folder, saved_shapes
 from expunge.models.headers import check_headers
-from expunge.workflows import arithmetic
+from expunge.workflows import arithmetic, effort
 from expunge.workflows import plan as module
 from expunge.workflows.arithmetic import LIBRARIES_BYTES, tokens_of_step
+from expunge.workflows.effort import NOTHING, Effort, measured
 from expunge.workflows.forms import form_counts
 from tests.support.params import few
 from tests.workflows.test_remote import Stub, stub
@@ -35,8 +42,9 @@ def request(world, tmp_path, **changes) -> Request:
 def test_small_models_are_tried_out(world, tmp_path, method):
     made = plan(request(world, tmp_path, method=method))
     assert made.basis == "measured"
-    assert (made.train_seconds > 0) == (method != "guardrail")
-    assert made.audit_seconds > 0
+    assert (made.train > 0) == (method != "guardrail")
+    assert made.audit > 0
+    assert made.audit_seconds == pytest.approx((made.audit / made.threads, made.audit), rel=0.01)
     assert not (tmp_path / "unused").exists()
 
 
@@ -47,7 +55,7 @@ def test_retraining_counts_all_records(world, tmp_path):
 
 def test_large_models_are_estimated(world, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MEASURED_BYTES", 0)
-    monkeypatch.setattr(arithmetic, "_operations_per_second", lambda: 1e9)
+    monkeypatch.setattr(arithmetic, "_one_operation", lambda: Effort(1e-9, 1e-9))
     settings = {"epochs": 2, "batch_size": 6}
     once = plan(request(world, tmp_path, settings=settings))
     thrice = plan(request(world, tmp_path, settings={**settings, "epochs": 6}))
@@ -60,7 +68,7 @@ def test_large_models_are_estimated(world, tmp_path, monkeypatch):
         request(world, tmp_path, settings={**settings, "parameters": {"name": "lora", "settings": {"rank": 2}}})
     )
     assert 4 * weights < lora.memory_bytes - LIBRARIES_BYTES < 1.5 * 4 * weights
-    assert thrice.train_seconds == pytest.approx(3 * once.train_seconds)  # three times the steps
+    assert thrice.train == pytest.approx(3 * once.train)  # three times the steps
 
 
 @pytest.mark.parametrize(
@@ -116,11 +124,11 @@ def test_a_plan_asks_no_paraphraser(world, tmp_path, monkeypatch, stub: Stub):
     monkeypatch.setattr("expunge.workflows.remote.Endpoint.chat", refuse)
     for paraphraser in (f"{stub.address}#small", "https://models.invalid/v1", "nobody/nothing"):
         plan(request(world, tmp_path, forms="none", paraphraser=paraphraser, allow_remote=True))
-        assert read[0] == {"trained": 12, "paraphrased_question": 12, "paraphrased_answer": 12}
+        assert read[1] == {"trained": 12, "paraphrased_question": 12, "paraphrased_answer": 12}  # the first warms up
         read.clear()
     assert stub.asked == []
     plan(request(world, tmp_path, forms="none"))
-    assert read[0] == {"trained": 12}
+    assert read[1] == {"trained": 12}
     with pytest.raises(InputError, match="--allow-remote"):
         plan(request(world, tmp_path, paraphraser="https://models.invalid/v1"))
     with pytest.raises(InputError):
@@ -129,18 +137,101 @@ def test_a_plan_asks_no_paraphraser(world, tmp_path, monkeypatch, stub: Stub):
 
 def test_a_plan_without_an_audit_counts_none(world, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_time_audit", lambda *_: pytest.fail("nothing is audited"))
-    assert plan(request(world, tmp_path, audit=False)).audit_seconds == 0.0
+    made = plan(request(world, tmp_path, audit=False))
+    assert (made.audit, made.audit_seconds) == (0.0, (0.0, 0.0))
 
 
 def test_each_stage_is_timed_by_itself(world, tmp_path, monkeypatch):
     """Two steps of the mapping at 3 s and one of the second stage at 100 s; both stages leave checkpoints."""
-    seconds = {"random_mapping": 3.0, "tar": 100.0}
-    monkeypatch.setattr(module, "_time_steps", lambda part, *_: 0.0 if part.before else seconds[part.name])
+    took = {"random_mapping": Effort(3.0, 3.0), "tar": Effort(100.0, 100.0)}
+    monkeypatch.setattr(module, "_time_steps", lambda part, *_: NOTHING if part.before else took[part.name])
     settings = {"max_steps": 1, "batch_size": 4, "before": {"random_mapping": {"max_steps": 2}}}
     made = plan(request(world, tmp_path, method="tar", settings=settings, audit=False))
-    assert made.train_seconds == 106.0
+    assert made.train == 106.0
     once = plan(request(world, tmp_path, method="random_mapping", settings={"max_steps": 1}, audit=False))
     assert made.disk_bytes - once.disk_bytes == 2 * 3 * 4 * made.parameters
+
+
+def with_clocks(monkeypatch, *, wall: float) -> None:
+    """Every look at the clocks finds 0.1 processor seconds gone, and ``wall`` seconds."""
+    looks = itertools.count()
+
+    def now() -> Effort:
+        return Effort(0.1, wall).times(next(looks))
+
+    for place in (effort, module):
+        monkeypatch.setattr(place, "now", now)
+
+
+def test_other_work_on_the_machine_changes_no_estimate(world, tmp_path, monkeypatch, short_suite):
+    """Clocks in place of the machine's: beside other work a hundred times the seconds go by, and the same are used."""
+    settings = {"epochs": 2, "batch_size": 6}
+    made = []
+    for wall in (0.1, 10.0):
+        with monkeypatch.context() as patch:
+            with_clocks(patch, wall=wall)
+            made.append(plan(request(world, tmp_path, settings=settings, suite=short_suite, forms="none")))
+    alone, beside = made
+    assert alone.train == beside.train == pytest.approx(4 * 0.1)  # four steps
+    assert (alone.train_seconds, alone.audit, alone.audit_seconds) == (
+        beside.train_seconds,
+        beside.audit,
+        beside.audit_seconds,
+    )
+
+
+def test_a_short_call_is_repeated_and_its_median_counts():
+    calls = []
+    found = measured(lambda: calls.append(sum(range(1000))))
+    assert len(calls) == effort.MOST
+    assert 0 <= found.processor < 0.1
+
+
+@pytest.mark.parametrize(
+    ("found", "threads", "seconds"),
+    [
+        (Effort(8.0, 8.0), 1, (8.0, 8.0)),
+        (Effort(8.0, 8.0), 4, (2.0, 8.0)),  # one thread measured; four may share it or not
+        (Effort(8.0, 3.0), 4, (2.0, 3.0)),  # four measured on an idle machine
+        (Effort(8.0, 500.0), 4, (2.0, 8.0)),  # four measured beside other work
+        (Effort(8.0, 1.0), 4, (2.0, 2.0)),  # clocks that disagree
+    ],
+)
+def test_seconds_on_an_idle_machine(found, threads, seconds):
+    assert found.alone(threads) == seconds
+
+
+def test_both_kinds_of_seconds_are_said():
+    assert _effort(0.0, (0.0, 0.0), 1) == "none"
+    assert _effort(12.4, (12.4, 12.4), 1) == (
+        "about 12 processor seconds (12 s if the machine is otherwise idle, with one thread)"
+    )
+    assert _effort(80.0, (40.0, 80.0), 2) == (
+        "about 80 processor seconds (40 s to 80 s if the machine is otherwise idle, with 2 threads)"
+    )
+
+
+@pytest.mark.slow
+def test_a_plan_beside_spinning_processes_is_no_factor_off(world):
+    """Also with as many threads as cores; before, a plan beside three busy processes said ten times as much."""
+    command = [sys.executable, "-m", "expunge", "plan", world.model, "--forget", str(world.forget)]
+    command += ["--retain", str(world.retain), "--max-length", "64", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())}
+
+    def seconds() -> float:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=600)
+        found = json.loads(done.stdout)
+        return found["train"] + found["audit"]
+
+    alone = seconds()
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        beside = seconds()
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+    assert 0.5 < beside / alone < 2.0, (alone, beside)
 
 
 def damaged(world, place: Path, change: str) -> str:

@@ -177,7 +177,6 @@ def test_nothing_that_was_sent_or_said_is_left(untrained, stub, tmp_path, texts,
 def test_what_is_sent(untrained, stub, tmp_path, monkeypatch):
     drawn = LeakAtK(max_new_tokens=16, k=2, samples=3, temperature=0.7, top_p=0.9, draw_seed=2)
     monkeypatch.setitem(suites._objects, "drawn", lambda splits: (Rouge(max_new_tokens=16), drawn))
-    monkeypatch.setattr(prompted, "TOLD", 10)
     stub.reply = tells
     run, record = audit(request(untrained, stub, tmp_path / "out", suite="drawn"))
     questions = [row["question"] for row in rows("forget", 6)]
@@ -198,11 +197,7 @@ def test_what_is_sent(untrained, stub, tmp_path, monkeypatch):
     assert all({**body, "messages": None} == {**kept, "messages": None} for body in draws)
     assert value(record, "leak_at_k") == 1.0
     names = [event.data["name"] for event in read_events(run.events_path) if event.kind == "phase"]
-    assert names[-3:] == [
-        "send 24 prompts to 127.0.0.1#small",
-        "10 of 24 prompts answered",
-        "20 of 24 prompts answered",
-    ]
+    assert "send 24 prompts to 127.0.0.1#small" in names
 
 
 def test_conversations_keep_their_turns_and_answers_stay_here(untrained, stub, tmp_path, texts):

@@ -23,7 +23,7 @@ from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows import shadows as module
 from expunge.workflows.audit import last_audit
-from expunge.workflows.demo import train_pair
+from expunge.workflows.demo import ToTrain, train_pair, training_steps
 from expunge.workflows.inputs import bind_data
 from expunge.workflows.repeat import _changes, read_run
 from expunge.workflows.run_config import recipe_config, run_config
@@ -67,7 +67,7 @@ def trained(monkeypatch, models) -> list[Path]:
     """Jobs run in this process, and training copies a model with random weights; returns what was trained."""
     found: list[Path] = []
 
-    def train(wanted) -> None:
+    def train(wanted, listener) -> None:
         found.append(wanted.folder)
         shutil.copytree(models[len(found) % 6], wanted.folder)
         path = wanted.folder / "generation_config.json"  # no two models with one digest
@@ -101,7 +101,10 @@ def test_pairs_are_trained_unlearned_alike_and_read(run, trained, short_suite):
         training = {**run.config["training"], "seed": run.config["training"]["seed"] + number}
         assert settings == {**run.config, "model": str(root / str(number) / "original"), "training": training}
     plan = next(event.data for event in seen if "unlearn 2 of them" in str(event.data.get("name")))
-    assert plan["total"] == 4
+    steps = training_steps(ToTrain(Fictional(preset="pool"), root, without_forget=False))
+    assert plan["total"] == 4 * steps + 2  # two of them are unlearned, in one step each
+    last = [event.data for event in seen if event.kind == "progress" and event.data["total"] == plan["total"]][-1]
+    assert last["step"] == plan["total"]
     assert "minutes by the run's own speed" in plan["name"]
     state = RunFolder.open(run.root.parent / "shadows")
     sensitive = {item.path.split("/")[2] for item in state.inventory() if item.sensitive}

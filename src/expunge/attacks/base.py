@@ -18,6 +18,7 @@ from expunge.errors import InterruptedRunError, MissingNeedError
 from expunge.metrics.base import Floats
 from expunge.models.load import LoadedModel
 from expunge.registry import attacks as registry
+from expunge.storage.progress import UNCOUNTED, Steps
 
 Access = Literal["prompts", "logits", "weights"]
 Budget = Literal["quick", "paper"]
@@ -62,6 +63,7 @@ class AttackTask:
         stop_requested: asked between steps, see ``check_stop``.
         warn: told of what a reader of the result should know; no record text.
         retrained: loads the retrained model anew; None where there is none.
+        steps: counts what the attack does to one model, see ``Attack.count``.
     """
 
     splits: Mapping[str, Sequence[Record]]
@@ -72,6 +74,7 @@ class AttackTask:
     stop_requested: Callable[[], bool] = lambda: False
     warn: Callable[[str], None] = field(default=lambda text: None)
     retrained: Callable[[], LoadedModel] | None = None
+    steps: Steps = UNCOUNTED
 
     def check_stop(self, attack: str) -> None:
         """Leaves an attack between two steps.
@@ -147,6 +150,13 @@ class Attack(ABC):
                 "The attack takes the retrained model, and none was handed in; pass --retrained MODEL."
             )
 
+    def count(self, task: AttackTask) -> int:
+        """Returns how many steps it counts on one model with ``task.steps``, before one is loaded; at least 1.
+
+        What an attack counts is its own: readings of the model, records, or steps of a search.
+        """
+        return 1
+
 
 class Point(NamedTuple):
     """One state of a model under attack, to be read now.
@@ -179,6 +189,15 @@ class ModelAttack(Attack):
     def folds(self) -> int:
         """How many times it acts, each time on a fresh copy."""
         return 1
+
+    @property
+    def marks(self) -> int:
+        """How many points ``act`` yields, at most."""
+        return 1
+
+    def count(self, task: AttackTask) -> int:
+        """Readings of the model: all points of all folds."""
+        return self.folds * self.marks
 
     def series(self) -> Mapping[str, ModelAttack]:
         """Returns the attacks whose curves stand beside each other, by a short public name; mostly itself alone."""
@@ -221,6 +240,10 @@ class PromptAttack(Attack):
         A record that cannot be asked so is None.
         """
 
+    def count(self, task: AttackTask) -> int:
+        """Records that are asked, in all wordings."""
+        return max(1, sum(one is not None for records in self.rewrite(task).values() for one in records))
+
 
 class Probe(NamedTuple):
     """What a look inside one model gave.
@@ -251,6 +274,10 @@ class ProbeAttack(Attack):
     """
 
     unit: ClassVar[str]
+
+    def count(self, task: AttackTask) -> int:
+        """Records that are looked at."""
+        return len(task.forget)
 
     @abstractmethod
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:

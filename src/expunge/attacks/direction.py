@@ -77,6 +77,11 @@ class DirectionAblation(ModelAttack):
                 f"{self.records}."
             )
 
+    @property
+    def marks(self) -> int:
+        """As it is, and without the direction of each block."""
+        return 1 + len(self.depths)
+
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Ablates the direction of each chosen block, each time from the saved weights."""
         layers = resolve_layers(loaded.model, [float(depth) for depth in self.depths])

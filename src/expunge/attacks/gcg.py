@@ -97,6 +97,10 @@ class GCG(SearchedPrompt):
                 f"0; they are {', '.join(map(str, counts))} and {self.fluency}."
             )
 
+    def count(self, task: AttackTask) -> int:
+        """Steps of the search, and of the one with wrong answers."""
+        return self.steps * (2 if self.never_seen and self.target == "answers" else 1)
+
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns the extraction strengths with the tokens at the start and with those found."""
         records, pad = task.forget, pad_id(loaded.tokenizer)
@@ -150,6 +154,7 @@ class GCG(SearchedPrompt):
                 if losses_C[best] < losses[-1]:
                     ids_L, swaps_LK = tried_CL[best], None
                 losses.append(min(losses[-1], float(losses_C[best])))
+                task.steps.advance()
         return _Found(ids_L, losses)
 
     def _candidates(self, ids_L: Tensor, swaps_LK: Tensor, tokenizer: Any, draws: torch.Generator) -> Tensor:

@@ -117,6 +117,7 @@ class ExtractionGuesses(ProbeAttack):
                 guessing = self._guessing(length, seed_of(task, f"{NAME}:{length}:{start}"))
                 asked = {row: prefixes[row] for row in batch}
                 found += guess_suffixes(loaded, asked, guessing, batch_size=size)
+                task.steps.advance(len(batch))
         task.check_stop(NAME)
         return guess_rows(found, suffix_nats(loaded, prefixes, found, batch_size=task.batch_size))
 

@@ -79,6 +79,10 @@ class InputRephrasing(ProbeAttack):
                 f"temperature={self.temperature}: ask and draw at least once, at a temperature above 0."
             )
 
+    def count(self, task: AttackTask) -> int:
+        """Rounds of draws, each over all questions."""
+        return self.samples
+
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns whether the answer is among the first 1, 5 and 20 guesses about each record.
 
@@ -133,6 +137,7 @@ class InputRephrasing(ProbeAttack):
             for place, one in enumerate(asked):
                 if key := letters(said[place]):
                     found[one.row].setdefault(key, (one.question, said[place]))
+            task.steps.advance()
         return {row: list(guesses.values()) for row, guesses in found.items()}
 
     def _said(self, loaded: LoadedModel, prompts: Sequence[Sequence[int]], draws: Draws) -> list[str]:

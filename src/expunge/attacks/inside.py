@@ -75,3 +75,4 @@ def batches(
         task.check_stop(attack)
         batch = collate([examples[place] for place in bucket], pad_id(loaded.tokenizer))
         yield batch.to(loaded.model.device if device is None else device)
+        task.steps.advance(len(bucket))

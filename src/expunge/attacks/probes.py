@@ -113,6 +113,10 @@ class LinearProbe(ProbeAttack):
         if self.least < 2 or not self.penalties or min(self.penalties) <= 0:
             raise InputError(f"least={self.least}, penalties={self.penalties}: at least 2, and all above 0.")
 
+    def count(self, task: AttackTask) -> int:
+        """Records that are read, of both sides."""
+        return len(task.forget) + len(task.splits["retain"])
+
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Right (1) or wrong (0) of each layer, and of the layer that retain subjects choose.
 

@@ -39,6 +39,11 @@ class _Quantisation(ModelAttack):
     axis: ClassVar[str] = "bits of a weight"
     from_zero: ClassVar[bool] = False
 
+    @property
+    def marks(self) -> int:
+        """As it is, and at each precision."""
+        return 1 + len(self._precisions())
+
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Rounds to each precision in turn, always from the saved weights."""
         layers = block_linears(loaded.model)

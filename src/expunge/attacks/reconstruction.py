@@ -65,6 +65,10 @@ class PIIReconstruction(ProbeAttack):
         if self.candidates < ENOUGH:
             raise InputError(f"candidates={self.candidates}: among fewer than {ENOUGH} a rank shows nothing.")
 
+    def count(self, task: AttackTask) -> int:
+        """Records that are looked at, at most."""
+        return len(spread(len(task.forget), self.records))
+
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns how the true value of each record ranks among the candidates.
 
@@ -81,6 +85,7 @@ class PIIReconstruction(ProbeAttack):
             nats_C = sums(loaded, texts, task)
             if nats_C is not None:
                 ranks_N[row], counts_N[row] = rank_of_first(nats_C), len(nats_C)
+            task.steps.advance()
         probed_N = ~np.isnan(ranks_N)
         found = {
             "top 1": np.where(probed_N, ranks_N <= 1, np.nan),

@@ -122,6 +122,7 @@ def _curve(attack: ModelAttack, load: Load, task: AttackTask) -> dict[float, lis
         loaded = load()
         for point in attack.act(loaded, task, fold):
             values = _read(loaded, {"forget": task.forget}, found, task)
+            task.steps.advance()
             point = point._replace(details={**point.details, **_kept(loaded, task)})
             points.setdefault(point.at, []).append((point, {name: _hidden(own, point) for name, own in values.items()}))
     return points
@@ -159,10 +160,11 @@ def _on_prompts(
     read: dict[str, dict[str, Floats]] = {}
     for wording, rewritten in attack.rewrite(task).items():
         records = _fitting(rewritten, loaded, task, wording)
-        asked = [place for place, record in enumerate(records) if record is not None]
+        asked = {place: record for place, record in enumerate(records) if record is not None}
         if asked:
-            answers = _read(loaded, {"forget": [one for one in records if one is not None]}, found, task, policy)
-            read[wording] = {label: _scattered(values, asked, len(records)) for label, values in answers.items()}
+            with task.steps.part(sum(one is not None for one in rewritten), wording):
+                answers = _read(loaded, {"forget": list(asked.values())}, found, task, policy)
+            read[wording] = {label: _scattered(values, list(asked), len(records)) for label, values in answers.items()}
     wordings = {name: Outcome(values, headline=not name.startswith(attack.apart)) for name, values in read.items()}
     alike = [values for name, values in read.items() if wordings[name].headline]
     if not alike:

@@ -100,6 +100,10 @@ class SelfExtraction(ProbeAttack):
         if self.rank == "reference" and task.original is None:
             raise MissingNeedError("rank=reference takes the original model; pass --original MODEL, or rank by zlib.")
 
+    def count(self, task: AttackTask) -> int:
+        """Texts that are drawn."""
+        return self.samples
+
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns whether each record stands in a kept text, and whether in any that was drawn.
 
@@ -164,6 +168,7 @@ class SelfExtraction(ProbeAttack):
                 )
             else:
                 said = _cooling(loaded, batch, room, draws)
+            task.steps.advance(len(batch))
             yield from (Text(prompt, tuple(ids)) for prompt, ids in zip(batch, said, strict=True))
 
     def _prompts(self, loaded: LoadedModel, task: AttackTask) -> list[tuple[int, ...]]:

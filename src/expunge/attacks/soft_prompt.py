@@ -97,6 +97,11 @@ class SoftPrompt(SearchedPrompt):
                 f"{self.controls}."
             )
 
+    def count(self, task: AttackTask) -> int:
+        """Steps of the searches: one for each fold, and two for the controls."""
+        searches = min(self.folds, len(subject_groups(task.forget, task.seed)))
+        return self.steps * (searches + (2 if self.controls and self.target == "answers" else 0))
+
     def probe(self, loaded: LoadedModel, task: AttackTask) -> Probe:
         """Returns the extraction strengths after each number of steps."""
         learnt = self._slots([aimed(record, self.target) for record in task.forget], loaded, task)
@@ -148,6 +153,7 @@ class SoftPrompt(SearchedPrompt):
                 (gradient,) = torch.autograd.grad(losses_B.sum() if shape else losses_B.mean(), [prompt])
                 losses.append(float(losses_B.detach().mean()))
                 self._step(prompt, gradient, optimizer)
+                task.steps.advance()
                 if done in self._looks:
                     kept[done] = prompt.detach().clone()
         return _Found(kept, losses)

@@ -95,6 +95,10 @@ class Tuning(ModelAttack):
             return {"": self}
         return {f"rate x{rate:g}": replace(self, rates=(rate,)) for rate in self.rates}
 
+    def count(self, task: AttackTask) -> int:
+        """Optimizer steps and readings."""
+        return self.folds * len(self.rates) * (self.points[-1] + len(self.points))
+
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Tunes ``loaded.model``, in float32, and stops after each of ``points``."""
         lesson = self.lesson(task, fold)
@@ -142,6 +146,7 @@ class _Run:
         while self.step < step:
             self.task.check_stop(self.name)
             self._one_step()
+            self.task.steps.advance()
         self._rest()
 
     def _one_step(self) -> None:

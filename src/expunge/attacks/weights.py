@@ -37,6 +37,11 @@ class _TowardsOriginal(ModelAttack):
         """Refuses what is no share."""
         check_shares("The parts of the way to the original", self.shares)
 
+    @property
+    def marks(self) -> int:
+        """As it is, and at each share."""
+        return 1 + len(self.shares)
+
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Mixes (1 - share) * own + share * original."""
         saved = Saved(saved_tensors(loaded.model))
@@ -110,6 +115,11 @@ class Pruning(ModelAttack):
         """Refuses what is no share."""
         check_shares("The parts of the weights to set to 0", self.shares)
 
+    @property
+    def marks(self) -> int:
+        """As it is, and at each share."""
+        return 1 + len(self.shares)
+
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Prunes each share of the saved weights."""
         saved = Saved({name: layer.weight for name, layer in block_linears(loaded.model).items()})
@@ -146,6 +156,11 @@ class DifferencePruning(ModelAttack):
     def __post_init__(self) -> None:
         """Refuses what is no share."""
         check_shares("The parts of the weights to set to 0", self.shares)
+
+    @property
+    def marks(self) -> int:
+        """As it is, and at each share."""
+        return 1 + len(self.shares)
 
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Prunes each share of the saved weights; ``pruned`` tells the share that was, where fewer had changed."""
@@ -205,6 +220,11 @@ class WeightNoise(ModelAttack):
     def folds(self) -> int:
         """One for each draw."""
         return self.draws
+
+    @property
+    def marks(self) -> int:
+        """As it is, and with noise of each scale."""
+        return 1 + len(self.scales)
 
     def act(self, loaded: LoadedModel, task: AttackTask, fold: int) -> Iterator[Point]:
         """Adds noise of each scale to the saved weights."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from expunge.cli import options
+from expunge.cli.job import Progress, shown_progress
 from expunge.cli.output import complain, document, reserved_stdout, say
 from expunge.errors import InputError
 
 if TYPE_CHECKING:
     from expunge.reports.comparison import Comparison
-    from expunge.storage.events import Event
 
 _LEAST = 9  # characters of the longest number, such as -1.23e-05
 
@@ -67,8 +67,8 @@ def compare(
 
         comparison = work(runs, out)
     else:
-        with reserved_stdout():  # what a library prints is no part of a document
-            comparison = _at_utility(runs, out, at_utility, split, given)
+        with reserved_stdout(), shown_progress() as progress:  # what a library prints is no part of a document
+            comparison = _at_utility(runs, out, at_utility, split, given, progress)
     if as_json:
         document(comparison.to_plain())
     else:
@@ -86,7 +86,12 @@ def _refuse(given: Mapping[str, Any], split: list[str] | None) -> None:
 
 
 def _at_utility(
-    runs: list[Path], out: Path | None, share: float, split: list[str] | None, given: Mapping[str, Any]
+    runs: list[Path],
+    out: Path | None,
+    share: float,
+    split: list[str] | None,
+    given: Mapping[str, Any],
+    progress: Progress,
 ) -> Comparison:
     from expunge.api import MatchRequest, compare_at_utility
 
@@ -103,14 +108,7 @@ def _at_utility(
         allow_overlap=bool(given["allow_overlap"]),
     )
     request = request if forgetting is None else replace(request, metric=forgetting)
-    return compare_at_utility(runs, request, out, (_listen,))
-
-
-def _listen(event: Event) -> None:
-    """Which model is read, and what was left out of a file."""
-    told = event.data.get({"phase": "name", "warning": "text"}.get(event.kind, ""))
-    if told is not None:
-        complain(str(told))
+    return compare_at_utility(runs, request, out, (progress.listen,))
 
 
 def lines(comparison: Comparison) -> list[str]:

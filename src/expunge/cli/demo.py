@@ -27,7 +27,6 @@ def demo(
     def work(progress: Progress) -> dict[str, Any]:
         from expunge.api import demo as run
 
-        progress.phase("train the original and the retrained model side by side")
         finished = run(out, preset=preset, seed=seed, listeners=(progress.listen,))
         summary = summary_of(finished)
         complain(f"\nReport: {finished.run.report}")

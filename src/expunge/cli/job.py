@@ -8,30 +8,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import typer
 
-import expunge
-from expunge.cli.output import complain, duration, failure, position, readable, reserved_stdout, summarise
+from expunge.cli.lines import Display, JsonLines, PlainLines, Silent
+from expunge.cli.output import failure, reserved_stdout
+from expunge.cli.pace import At, Pace
 from expunge.config import to_plain
 from expunge.errors import ExpungeWarning
 from expunge.storage.events import Event
-from expunge.storage.plain import to_json
+from expunge.storage.progress import PROGRESS
 
-INTERVAL = 5.0  # seconds between plain lines about numbers
 Work = Callable[["Progress"], Mapping[str, Any] | None]
-
-
-class Display(Protocol):
-    """One way to show progress. Every text it is given may hold control characters."""
-
-    def launch(self, job: str, fields: Mapping[str, Any]) -> None: ...  # noqa: D102
-    def phase(self, name: str, total: int | None) -> None: ...  # noqa: D102
-    def metric(self, step: int | None, numbers: Mapping[str, float]) -> None: ...  # noqa: D102
-    def warning(self, text: str) -> None: ...  # noqa: D102
-    def done(self, exit_code: int, summary: Mapping[str, Any]) -> None: ...  # noqa: D102
 
 
 class Progress:
@@ -41,22 +30,40 @@ class Progress:
         display: how it is shown.
     """
 
-    def __init__(self, display: Display) -> None:
-        self._display = display
+    def __init__(self, display: Display, clock: Callable[[], float] = time.monotonic) -> None:
+        self._display, self._clock = display, clock
+        self._at = At("")
+        self._pace = Pace(None, clock)
         self.exit_code: int | None = None  # set by ``done``
 
-    def phase(self, name: str, total: int | None = None) -> None:
+    def phase(self, name: str, total: int | None = None, done: int | None = None) -> None:
         """Begins a part of the job.
 
         Args:
             name: such as ``train`` or ``audit``.
             total: number of steps, where it is known.
+            done: steps that an earlier call took; None where the first metric will tell.
         """
-        self._display.phase(name, total)
+        self._at = At(name, done or None, total)
+        self._pace = Pace(done, self._clock)
+        self._display.phase(self._at)
 
     def metric(self, step: int | None = None, **numbers: float) -> None:
         """Reports numbers after ``step`` steps of the phase; never text."""
-        self._display.metric(step, numbers)
+        self._show(step, self._at.total, "", numbers)
+
+    def step(self, step: int, total: int | None, part: str = "") -> None:
+        """Reports how many steps are done, of how many, and what is under way; no record text."""
+        at = self._at
+        if (step, total) != (at.step, at.total) or (step != total and part and part != at.part):
+            self._show(step, total, part, {})
+
+    def _show(self, step: int | None, total: int | None, part: str, numbers: Mapping[str, float]) -> None:
+        if step is not None:
+            self._pace.note(step)
+        left = None if step is None else self._pace.left(total)
+        self._at = At(self._at.name, step, total, "" if step == total else part, numbers, left)
+        self._display.metric(self._at)
 
     def warning(self, text: str) -> None:
         """Tells something that the user should know and that does not stop the job; no record text."""
@@ -74,15 +81,17 @@ class Progress:
             self._display.done(exit_code, {name: to_plain(value) for name, value in summary.items()})
 
     def listen(self, event: Event) -> None:
-        """Shows a phase, metric or warning of a run's log; a listener for ``RunFolder``."""
+        """Shows a phase, step, metric or warning of a run's log; a listener for ``RunFolder``."""
         data = event.data
         if event.kind == "phase":
-            self.phase(str(data.get("name", "")), data.get("total"))
+            self.phase(str(data.get("name", "")), data.get("total"), data.get("done"))
         elif event.kind == "metric":
             numbers = {
                 name: value for name, value in data.items() if name != "step" and isinstance(value, (int, float))
             }
-            self._display.metric(data.get("step"), {**data.get("terms", {}), **numbers})
+            self._show(data.get("step"), self._at.total, "", {**data.get("terms", {}), **numbers})
+        elif event.kind == PROGRESS:
+            self.step(data["step"], data["total"], str(data.get("part", "")))
         elif event.kind == "warning":
             self.warning(str(data.get("text", "")))
 
@@ -113,6 +122,15 @@ def run_job(job: str, work: Work, *, as_json: bool = False, **launch: Any) -> No
         progress.done(**(summary or {}))
     if progress.exit_code:
         raise typer.Exit(progress.exit_code)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Yields the progress of a command whose answer is a document: it is shown on stderr alone, without a summary."""
+    with _display(as_json=False) as display:
+        progress = Progress(display)
+        yield progress
+        progress.done()
 
 
 @contextmanager
@@ -147,118 +165,3 @@ def _our_warnings(display: Display) -> Iterator[None]:
 
         warnings.showwarning = show
         yield
-
-
-class JsonLines:
-    """One JSON object a line: ``{"event": ..., "time": ..., ...}``.
-
-    Args:
-        write: writes one line to stdout.
-    """
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-
-    def _emit(self, event: str, fields: Mapping[str, Any]) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._write(to_json({"event": event, "time": now, **fields}))
-
-    def launch(self, job: str, fields: Mapping[str, Any]) -> None:
-        """Tells what begins, before any work."""
-        self._emit("launch", {"job": job, "version": expunge.__version__, "pid": os.getpid(), **fields})
-
-    def phase(self, name: str, total: int | None) -> None:
-        """Tells the part of the job that begins."""
-        self._emit("phase", {"name": name, "total": total})
-
-    def metric(self, step: int | None, numbers: Mapping[str, float]) -> None:
-        """Tells numbers; those that are not finite as ``expunge.storage.plain`` writes them."""
-        self._emit("metric", {"step": step, "numbers": dict(numbers)})
-
-    def warning(self, text: str) -> None:
-        """Tells a warning."""
-        self._emit("warning", {"text": text})
-
-    def done(self, exit_code: int, summary: Mapping[str, Any]) -> None:
-        """Tells that nothing follows."""
-        self._emit("done", {"exit_code": exit_code, "summary": dict(summary)})
-
-
-class PlainLines:
-    """Lines on stderr for logs: phases and warnings at once, numbers every few seconds; the summary on stdout.
-
-    Args:
-        clock: seconds, going up.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._shown_at = float("-inf")
-        self._pending = ""
-        self._phase = ""
-        self._total: int | None = None
-        self._began = (0.0, 0)  # when the first step of the phase was shown, and which one it was
-
-    def launch(self, job: str, fields: Mapping[str, Any]) -> None:
-        """Shows nothing; a person knows what they typed."""
-
-    def phase(self, name: str, total: int | None) -> None:
-        """Shows the last numbers of the phase before and the name of this one."""
-        self._flush()
-        self._phase, self._total = name, total
-        self._shown_at, self._began = float("-inf"), (0.0, 0)
-        complain(name if total is None else f"{name} ({total} steps)")
-
-    def metric(self, step: int | None, numbers: Mapping[str, float]) -> None:
-        """Shows numbers, unless some were shown just now; the last ones of a phase are always shown."""
-        left = self._time_left(step)
-        self._pending = f"{self._phase} {position(step, self._total)}{readable(numbers)}{left}".strip()
-        if self._clock() - self._shown_at >= INTERVAL:
-            self._flush()
-
-    def warning(self, text: str) -> None:
-        """Shows a warning."""
-        complain(f"warning: {text}")
-
-    def done(self, exit_code: int, summary: Mapping[str, Any]) -> None:
-        """Shows the last numbers and the summary."""
-        self._flush()
-        summarise(summary)
-
-    def _time_left(self, step: int | None) -> str:
-        """Time that the rest of the phase takes at its speed so far; empty until two steps are done."""
-        now, (since, first) = self._clock(), self._began
-        if step is None or self._total is None:
-            return ""
-        if not first:
-            self._began = (now, step)
-            return ""
-        if step <= first or step >= self._total:
-            return ""
-        return f"  ({duration((now - since) / (step - first) * (self._total - step))} left)"
-
-    def _flush(self) -> None:
-        if self._pending:
-            complain(self._pending)
-            self._pending = ""
-            self._shown_at = self._clock()
-
-
-class Silent:
-    """Shows nothing but warnings; for the processes of a launch other than the first."""
-
-    def launch(self, job: str, fields: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    def phase(self, name: str, total: int | None) -> None:
-        """Nothing."""
-
-    def metric(self, step: int | None, numbers: Mapping[str, float]) -> None:
-        """Nothing."""
-
-    def warning(self, text: str) -> None:
-        """Shows a warning, since no other process need have it."""
-        complain(f"warning: {text}")
-
-    def done(self, exit_code: int, summary: Mapping[str, Any]) -> None:
-        """Nothing."""

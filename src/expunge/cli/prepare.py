@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from expunge.cli import options
+from expunge.cli.job import shown_progress
 from expunge.cli.output import complain, document, table
 from expunge.errors import InputError
 
@@ -83,7 +84,9 @@ def prepare(
         tokenizer=tokenizer,
         seed=seed,
     )
-    _show(run(request, complain), as_json=as_json)
+    with shown_progress() as progress:
+        made = run(request, (progress.listen,))
+    _show(made, as_json=as_json)
 
 
 def _show(made: Prepared, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from expunge.cli import options
 from expunge.cli.job import Progress, run_job
-from expunge.cli.output import document, table
+from expunge.cli.output import document, duration, table
 from expunge.cli.verdict import summary_of
 
 if TYPE_CHECKING:
@@ -162,13 +162,26 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
         ("parameters", f"{made.parameters:,}"),
         ("memory", f"{made.memory_bytes / 1e9:.2f} GB"),
         ("disk", f"{made.disk_bytes / 1e9:.3f} GB"),
-        ("unlearning", f"{made.train_seconds:.0f} s"),
-        ("audit", f"{made.audit_seconds:.0f} s"),
+        ("unlearning", _effort(made.train, made.train_seconds, made.threads)),
+        ("audit", _effort(made.audit, made.audit_seconds, made.threads)),
         ("basis", made.basis),
         *(("note", note) for note in made.notes),
         ("thresholds", ", ".join(f"{name} {value}" for name, value in vars(made.policy.thresholds).items())),
         ("accepted", ", ".join(made.policy.accept) or "any verdict"),
     ]
+
+
+RANGE = 1.5  # times the fewest seconds, above which both are said
+
+
+def _effort(processor: float, seconds: tuple[float, float], threads: int) -> str:
+    """Such as ``about 80 processor seconds (40 s to 80 s if the machine is otherwise idle, with 2 threads)``."""
+    if not processor:
+        return "none"
+    least, most = (duration(one) for one in seconds)
+    time = f"{least} to {most}" if seconds[1] > RANGE * seconds[0] and least != most else most
+    with_threads = f"with {threads} threads" if threads > 1 else "with one thread"
+    return f"about {processor:,.0f} processor seconds ({time} if the machine is otherwise idle, {with_threads})"
 
 
 def _left_out(made: Plan) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ class Cleaned(NamedTuple):
     noticed: dict[str, int]
 
 
-def clean(records: Sequence[Record], steps: Collection[str] = tuple(STEPS)) -> Cleaned:
+def clean(records: Iterable[Record], steps: Collection[str] = tuple(STEPS)) -> Cleaned:
     """Cleans records by the named steps of ``STEPS``; what is only noticed is counted before any of them."""
     changed, noticed = Counter(dict.fromkeys(STEPS, 0)), Counter(dict.fromkeys(NOTICES, 0))
     kept, rows = [], []

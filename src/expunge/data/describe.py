@@ -11,6 +11,7 @@ from expunge.data.record import Record
 from expunge.data.spans import KINDS, spans
 from expunge.data.words import script_letters, secrets_of, shares, trained_text
 from expunge.functional.words import folded
+from expunge.storage.progress import UNCOUNTED, Steps
 
 Length = Callable[[Record], int]
 
@@ -53,12 +54,13 @@ class Description(NamedTuple):
         return {**self._asdict(), **{name: size and size._asdict() for name, size in sizes.items()}}
 
 
-def describe(records: Sequence[Record], tokens: Length | None = None) -> Description:
+def describe(records: Sequence[Record], tokens: Length | None = None, steps: Steps = UNCOUNTED) -> Description:
     """Describes records.
 
     Args:
         records: any number.
         tokens: length of a record in tokens.
+        steps: counts records.
     """
     subjects = {folded(record.subject.reveal()) for record in records if record.subject is not None}
     texts = [trained_text(record) for record in records]
@@ -68,7 +70,7 @@ def describe(records: Sequence[Record], tokens: Length | None = None) -> Descrip
         without_subject=sum(record.subject is None for record in records),
         shapes=dict(sorted(Counter(record.kind for record in records).items())),
         characters=lengths([len(text) for text in texts]),
-        tokens=lengths([tokens(record) for record in records]) if tokens else None,
+        tokens=lengths([tokens(record) for record in steps.over(records)]) if tokens else None,
         scripts=shares(script_letters(texts)),
         personal=personal(records),
     )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from expunge.data.words import words
 from expunge.errors import InputError
 from expunge.functional.words import folded
+from expunge.storage.progress import UNCOUNTED, Steps
 
 Hashes = NDArray[np.uint64]
 
@@ -111,7 +112,10 @@ def signatures(sets: Sequence[Hashes], seed: int) -> Hashes:
 
 
 def near_duplicates(
-    sets: Sequence[Hashes], near: Near, apart: Sequence[Hashable | None] | None = None
+    sets: Sequence[Hashes],
+    near: Near,
+    apart: Sequence[Hashable | None] | None = None,
+    steps: Steps = UNCOUNTED,
 ) -> list[Match | None]:
     """For each text the closest earlier one that stays and is at least as similar as the threshold; else None.
 
@@ -121,12 +125,13 @@ def near_duplicates(
         sets: shingles of each text, in order.
         near: threshold and seed.
         apart: labels; two texts with different ones (None is no label) are never duplicates of each other.
+        steps: counts texts.
     """
     keys = near.keys(sets)
     shared = [_occurs_twice(column) for column in keys.T]
     buckets: dict[tuple[int, int], dict[Hashable | None, list[int]]] = {}
     found: list[Match | None] = []
-    for row, own in enumerate(sets):
+    for row, own in enumerate(steps.over(sets)):
         label = None if apart is None else apart[row]
         places = [(band, int(keys[row, band])) for band, twice in enumerate(shared) if twice[row]]
         met = (islice(_may_match(buckets.get(place, {}), label), BUCKET) for place in places)

@@ -14,6 +14,7 @@ from expunge.data.record import Record
 from expunge.data.spans import Span, spans
 from expunge.data.words import secrets_of, trained_text, wordings
 from expunge.functional.words import folded
+from expunge.storage.progress import UNCOUNTED, Steps
 
 # In this order: the first rule that holds is the one that moves a record.
 RULES = {
@@ -78,15 +79,15 @@ class Forgotten:
         """Whether a record has the subject, a name or a phrase; for choosing the forget records themselves."""
         return self._has_subject(record) or bool(self._found(record))
 
-    def hits(self, records: Sequence[Record], near: Near) -> Hits:
-        """Tries every rule on every record."""
+    def hits(self, records: Sequence[Record], near: Near, steps: Steps = UNCOUNTED) -> Hits:
+        """Tries every rule on every record; ``steps`` counts each record twice."""
         exact = {fingerprint(record) for record in self.records}
         values = values_of(self.records)
-        sets = [shingles(trained_text(record)) for record in records]
+        sets = [shingles(trained_text(record)) for record in steps.over(records)]
         similar = self._similarities(sets, near)
         found = [
             self._hit(record, similarity, fingerprint(record) in exact, values)
-            for record, similarity in zip(records, similar, strict=True)
+            for record, similarity in steps.over(zip(records, similar, strict=True))
         ]
         known = passages(one.answer.reveal() for record in self.records for one in wordings(record))
         quoted = quotes(sets, known, [bool(hit.rules) for hit in found])

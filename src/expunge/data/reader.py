@@ -19,6 +19,7 @@ from expunge.data.record import FORMS, Record, Variant
 from expunge.data.shapes import LISTING, AmbiguousShape, read_body
 from expunge.data.values import is_empty, read_text
 from expunge.errors import InputError
+from expunge.storage.progress import UNCOUNTED, Steps
 from expunge.storage.secret import Secret
 
 OWN_COLUMNS = {"trained", "paraphrased_question", "paraphrased_answer", "perturbed_answer"}  # not under ``forms``
@@ -54,6 +55,7 @@ def read_records(
     limits: Limits | None = None,
     reshape: Reshape = lambda item: item,
     columns: Mapping[str, str] | None = None,
+    steps: Steps = UNCOUNTED,
 ) -> ReadResult:
     """Reads all records of one file.
 
@@ -64,6 +66,7 @@ def read_records(
         limits: sizes above which input is refused.
         reshape: applied to each parsed line; gives back what it does not know.
         columns: the column of each field whose column has another name.
+        steps: counts records, those that cannot be used included.
 
     Raises:
         InputError: the file is missing, empty, in another encoding, or has no usable record; or a record has more than
@@ -76,7 +79,7 @@ def read_records(
     columns = columns or {}
     check_columns(columns)
     seen: set[str] = set()
-    for line, item in read_items(path, split, limits, columns.values()):
+    for line, item in steps.over(read_items(path, split, limits, columns.values())):
         try:
             if isinstance(item, Unusable):
                 raise item

@@ -18,6 +18,7 @@ from expunge.data.write import row
 from expunge.errors import InputError
 from expunge.functional.words import folded
 from expunge.registry import suggest
+from expunge.storage.progress import SILENT, Phases
 
 ALL_STEPS = {
     **STEPS,
@@ -114,28 +115,32 @@ class Selection:
         """Steps to take."""
         return frozenset(ALL_STEPS) - self.skip
 
-    def select(self, items: Sequence[Item], wanted: Wanted, count: Length | None = None) -> Selected:
+    def select(
+        self, items: Sequence[Item], wanted: Wanted, count: Length | None = None, phases: Phases = SILENT
+    ) -> Selected:
         """Takes all steps in turn.
 
         Args:
             items: the data, in order.
             wanted: what must be forgotten.
             count: length of a record in tokens; needed for limits of length.
+            phases: where each part of the work is begun, with its number of records.
 
         Raises:
             InputError: no record is to be forgotten although names or phrases were given, or none stays.
         """
         finder = Forgotten([], wanted.names, wanted.phrases)
-        data = self._cleaned(items)
+        data = self._cleaned(items, phases)
         # Before any limit of length, which no forget record has to keep: what is dropped here stays in the model.
-        chosen = self._chosen(data, wanted, finder)
-        fitting, misfits = self._fitting(chosen.rest, count)
+        chosen = self._chosen(data, wanted, finder, phases)
+        fitting, misfits = self._fitting(chosen.rest, count, phases)
         forget_items, forget_doubles = self._unique(chosen.items)
         unique, doubles = self._unique(fitting)
-        single, near_doubles = self._without_near(unique)
+        single, near_doubles = self._without_near(unique, phases)
         forget = [_with_subject(item.record, finder) for item in sorted(forget_items, key=_place)]
         forgotten = Forgotten(forget, wanted.names, wanted.phrases)
-        found = forgotten.hits([item.record for item in single], self.near)
+        with phases.phase("look for what must be forgotten", 2 * len(single)) as steps:
+            found = forgotten.hits([item.record for item in single], self.near, steps)
         kept, excluded = self._excluded(
             sorted(zip(single, found.records, strict=True), key=lambda pair: _place(pair[0]))
         )
@@ -150,7 +155,7 @@ class Selection:
             "duplicates": {"exact": sum(one["file"] > 0 for one in exact), "near": len(near_doubles)},
             "forget": {
                 "lost": {"empty": len(chosen.empty), "exact": len(forget_doubles)},
-                "outside_length": len(self._fitting(chosen.items, count)[1]),
+                "outside_length": len(self._fitting(chosen.items, count, SILENT)[1]),
             },
             "excluded": _exclusion(excluded, found),
         }
@@ -165,36 +170,41 @@ class Selection:
             counts=counts,
         )
 
-    def _cleaned(self, items: Sequence[Item]) -> _Clean:
-        found = clean([item.record for item in items], self.steps)
+    def _cleaned(self, items: Sequence[Item], phases: Phases) -> _Clean:
+        with phases.phase("clean", len(items)) as steps:
+            found = clean(steps.over(item.record for item in items), self.steps)
         kept = [Item(record, items[place].file) for record, place in zip(found.records, found.rows, strict=True)]
         stays = set(found.rows)
         empty = [item for place, item in enumerate(items) if place not in stays]
         return _Clean(kept, empty, {"changed": found.changed, "noticed": found.noticed})
 
-    def _chosen(self, data: _Clean, wanted: Wanted, finder: Forgotten) -> _Chosen:
+    def _chosen(self, data: _Clean, wanted: Wanted, finder: Forgotten, phases: Phases) -> _Chosen:
         if wanted.forget is not None:
-            given = self._cleaned([Item(record, 0) for record in wanted.forget])
+            given = self._cleaned([Item(record, 0) for record in wanted.forget], SILENT)
             return _Chosen(given.items, given.empty, data.items)
-        holds = [finder.holds(item.record) for item in data.items]
+        with phases.phase("look for names and phrases", len(data.items)) as steps:
+            holds = [finder.holds(item.record) for item in steps.over(data.items)]
         found = [item for item, is_held in zip(data.items, holds, strict=True) if is_held]
         if not found and (wanted.names or wanted.phrases):
             raise InputError("No record of the data holds any of the names or phrases; check how they are written.")
         rest = [item for item, is_held in zip(data.items, holds, strict=True) if not is_held]
         return _Chosen(found, [item for item in data.empty if finder.holds(item.record)], rest)
 
-    def _fitting(self, items: Sequence[Item], count: Length | None) -> tuple[list[Item], list[dict[str, Any]]]:
+    def _fitting(
+        self, items: Sequence[Item], count: Length | None, phases: Phases
+    ) -> tuple[list[Item], list[dict[str, Any]]]:
         """The records inside the limits of length, and rows of the others."""
         if count is None or (self.min_tokens is None and self.max_tokens is None):
             return list(items), []
         least, most = self.min_tokens or 0, sys.maxsize if self.max_tokens is None else self.max_tokens
         fitting, misfits = [], []
-        for item in items:
-            length = count(item.record)
-            if least <= length <= most:
-                fitting.append(item)
-            else:
-                misfits.append(item.row(reason="too_short" if length < least else "too_long"))
+        with phases.phase("count tokens", len(items)) as steps:
+            for item in steps.over(items):
+                length = count(item.record)
+                if least <= length <= most:
+                    fitting.append(item)
+                else:
+                    misfits.append(item.row(reason="too_short" if length < least else "too_long"))
         return fitting, misfits
 
     def _unique(self, items: Sequence[Item]) -> tuple[list[Item], list[dict[str, Any]]]:
@@ -211,13 +221,14 @@ class Selection:
                 doubles.append(_double(item, 1.0, stays))
         return list(first.values()), doubles
 
-    def _without_near(self, items: Sequence[Item]) -> tuple[list[Item], list[dict[str, Any]]]:
+    def _without_near(self, items: Sequence[Item], phases: Phases) -> tuple[list[Item], list[dict[str, Any]]]:
         if "near" not in self.steps:
             return list(items), []
-        sets = [shingles(trained_text(item.record)) for item in items]
         # Long records of one form may differ in a name and a number only; of two subjects both stay.
         subjects = [None if one.record.subject is None else folded(one.record.subject.reveal()) for one in items]
-        matches = near_duplicates(sets, self.near, subjects)
+        with phases.phase("find near duplicates", 2 * len(items)) as steps:
+            sets = [shingles(trained_text(item.record)) for item in steps.over(items)]
+            matches = near_duplicates(sets, self.near, subjects, steps)
         kept = [item for item, match in zip(items, matches, strict=True) if match is None]
         pairs = [(item, match) for item, match in zip(items, matches, strict=True) if match is not None]
         return kept, [_double(item, match.similarity, items[match.row]) for item, match in pairs]

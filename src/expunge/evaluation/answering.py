@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from expunge.data.record import Record
 from expunge.data.tokenize import answer_text
 from expunge.evaluation.blind import blind_answer
+from expunge.evaluation.counting import Begun, Counted
 from expunge.evaluation.forward import read_examples
 from expunge.evaluation.frequencies import frequency_answer
 from expunge.evaluation.journal import NO_JOURNAL, Journal
-from expunge.evaluation.passes import Encoded, Pass, encoded
-from expunge.evaluation.replies import Asking, Replies, generate_replies, judge_replies, score_replies
+from expunge.evaluation.passes import Encoded, Pass, encoded, placed
+from expunge.evaluation.replies import Asking, Replies, asked_records, generate_replies, judge_replies, score_replies
 from expunge.evaluation.scoring import score_batches
 from expunge.evaluation.subjects import Policy
 from expunge.evaluation.sweeps import SWEEP, divergences
 from expunge.functional.text import zlib_bytes
 from expunge.metrics.base import FORWARD, SWEEPS, TOKENS, Answer, Need
 from expunge.models.load import LoadedModel
+from expunge.storage.progress import SILENT, UNCOUNTED, Phases, Steps
 
 _Way = TypeVar("_Way", bound=Hashable)
 
@@ -91,27 +94,24 @@ def read_model(
     batch_size: int,
     policy: Policy | None = None,
     journal: Journal = NO_JOURNAL,
+    phases: Phases = SILENT,
+    name: str = "the model",
 ) -> Read:
     """Answers the needs of one model that no other model is needed for.
+
+    Its phases are the forward passes, each kind of sweep over each split, and the replies; their steps are sequences.
 
     The journal is told of each batch, and of all answers of a pass as soon as it is done. Replies that wait for a judge
     are no numbers yet: where the process is killed before they are judged, they are generated again, and what else was
     made of them is not scored again if it was kept.
     """
-    reading = _Reading(loaded, splits, loaded.limit(max_length), batch_size, policy, journal)
-    found: dict[Need, Answer] = {}
-    replies: dict[Need, Replies] = {}
-    for one, its_needs in _grouped(needs, Pass.of, lambda need: need.kind in (*FORWARD, *SWEEPS, *TOKENS)).items():
-        found |= _read_pass(reading, one, its_needs)
-    for asking, its_needs in _grouped(needs, Asking.of, lambda need: need.generates).items():
-        heard = _ask(reading, asking, its_needs)
-        found |= heard.answers
-        replies |= heard.replies
-    return Read(found, replies)
+    reading = _Reading(loaded, splits, loaded.limit(max_length), batch_size, policy, journal, phases, name)
+    found = {**_read_passes(reading, needs), **_sweep_all(reading, needs)}
+    return _hear_all(reading, needs, found)
 
 
 class _Reading(NamedTuple):
-    """One model, and how it is read."""
+    """One model, how it is read, and where that is told."""
 
     loaded: LoadedModel
     splits: Mapping[str, Sequence[Record]]
@@ -119,6 +119,18 @@ class _Reading(NamedTuple):
     batch_size: int
     policy: Policy | None
     journal: Journal
+    phases: Phases
+    name: str
+
+    def encoded(self, one: Pass) -> Encoded:
+        """Tokenised records of a pass."""
+        return encoded(self.splits, one, self.loaded.tokenizer, self.max_length)
+
+
+def _known(journal: Journal, needs: Sequence[Need]) -> int:
+    """Rows of needs that are read together that a killed evaluation left."""
+    with journal.pages(needs) as pages:
+        return pages.known()
 
 
 def _grouped(
@@ -138,13 +150,19 @@ def judge_needs(
     max_length: int,
     batch_size: int,
     journal: Journal = NO_JOURNAL,
+    phases: Phases = SILENT,
+    name: str = "the model",
 ) -> dict[Need, Answer]:
     """Answers needs for which another model reads what a model said."""
     found: dict[Need, Answer] = {}
-    for need, said in replies.items():
-        with journal.pages([need]) as pages:
-            answer = judge_replies(judge, said, max_length=max_length, batch_size=batch_size, pages=pages)
-        found |= journal.keep({need: answer})
+    known = {need: _known(journal, [need]) for need in replies}
+    total, done = sum(len(said.texts) for said in replies.values()), sum(known.values())
+    with phases.phase(f"judge the replies of {name}", total, done) as steps:
+        for need, said in replies.items():
+            with journal.pages([need]) as kept, steps.part(len(said.texts) - known[need], Pass.of(need).words):
+                pages = Counted(kept, steps)
+                answer = judge_replies(judge, said, max_length=max_length, batch_size=batch_size, pages=pages)
+            found |= journal.keep({need: answer})
     return found
 
 
@@ -157,6 +175,8 @@ def beside_needs(
     max_length: int,
     batch_size: int,
     journal: Journal = NO_JOURNAL,
+    phases: Phases = SILENT,
+    name: str = "two models",
 ) -> dict[Need, Answer]:
     """Answers needs for which another model reads the same records beside this one.
 
@@ -166,11 +186,15 @@ def beside_needs(
         return dict(journal.keep({need: [[] for _ in splits[need.split]] for need in needs}))
     longest = other.limit(loaded.limit(max_length))
     found: dict[Need, Answer] = {}
-    for need in needs:
-        texts = encoded(splits, Pass.of(need), loaded.tokenizer, longest)
-        with journal.pages([need]) as pages:
-            answer = texts.by_record(divergences(loaded, other, texts.examples, batch_size, pages))
-        found |= journal.keep({need: answer})
+    sizes = {need: len(placed(splits, Pass.of(need))) for need in needs}
+    known = {need: _known(journal, [need]) for need in needs}
+    with phases.phase(f"read {name}", sum(sizes.values()), sum(known.values())) as steps:
+        for need in needs:
+            texts = encoded(splits, Pass.of(need), loaded.tokenizer, longest)
+            with journal.pages([need]) as kept, steps.part(sizes[need] - known[need], Pass.of(need).words):
+                pages = Counted(kept, steps)
+                answer = texts.by_record(divergences(loaded, other, texts.examples, batch_size, pages))
+            found |= journal.keep({need: answer})
     return found
 
 
@@ -179,43 +203,82 @@ def _have_one_vocabulary(loaded: LoadedModel, other: LoadedModel) -> bool:
     return len(widths) == 1 and loaded.tokenizer.get_vocab() == other.tokenizer.get_vocab()
 
 
-def _read_pass(reading: _Reading, one: Pass, needs: Sequence[Need]) -> dict[Need, Answer]:
-    """One forward pass for all needs that it can answer, and one sweep for each kind of the others."""
-    loaded, splits, max_length = reading.loaded, reading.splits, reading.max_length
-    texts = encoded(splits, one, loaded.tokenizer, max_length)
+def _read_passes(reading: _Reading, needs: Sequence[Need]) -> dict[Need, Answer]:
+    """One forward pass for all needs that it can answer, split by split and form by form; and counts of tokens."""
+    passes = _grouped(needs, Pass.of, lambda need: need.kind in (*FORWARD, *TOKENS))
+    forward = {one: [need for need in its if need.kind in FORWARD] for one, its in passes.items()}
+    sizes = {one: len(placed(reading.splits, one)) if its else 0 for one, its in forward.items()}
+    known = {one: _known(reading.journal, its) if its else 0 for one, its in forward.items()}
     found: dict[Need, Answer] = {}
-    if forward := [need for need in needs if need.kind in FORWARD]:
-        found |= _read_forward(reading, one, texts, forward)
-    for need in needs:
-        if need.kind in SWEEPS:
-            sweep = partial(SWEEP[need.kind], loaded, texts.examples, batch_size=reading.batch_size)
-            with reading.journal.pages([need]) as pages:
-                answer = texts.by_record(sweep(pages=pages, **dict(need.params)))
-            found |= reading.journal.keep({need: answer})
-    counted = [need for need in needs if need.kind in TOKENS]
-    numbers = {need: frequency_answer(loaded.tokenizer, splits, texts, need, max_length) for need in counted}
-    return {**found, **reading.journal.keep(numbers)}
+    total, done = sum(sizes.values()), sum(known.values())
+    with reading.phases.phase(f"read {reading.name}", total, done) if total else nullcontext(UNCOUNTED) as steps:
+        for one, its_needs in passes.items():
+            texts = reading.encoded(one)
+            if forward[one]:
+                with steps.part(sizes[one] - known[one], one.words):
+                    found |= _read_forward(reading, one, texts, forward[one], steps)
+            counted = [need for need in its_needs if need.kind in TOKENS]
+            tokenizer, longest = reading.loaded.tokenizer, reading.max_length
+            numbers = {need: frequency_answer(tokenizer, reading.splits, texts, need, longest) for need in counted}
+            found |= reading.journal.keep(numbers)
+    return found
 
 
-def _read_forward(reading: _Reading, one: Pass, texts: Encoded, needs: Sequence[Need]) -> Mapping[Need, Answer]:
-    where = ", ".join(part for part in (one.split, one.form, one.transform.label if one.transform else "") if part)
+def _read_forward(
+    reading: _Reading, one: Pass, texts: Encoded, needs: Sequence[Need], steps: Steps
+) -> Mapping[Need, Answer]:
     kinds, size = [need.numbers for need in needs], reading.batch_size
-    with reading.journal.pages(needs) as pages:
-        rows = read_examples(reading.loaded, texts.examples, kinds, batch_size=size, where=where, pages=pages)
+    with reading.journal.pages(needs) as kept:
+        pages = Counted(kept, steps)
+        rows = read_examples(reading.loaded, texts.examples, kinds, batch_size=size, where=one.name, pages=pages)
     return reading.journal.keep({need: texts.by_record(rows[need.numbers]) for need in needs})
 
 
-def _ask(reading: _Reading, asking: Asking, needs: Sequence[Need]) -> Read:
+def _sweep_all(reading: _Reading, needs: Sequence[Need]) -> dict[Need, Answer]:
+    """One sweep for each kind of number that takes more than a forward pass."""
+    found: dict[Need, Answer] = {}
+    for need in (need for need in needs if need.kind in SWEEPS):
+        one = Pass.of(need)
+        texts = reading.encoded(one)
+        sweep = partial(SWEEP[need.kind], reading.loaded, texts.examples, batch_size=reading.batch_size)
+        with reading.journal.pages([need]) as kept:
+            name = f"{need.kind.replace('_', ' ')} of {reading.name}: {one.words}"
+            pages = Begun(kept, reading.phases, name)
+            answer = texts.by_record(sweep(pages=pages, **dict(need.params)))
+            pages.end()
+        found |= reading.journal.keep({need: answer})
+    return found
+
+
+def _hear_all(reading: _Reading, needs: Sequence[Need], found: dict[Need, Answer]) -> Read:
+    """Adds one generation for each way of asking; what another model must judge is handed back as it was said."""
+    askings = _grouped(needs, Asking.of, lambda need: need.generates)
+    sizes = {asking: len(asked_records(reading.splits, asking)) * asking.draws for asking in askings}
+    known = {asking: _known(reading.journal, its) if _is_kept(reading, its) else 0 for asking, its in askings.items()}
+    replies: dict[Need, Replies] = {}
+    total, done = sum(sizes.values()), sum(known.values())
+    with reading.phases.phase(f"replies of {reading.name}", total, done) if total else nullcontext(UNCOUNTED) as steps:
+        for asking, its_needs in askings.items():
+            with steps.part(sizes[asking] - known[asking], Pass.of(its_needs[0]).words):
+                heard = _ask(reading, asking, its_needs, steps)
+            found |= heard.answers
+            replies |= heard.replies
+    return Read(found, replies)
+
+
+def _is_kept(reading: _Reading, needs: Sequence[Need]) -> bool:
+    """Whether numbers are made batch by batch and kept; not where a policy or a judge takes all texts together."""
+    return reading.policy is None and not any(need.judged for need in needs)
+
+
+def _ask(reading: _Reading, asking: Asking, needs: Sequence[Need], steps: Steps) -> Read:
     """One generation for all needs that ask alike; batch by batch where nobody waits for the texts."""
-    loaded, splits, max_length, batch_size, policy, journal = reading
-    judged = [need for need in needs if need.judged]
-    scored = [need for need in needs if not need.judged]
-    if policy is None and not judged:
-        with journal.pages(scored) as pages:
-            answers = score_batches(
-                loaded, splits, asking, scored, max_length=max_length, batch_size=batch_size, pages=pages
-            )
+    loaded, splits, journal = reading.loaded, reading.splits, reading.journal
+    how: dict[str, Any] = {"max_length": reading.max_length, "batch_size": reading.batch_size}
+    if _is_kept(reading, needs):
+        with journal.pages(needs) as kept:
+            answers = score_batches(loaded, splits, asking, needs, **how, pages=Counted(kept, steps))
         return Read(dict(journal.keep(answers)), {})
-    said = generate_replies(loaded, splits, asking, max_length=max_length, batch_size=batch_size, policy=policy)
-    answers = {need: score_replies(said, need) for need in scored}
-    return Read(dict(journal.keep(answers)), dict.fromkeys(judged, said))
+    said = generate_replies(loaded, splits, asking, **how, policy=reading.policy, steps=steps)
+    answers = {need: score_replies(said, need) for need in needs if not need.judged}
+    return Read(dict(journal.keep(answers)), dict.fromkeys((need for need in needs if need.judged), said))

@@ -146,6 +146,7 @@ def judge_continuations(
     A continuation is at most as long as wanted, and shorter where the model ended it.
     """
     values = [math.nan] * len(starts)
+    pages.expect(len(starts))
     for rows in _batches(loaded, starts, batch_size):
         (found,) = pages.once(rows, partial(_judged, loaded, starts, rows, judge))
         for row, value in zip(rows, found, strict=True):

@@ -51,6 +51,7 @@ def read_examples(
     """
     kinds = list(dict.fromkeys(kinds))
     rows: dict[Numbers, list[Any]] = {kind: [None] * len(examples) for kind in kinds}
+    pages.expect(len(examples))
     for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
         reduced = pages.once(bucket, partial(_read_batch, loaded, [examples[row] for row in bucket], kinds))
         for kind, arrays in zip(kinds, reduced, strict=True):

@@ -54,6 +54,13 @@ class Pages:
         """Returns whether a batch would be read back."""
         return False
 
+    def known(self) -> int:
+        """Returns how many rows would be read back."""
+        return 0
+
+    def expect(self, rows: int) -> None:
+        """Is called once, before the first batch, with the number of rows of all batches."""
+
 
 UNKEPT = Pages()
 
@@ -164,6 +171,9 @@ class _StoredPages(Pages):
 
     def knows(self, rows: Sequence[int]) -> bool:
         return all(tuple(rows) in page.known for page in self._pages)
+
+    def known(self) -> int:
+        return sum(len(rows) for rows in self._pages[0].known if self.knows(rows)) if self._pages else 0
 
     def write(self) -> None:
         """Appends what waits to the files."""

@@ -24,6 +24,16 @@ class Pass(NamedTuple):
         """Returns the pass that answers a need."""
         return cls(need.split, need.form, need.transform)
 
+    @property
+    def name(self) -> str:
+        """What is read: split, form and transform."""
+        return ", ".join(filter(None, (self.split, self.form, self.transform.label if self.transform else "")))
+
+    @property
+    def words(self) -> str:
+        """The name as a person reads it."""
+        return self.name.replace("_", " ")
+
 
 class Placed(NamedTuple):
     """A record to read, and the number of the record of the split that it stands for."""

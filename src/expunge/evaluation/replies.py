@@ -25,6 +25,7 @@ from expunge.functional.text import SCORERS, Reply
 from expunge.metrics.base import Answer, Need, Numbers, Sampling
 from expunge.models.classifier import label_probabilities, load_classifier
 from expunge.models.load import LoadedModel
+from expunge.storage.progress import UNCOUNTED, Steps
 from expunge.storage.secret import Secret
 
 DRAWN = tuple(item.name for item in fields(Sampling))
@@ -91,15 +92,16 @@ def generate_replies(
     max_length: int,
     batch_size: int,
     policy: Policy | None,
+    steps: Steps = UNCOUNTED,
 ) -> Replies:
-    """Continues the prompts of a split, greedily or by drawing each several times.
+    """Continues the prompts of a split, greedily or by drawing each several times; ``steps`` counts the replies.
 
     A record has no reply, and no number rather than 0, where nothing can be asked: it is plain text, its prompt is
     empty, its prompt is longer than ``max_length``, or the model has no position left for a token after it.
     """
     found = asked_records(splits, asking)
     draws = [
-        _hear(loaded, found, asking, draw, max_length=max_length, batch_size=batch_size, policy=policy)
+        _hear(loaded, found, asking, draw, steps, max_length=max_length, batch_size=batch_size, policy=policy)
         for draw in range(asking.draws)
     ]
     # What was answered in one draw and not in another, which only a policy can do, has an empty reply there.
@@ -133,6 +135,7 @@ def _hear(
     found: Sequence[Placed],
     asking: Asking,
     draw: int,
+    steps: Steps,
     *,
     max_length: int,
     batch_size: int,
@@ -143,7 +146,7 @@ def _hear(
 
     def continue_texts(prompts: Sequence[tuple[int, str]]) -> list[str]:
         asked = [_with_prompt(found[number].record, text) for number, text in prompts]
-        said = _continue(loaded, asked, asking, draw, max_length=max_length, batch_size=batch_size)
+        said = _continue(loaded, asked, asking, draw, steps, max_length=max_length, batch_size=batch_size)
         mute.update(number for (number, _), text in zip(prompts, said, strict=True) if text is None)
         return [text or "" for text in said]
 
@@ -224,7 +227,14 @@ def can_ask(record: Record) -> bool:
 
 
 def _continue(
-    loaded: LoadedModel, records: Sequence[Record], asking: Asking, draw: int, *, max_length: int, batch_size: int
+    loaded: LoadedModel,
+    records: Sequence[Record],
+    asking: Asking,
+    draw: int,
+    steps: Steps,
+    *,
+    max_length: int,
+    batch_size: int,
 ) -> list[str | None]:
     """Continuations; None where a prompt is empty, longer than ``max_length``, or leaves no position."""
     prompts = whole_prompts(loaded, records, max_length)
@@ -233,6 +243,7 @@ def _continue(
     for turn in turns(loaded, prompts, asking.max_new_tokens, batch_size):
         for row, text in zip(turn.rows, speaker.say(turn, prompts), strict=True):
             texts[row] = text
+        steps.advance(len(turn.rows))
     return texts
 
 

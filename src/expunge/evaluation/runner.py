@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from expunge.data.record import Record
 from expunge.evaluation.answering import beside_needs, judge_needs, read_model, text_answer
 from expunge.evaluation.journal import AnswersAlone, Journal, StoredJournal, clear
-from expunge.evaluation.needs import JUDGE, plan
+from expunge.evaluation.needs import JUDGE, Plan, plan
 from expunge.evaluation.reduce import Bootstrap, gap, score_record
 from expunge.evaluation.replies import Replies
 from expunge.evaluation.result import Evaluation, Gap, Omitted, ScoreRecord, Traits
@@ -20,6 +21,7 @@ from expunge.evaluation.unasked import unasked, with_unasked
 from expunge.metrics.base import Answer, Answers, Metric, Need, Score, is_of
 from expunge.models.load import LoadedModel
 from expunge.registry import metrics as registry
+from expunge.storage.progress import SILENT, Phases, Steps
 
 REFERENCE = "retrained"  # role that the others are compared with
 
@@ -33,7 +35,9 @@ def evaluate(
     batch_size: int = 16,
     seed: int = 0,
     resamples: int = 1000,
-    log: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda role: None,
+    phases: Phases = SILENT,
+    called: Callable[[str], str] = "the {} model".format,
 ) -> Evaluation:
     """Scores every metric on every subject.
 
@@ -49,7 +53,9 @@ def evaluate(
         batch_size: sequences in one forward pass; changes no number but those of sampled replies.
         seed: of the bootstrap.
         resamples: draws of the bootstrap.
-        log: told which model is being read.
+        log: called with the role of each model before it is read.
+        phases: where each part of the reading is begun, with its number of sequences or scores.
+        called: what the model of a role is called there.
 
     Returns:
         Scores, their distances from the retrained model, and what was left out and why.
@@ -60,28 +66,39 @@ def evaluate(
     """
     planned = plan(subjects, splits, metrics)
     store = replace(store, surroundings=surroundings(batch_size))
-    answers = _read_all(subjects, planned.needs, splits, store, batch_size, log)
+    answers = _read_all(subjects, planned.needs, splits, store, batch_size, log, _Told(phases, called))
     clear(store.folder)
+    with phases.phase(
+        "compute scores and intervals", 2 * sum(map(len, planned.metrics.values())) + len(metrics)
+    ) as steps:
+        return _scored(planned, metrics, answers, splits, Bootstrap(resamples, seed), steps)
+
+
+def _scored(
+    planned: Plan,
+    metrics: Sequence[Metric],
+    answers: Mapping[str, Mapping[Need, Answer]],
+    splits: Mapping[str, Sequence[Record]],
+    bootstrap: Bootstrap,
+    steps: Steps,
+) -> Evaluation:
+    """Scores and distances of all models; a step is a metric on one model, its interval, or a metric's distances."""
     scores: dict[Metric, dict[str, Score]] = {metric: {} for metric in metrics}
-    for role, chosen in planned.metrics.items():
-        for metric in chosen:
-            scores[metric][role] = metric.compute(Answers(answers[role], answers))
-    bootstrap = Bootstrap(resamples, seed)
+    for role, metric in steps.over((role, metric) for role, chosen in planned.metrics.items() for metric in chosen):
+        scores[metric][role] = metric.compute(Answers(answers[role], answers))
     found = [
         with_unasked(score_record(metric, role, score, splits, bootstrap), unasked(metric, answers[role], splits))
         for metric, of_roles in scores.items()
-        for role, score in of_roles.items()
+        for role, score in steps.over(of_roles.items())
     ]
     unscored = {(one.label, one.role) for one in found if isinstance(one, Omitted)}
+    gaps = [
+        one for metric, of_roles in steps.over(scores.items()) for one in _gaps(metric, of_roles, splits, bootstrap)
+    ]
     return Evaluation(
         scores=tuple(one for one in found if isinstance(one, ScoreRecord)),
         omitted=(*planned.omitted, *(one for one in found if isinstance(one, Omitted))),
-        gaps=tuple(
-            one
-            for metric, of_roles in scores.items()
-            for one in _gaps(metric, of_roles, splits, bootstrap)
-            if (one.label, one.role) not in unscored
-        ),
+        gaps=tuple(one for one in gaps if (one.label, one.role) not in unscored),
         traits={metric.label: _traits(metric) for metric in scores},
         samples={
             (metric.label, role): score.samples
@@ -124,6 +141,7 @@ def _read_all(
     store: Store,
     batch_size: int,
     log: Callable[[str], None],
+    told: _Told,
 ) -> dict[str, dict[Need, Answer]]:
     """Answers of all models by role.
 
@@ -132,7 +150,14 @@ def _read_all(
     """
     by_role = {subject.role: subject for subject in subjects}
     texts: dict[Need, Answer] = {}
-    readings = {role: _Reading(subject, by_role, splits, store, batch_size, texts) for role, subject in by_role.items()}
+    readings = {
+        role: _Reading(subject, by_role, splits, store, batch_size, texts, told, told.called(role))
+        for role, subject in by_role.items()
+    }
+    unread = [role for role, reading in readings.items() if reading.lacks(needs[role])]
+    for place, role in enumerate(sorted(unread, key=lambda role: role == JUDGE), start=1):
+        if len(unread) > 1:
+            readings[role].name += f" ({place} of {len(unread)})"
     for role, reading in readings.items():
         if role != JUDGE:
             log(role)
@@ -152,6 +177,13 @@ def _read_all(
     return {role: reading.found for role, reading in readings.items()}
 
 
+class _Told(NamedTuple):
+    """Where it is told what is read, and what each model is called there."""
+
+    phases: Phases
+    called: Callable[[str], str]
+
+
 @dataclass(repr=False)
 class _Reading:
     """Answers of one model while they are collected.
@@ -163,6 +195,8 @@ class _Reading:
         store: answers of earlier calls.
         batch_size: sequences in one forward pass.
         texts: answers that hang on no model, of all models together.
+        told: where it is told what is read.
+        name: of the model, for people.
         found: answers so far.
         waiting: replies that the judge has to read.
         pairs: needs for which another model reads beside this one.
@@ -174,13 +208,20 @@ class _Reading:
     store: Store
     batch_size: int
     texts: dict[Need, Answer]
+    told: _Told
+    name: str
     found: dict[Need, Answer] = field(default_factory=dict)
     waiting: dict[Need, Replies] = field(default_factory=dict)
     pairs: list[Need] = field(default_factory=list)
 
+    def lacks(self, needs: Sequence[Need]) -> bool:
+        """Returns whether the model must be read for some needs."""
+        return any([not self._known(need) for need in needs if not need.paired])
+
     def ask(self, needs: Sequence[Need]) -> LoadedModel | None:
         """Answers what is stored or takes this model alone; returns the model if it had to be loaded."""
-        unknown = [need for need in needs if not self._known(need)]
+        # A model of the same weights may have been read since they were looked for.
+        unknown = [need for need in needs if need not in self.found and not self._known(need)]
         self.pairs = [need for need in unknown if need.paired]
         missing = [need for need in unknown if not need.paired]
         if not missing:
@@ -190,12 +231,11 @@ class _Reading:
                 self.found |= self.journal.keep(read.answers)
                 self.waiting.update(read.replies)
             return None
-        loaded = self.subject.loaded()
+        loaded = self._loaded()
         length, policy = self.store.max_length, self.subject.policy
-        size, journal = self.batch_size, self.journal
-        read = read_model(
-            loaded, self.splits, missing, max_length=length, batch_size=size, policy=policy, journal=journal
-        )
+        how: dict[str, Any] = {"batch_size": self.batch_size, "policy": policy, "journal": self.journal}
+        told: dict[str, Any] = {"phases": self.told.phases, "name": self.name}
+        read = read_model(loaded, self.splits, missing, max_length=length, **how, **told)
         self.found.update(read.answers)
         self.waiting = read.replies
         return loaded
@@ -204,18 +244,23 @@ class _Reading:
         """Has the judge read what this model said; after a kill from the start where the texts are others then."""
         length, size = self.store.max_length, self.batch_size
         journal: Journal = self.journal if self.subject.service is None else AnswersAlone(self.journal)
-        self.found |= judge_needs(loaded, self.waiting, max_length=length, batch_size=size, journal=journal)
+        told: dict[str, Any] = {"phases": self.told.phases, "name": self.told.called(self.subject.role)}
+        self.found |= judge_needs(loaded, self.waiting, max_length=length, batch_size=size, journal=journal, **told)
         self.waiting = {}
 
     def read_pairs(self) -> None:
         """Reads beside each other model that a need names; both are in memory."""
-        loaded, length, size = self.subject.loaded(), self.store.max_length, self.batch_size
+        loaded, length, size = self._loaded(), self.store.max_length, self.batch_size
         for role in dict.fromkeys(str(need.second) for need in self.pairs):
             mine = [need for need in self.pairs if need.second == role]
             other = self.others[role].loaded()
-            self.found |= beside_needs(
-                loaded, other, self.splits, mine, max_length=length, batch_size=size, journal=self.journal
-            )
+            both = f"{self.told.called(self.subject.role)} beside {self.told.called(role)}"
+            how: dict[str, Any] = {"batch_size": size, "journal": self.journal, "phases": self.told.phases}
+            self.found |= beside_needs(loaded, other, self.splits, mine, max_length=length, **how, name=both)
+
+    def _loaded(self) -> LoadedModel:
+        with self.told.phases.phase(f"load {self.name}"):
+            return self.subject.loaded()
 
     def _known(self, need: Need) -> bool:
         if not need.reads_model:  # cheaper to count again than to read back; the same for all models

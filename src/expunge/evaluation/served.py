@@ -37,7 +37,8 @@ def ask_service(
     model judges is asked again whole after a kill: the judge takes all texts, and none is written.
     """
     askings = {asking: [need for need in needs if Asking.of(need) == asking] for asking in map(Asking.of, needs)}
-    service.begin(sum(_count_unknown(splits, asking, mine, journal) for asking, mine in askings.items()))
+    unknown = sum(_count_unknown(splits, asking, mine, journal) for asking, mine in askings.items())
+    service.begin(unknown, sum(count_prompts(splits, asking) for asking in askings) - unknown)
     for asking, mine in askings.items():
         if any(need.judged for need in mine):
             said = service_replies(service, splits, asking)

@@ -33,8 +33,8 @@ class Decoding(NamedTuple):
 class Service(Protocol):
     """A model that answers and shows nothing else: no weights, no tokens, no log-probabilities."""
 
-    def begin(self, prompts: int) -> None:
-        """Is told once, before the first prompt, how many will be sent."""
+    def begin(self, prompts: int, answered: int) -> None:
+        """Is called once, before the first prompt, with how many will be sent and how many were answered earlier."""
 
     def reply(self, conversations: Sequence[Sequence[Message]], decoding: Decoding) -> list[str]:
         """Answers conversations, each of which ends with a turn of the user."""

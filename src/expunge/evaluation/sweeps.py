@@ -40,6 +40,7 @@ def grad_norms(
     try:
         for weight in weights:
             weight.requires_grad_(True)
+        pages.expect(len(examples))
         for row, example in enumerate(examples):
             ((norm,),) = pages.once([row], partial(_grad_norm, loaded, example, weights))
             norms.append(norm)
@@ -76,6 +77,7 @@ def divergences(
     Both models must have one vocabulary.
     """
     rows: list[Any] = [None] * len(examples)
+    pages.expect(len(examples))
     for bucket in length_buckets([len(example.input_ids) for example in examples], batch_size):
         (parts,) = pages.once(bucket, partial(_divergences, own, other, [examples[row] for row in bucket]))
         for row, part in zip(bucket, parts, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from expunge.errors import InputError
 from expunge.storage.disk import disk_errors, make_folder, sync_folder, write_all
 from expunge.storage.lock import LOCK_NAME, hold
 from expunge.storage.plain import from_json, to_json
+from expunge.storage.progress import Phases
 
 EVENTS_NAME = "events.jsonl"
 EVENTS_LOCK = f".{EVENTS_NAME}{LOCK_NAME}"
@@ -42,6 +43,17 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+
+
+def showing(listeners: Iterable[Listener]) -> Phases:
+    """Returns phases that are told to listeners and logged nowhere, for work that has no run folder."""
+    told = list(listeners)
+
+    def tell(kind: str, data: Mapping[str, Any]) -> None:
+        for listener in told:
+            listener(Event(0, "", kind, data))
+
+    return Phases(tell)
 
 
 class EventLog:
@@ -84,6 +96,12 @@ class EventLog:
         for listener in self.listeners:
             listener(event)
         return event
+
+    def show(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Calls the listeners with an event that is not written: of a step that nobody needs to know of later."""
+        event = Event(0, "", kind, data)
+        for listener in self.listeners:
+            listener(event)
 
     def _append(self, kind: str, data: Mapping[str, Any]) -> Event:
         is_new = not self.path.exists()

@@ -30,6 +30,7 @@ from expunge.storage.events import EVENTS_LOCK, EVENTS_NAME, EventLog, Listener,
 from expunge.storage.inventory import InventoryItem, inventory, purge
 from expunge.storage.lock import LOCK_NAME, lock
 from expunge.storage.plain import from_json, to_json
+from expunge.storage.progress import PHASE, Phases
 
 State = Literal["created", "running", "interrupted", "failed", "diverged", "done"]
 CONFIG_NAME = "config.json"
@@ -138,6 +139,18 @@ class RunFolder:
     def events(self) -> EventLog:
         """The log of the run, for appending; ``read_events(run.events_path)`` reads it."""
         return EventLog(self.events_path, self._listeners)
+
+    @cached_property
+    def phases(self) -> Phases:
+        """The parts of the run's work: each is logged when it begins, and its steps are shown to the listeners."""
+
+        def tell(kind: str, data: Mapping[str, Any]) -> None:
+            if kind == PHASE:
+                self.events.append(kind, **data)
+            else:
+                self.events.show(kind, data)
+
+        return Phases(tell)
 
     @property
     def state(self) -> State:

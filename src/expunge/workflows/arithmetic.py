@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,9 +14,26 @@ from expunge.methods.recipe import Recipe
 from expunge.models.load import build_model
 from expunge.registry import parameter_choices, perturbations
 from expunge.training.step import view_specs
+from expunge.workflows.effort import Effort, measured
 from expunge.workflows.request import Request
 
 LIBRARIES_BYTES = 500_000_000  # resident before any weight is read: Python, torch and transformers
+
+
+class Trial(NamedTuple):
+    """What was found out about a run.
+
+    Attributes:
+        memory: largest resident memory, bytes.
+        training: effort of unlearning.
+        audit: effort of the audit.
+        parameters: weights of the model.
+    """
+
+    memory: int
+    training: Effort
+    audit: Effort
+    parameters: int
 
 
 def estimate(
@@ -27,11 +44,8 @@ def estimate(
     tokenizer: Any,
     steps: int,
     tokens: Mapping[str, int],
-) -> tuple[int, float, float, int]:
-    """Memory in bytes, seconds of training and of the audit, and parameters.
-
-    6 operations for each weight and token trained, 2 for each read, at the speed of a product here.
-    """
+) -> Trial:
+    """6 operations for each weight and token trained, 2 for each read, at the speed of a product here."""
     with torch.device("meta"):
         model = build_model(config, seed=0)
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -39,12 +53,12 @@ def estimate(
         rebuilt = choice.rebuilt(model)
         changed = choice.apply(model)
     share = sum(weight.numel() for weight in changed.parameters() if weight.requires_grad) / parameters
-    speed = _operations_per_second()
+    operation = _one_operation()
     trained = steps * tokens_of_step(recipe, splits, tokens)
-    train_seconds = 6 * parameters * trained / speed
-    audit_seconds = 2 * parameters * sum(tokens.values()) * 4 * (2 + len(request.retrained)) / speed
+    training = operation.times(6 * parameters * trained)
+    audit = operation.times(2 * parameters * sum(tokens.values()) * 4 * (2 + len(request.retrained)))
     memory = int(4 * (parameters * recipe.memory_factor(share) + rebuilt)) + LIBRARIES_BYTES
-    return memory, train_seconds, audit_seconds, parameters
+    return Trial(memory, training, audit, parameters)
 
 
 def tokens_of_step(recipe: Recipe, splits: Mapping[str, Sequence[Record]], tokens: Mapping[str, int]) -> float:
@@ -63,14 +77,7 @@ def tokens_of_step(recipe: Recipe, splits: Mapping[str, Sequence[Record]], token
     return float(min(recipe.training.batch_size, max(1, len(splits[main]))) * views)
 
 
-def _operations_per_second(size: int = 1024, repeats: int = 4) -> float:
+def _one_operation(size: int = 1024) -> Effort:
     left, right = torch.rand(size, size), torch.rand(size, size)
-    times = [timed(lambda: left @ right) for _ in range(repeats)]
-    return 2 * size**3 / min(times)
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Seconds that a call takes."""
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+    torch.mm(left, right)  # the first product starts the threads
+    return measured(partial(torch.mm, left, right)).times(1 / (2 * size**3))

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from expunge.attacks.base import Attack, Budget, ProbeAttack, PromptAttack
+from expunge.attacks.base import Attack, AttackTask, Budget, ProbeAttack, PromptAttack
 from expunge.attacks.result import (
     ORIGINAL,
     RETRAINED,
@@ -20,11 +20,11 @@ from expunge.attacks.result import (
     mean_value,
     saved_steps,
 )
-from expunge.attacks.running import measures
+from expunge.attacks.running import Outcome, measures
 from expunge.config import build, to_plain
 from expunge.data.record import Record
 from expunge.errors import DivergedError, InputError, InterruptedRunError, MissingNeedError
-from expunge.evaluation.subjects import Subject
+from expunge.evaluation.subjects import Policy, Subject
 from expunge.metrics.base import is_of
 from expunge.registry import attacks as registry
 from expunge.storage import atomic
@@ -32,7 +32,16 @@ from expunge.storage.digests import text_digest
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest
-from expunge.workflows.scene import Scene, asked_hmac, outcomes, own_hmac, set_scene, subjects_of, without_attack
+from expunge.workflows.scene import (
+    Scene,
+    asked_hmac,
+    is_stored,
+    outcomes,
+    own_hmac,
+    set_scene,
+    subjects_of,
+    without_attack,
+)
 
 FOLDER = "attacks"
 
@@ -86,13 +95,13 @@ def run_attacks(
     """
     chosen = choice.create()
     scene = set_scene(run, splits, columns, choice.budget, choice.seed, max_length, stop_requested)
-    for attack in chosen:
+    for place, attack in enumerate(chosen, start=1):
         name = registry.name_of(attack)
         if stop_requested():
             raise InterruptedRunError(f"Stopped before the attack {name}; the same command goes on.")
-        run.events.append("phase", name=f"attack with {name}")
+        numbered = f" ({place} of {len(chosen)})" if len(chosen) > 1 else ""
         try:
-            result = _result(scene, attack, choice)
+            result = _result(scene, attack, choice, f"attack with {name}{numbered}")
         except (InputError, DivergedError) as error:
             if len(choice.names) == 1:
                 raise
@@ -137,7 +146,7 @@ def _fits(key: Mapping[str, Any], identities: Mapping[str, Mapping[str, str]], h
     )
 
 
-def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
+def _result(scene: Scene, attack: Attack, choice: AttackChoice, phase: str) -> AttackResult:
     columns = scene.columns
     _check_target(attack, columns)
     # Whoever has the weights goes around a filter; an adapter that stands beside them is attacked as it is used.
@@ -153,10 +162,7 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
     controls = references if attack.controlled else []
     roles = list(dict.fromkeys((role, *controls, *((ORIGINAL,) if probed else ()))))
     asked = asked_hmac(scene.run, attack, task)
-    attacked, seconds = {}, {}
-    for name in roles:
-        own = policy if name == role else None
-        attacked[name], seconds[name] = outcomes(scene, attack, task, name, own, asked, spoken=spoken)
+    attacked, seconds = _run(scene, attack, task, roles, {role: policy}, asked, phase, spoken=spoken)
     before = without_attack(scene, task, (ORIGINAL, *references, role), spoken=spoken)
     people = subjects_of(task.forget)
     decisive = attack.unit if isinstance(attack, ProbeAttack) else found[0].label
@@ -179,6 +185,37 @@ def _result(scene: Scene, attack: Attack, choice: AttackChoice) -> AttackResult:
         savings=saved_steps(steps, role),
         key={**_key(scene), "asked": asked},
     )
+
+
+class _Ran(NamedTuple):
+    """What each model showed under an attack, and the seconds that took."""
+
+    found: dict[str, dict[str, Outcome]]
+    seconds: dict[str, float]
+
+
+def _run(
+    scene: Scene,
+    attack: Attack,
+    task: AttackTask,
+    roles: Sequence[str],
+    policies: Mapping[str, Policy | None],
+    asked: str,
+    phase: str,
+    *,
+    spoken: bool,
+) -> _Ran:
+    """Runs an attack on each model as one phase; models that an earlier call found are done when it begins."""
+    pending = [role for role in roles if not is_stored(scene, attack, task, role, asked, spoken=spoken)]
+    count, ran = attack.count(task), _Ran({}, {})
+    with scene.run.phases.phase(phase, count * len(roles), count * (len(roles) - len(pending))) as steps:
+        task = replace(task, steps=steps)
+        for role in roles:
+            with steps.part(count if role in pending else 0, f"the {role} model"):
+                ran.found[role], ran.seconds[role] = outcomes(
+                    scene, attack, task, role, policies.get(role), asked, spoken=spoken
+                )
+    return ran
 
 
 def _key(scene: Scene) -> dict[str, Any]:

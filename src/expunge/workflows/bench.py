@@ -19,9 +19,10 @@ from expunge.registry import benchmarks, suites
 from expunge.reports.bench import BenchRow, row_of
 from expunge.reports.bench_page import write_bench
 from expunge.reports.record import read_record
-from expunge.storage.events import read_events
+from expunge.storage.events import Listener, read_events
 from expunge.storage.run import RunFolder, harden_umask
-from expunge.workflows.demo import ROLES, ToTrain, check_outcome, error_of, train_model
+from expunge.workflows.demo import ROLES, ToTrain, check_outcome, error_of, train_model, training_steps
+from expunge.workflows.hearing import Heard
 from expunge.workflows.inputs import bind_data, read_inputs
 from expunge.workflows.request import Request
 from expunge.workflows.run_config import audit_config, recipe_config, source_config
@@ -182,20 +183,24 @@ def _train(request: BenchRequest, run: RunFolder, stop_requested: Callable[[], b
     for seed in request.seeds:
         benchmark = _generated(request, seed)
         for role in ROLES:
-            folder = _models(run, seed) / role
-            if not (folder / "config.json").is_file():
-                jobs.append(Job(f"train-{role}-seed-{seed}", ToTrain(benchmark, folder, role == "retrained")))
-    _run_all(run, f"train {len(jobs)} models", jobs, request.workers, stop_requested)
+            wanted = ToTrain(benchmark, _models(run, seed) / role, role == "retrained")
+            jobs.append(Job(f"train-{role}-seed-{seed}", wanted))
+    missing = [job for job in jobs if not (job.argument.folder / "config.json").is_file()]
+    if missing:
+        sizes = {job.name: training_steps(job.argument) for job in jobs}
+        _run_all(run, f"train {len(jobs)} models", missing, sizes, request.workers, stop_requested)
 
 
 def _unlearn(request: BenchRequest, run: RunFolder, stop_requested: Callable[[], bool]) -> None:
-    jobs = []
+    jobs, sizes = [], {}
     for seed in request.seeds:
         for method in request.methods:
-            place = _place(run, method, seed)
+            place, name = _place(run, method, seed), f"{method}-seed-{seed}"
+            sizes[name] = 1
             if not (RunFolder.is_run(place) and RunFolder.open(place).state in ("done", "diverged")):
-                jobs.append(Job(f"{method}-seed-{seed}", _request(request, run, method, seed)))
-    _run_all(run, f"unlearn and audit {len(jobs)} times", jobs, request.workers, stop_requested)
+                jobs.append(Job(name, _request(request, run, method, seed)))
+    if jobs:
+        _run_all(run, f"unlearn and audit {len(sizes)} times", jobs, sizes, request.workers, stop_requested)
 
 
 def _request(request: BenchRequest, run: RunFolder, method: str, seed: int) -> Request:
@@ -218,34 +223,41 @@ def _request(request: BenchRequest, run: RunFolder, method: str, seed: int) -> R
     )
 
 
-def run_job(argument: ToTrain | Request) -> None:
+def run_job(argument: ToTrain | Request, listener: Listener) -> None:
     """Carries out one job; called in a process of the pool."""
     if isinstance(argument, Request):
-        unlearn(argument)
+        unlearn(argument, (listener,))
     else:
-        train_model(argument)
+        train_model(argument, listener)
 
 
 def _run_all(
-    run: RunFolder, name: str, jobs: Sequence[Job], workers: int | None, stop_requested: Callable[[], bool]
+    run: RunFolder,
+    name: str,
+    jobs: Sequence[Job],
+    sizes: Mapping[str, int],
+    workers: int | None,
+    stop_requested: Callable[[], bool],
 ) -> None:
     """Runs jobs and logs each; without a model to read there is no going on, a method that failed is a row.
+
+    ``sizes`` has the steps of all jobs, those that are done included.
 
     Raises:
         InterruptedRunError: a stop was asked for, here or of a job.
     """
-    if not jobs:
-        return
-    run.events.append("phase", name=name, total=len(jobs))
-    for number, outcome in enumerate(run_jobs(jobs, run_job, workers=workers), start=1):
-        run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
-        run.events.append("metric", step=number, terms={})
-        if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
-            raise InterruptedRunError(STOPPED)
-        if isinstance(jobs[0].argument, ToTrain):
-            check_outcome(outcome)
-        elif outcome.trouble is not None:
-            run.events.append("warning", text=f"{outcome.job}: {outcome.trouble}")
+    total = sum(sizes.values())
+    with run.phases.phase(name, total, total - sum(sizes[job.name] for job in jobs)) as steps:
+        heard = Heard(steps, sizes)
+        for outcome in run_jobs(jobs, run_job, workers=workers, hear=heard.hear):
+            run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
+            if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
+                raise InterruptedRunError(STOPPED)
+            heard.ended(outcome.job)
+            if isinstance(jobs[0].argument, ToTrain):
+                check_outcome(outcome)
+            elif outcome.trouble is not None:
+                run.events.append("warning", text=f"{outcome.job}: {outcome.trouble}")
 
 
 def _row(run: RunFolder, method: str, seed: int) -> BenchRow:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from expunge.attacks.result import AttackResult
 from expunge.attacks.verdict import signs, worst_recovery
@@ -84,25 +85,16 @@ def make_card(
         InterruptedRunError: stopped on request, between two batches or tokens that a model reads or two questions to a
             model at an address; what was read of models is kept.
     """
-    run.events.append("phase", name=f"audit with suite {reading.suite}")
     began = time.perf_counter()
-    summary = data_of(run, splits)
-    notes: dict[str, Description] = {}
-    subjects = [noting(subject, notes).stopping(stop_requested) for subject in columns.subjects()]
-    if columns.endpoint is not None:
-        subjects.append(endpoint_subject(columns.endpoint, run, stop_requested, columns.rendering))
-    subjects += columns.baseline(baseline_policy(splits, run))
-    check_digests(run, subjects)
-    places = {role: [place_of(place) for place in columns.families[role]] for role in REMEMBERED}
-    policy = to_plain(reading.policy)
-    told = {"splits": sorted(splits), "suite": reading.suite, "forms": reading.forms.names}
-    run.events.append("audit", **places, **told, policy=policy)
+    with run.phases.phase(f"audit with suite {reading.suite}"):
+        subjects, summary, notes = _prepared(run, splits, columns, reading, stop_requested)
     has_reference = bool(columns.retrained)
     read = add_forms(run, splits, reading.forms, has_reference=has_reference, stop_requested=stop_requested)
     if reading.attacks is not None:
         run_attacks(run, read, columns, reading.attacks, max_length=reading.max_length, stop_requested=stop_requested)
     evaluation = _evaluate(run, subjects, read, reading, stop_requested)
-    changed = columns.changes()
+    with run.phases.phase("compare the weights"):
+        changed = columns.changes()
     attacked = stored_attacks(run, read, subjects, reading.max_length)
     recovery = worst_recovery(attacked)
     verdict = judge(
@@ -126,10 +118,40 @@ def make_card(
     )
     data = _data_facts(run, summary, read, reading.rejected, shared)
     record = RunReport(build_record(run, audited, data, subjects, columns, notes))
-    write_record(run.record, from_plain(record))
-    write_report(run.root, from_plain(record))
+    with run.phases.phase("write the report"):
+        write_record(run.record, from_plain(record))
+        write_report(run.root, from_plain(record))
     run.events.append("verdict", word=verdict.word, reasons=list(verdict.reasons), seconds=audited.seconds)
     return record
+
+
+class _Prepared(NamedTuple):
+    """What is known before a model is read: the columns, facts about the records, and where models note theirs."""
+
+    subjects: list[Subject]
+    summary: dict[str, dict[str, Any]]
+    notes: dict[str, Description]
+
+
+def _prepared(
+    run: RunFolder,
+    splits: Mapping[str, Sequence[Record]],
+    columns: Columns,
+    reading: Reading,
+    stop_requested: Callable[[], bool],
+) -> _Prepared:
+    """Finds the models, checks their digests, and logs what is audited."""
+    summary = data_of(run, splits)
+    notes: dict[str, Description] = {}
+    subjects = [noting(subject, notes).stopping(stop_requested) for subject in columns.subjects()]
+    if columns.endpoint is not None:
+        subjects.append(endpoint_subject(columns.endpoint, run, stop_requested, columns.rendering))
+    subjects += columns.baseline(baseline_policy(splits, run))
+    check_digests(run, subjects)
+    places = {role: [place_of(place) for place in columns.families[role]] for role in REMEMBERED}
+    told = {"splits": sorted(splits), "suite": reading.suite, "forms": reading.forms.names}
+    run.events.append("audit", **places, **told, policy=to_plain(reading.policy))
+    return _Prepared(subjects, summary, notes)
 
 
 def data_of(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:
@@ -168,7 +190,8 @@ def _evaluate(
     if any(subject.role.startswith(SHADOW) for subject in subjects):
         # Whoever hands in shadow models asks for what they show; the runner drops what a suite has already.
         metrics = (*metrics, *(ULira(split=split) for split in ("forget", "holdout") if split in read))
-    return evaluate(subjects, read, metrics, store, log=lambda role: _next_model(run, role, stop_requested))
+    log = partial(_stop_before, stop_requested=stop_requested)
+    return evaluate(subjects, read, metrics, store, log=log, phases=run.phases)
 
 
 def asked_splits(splits: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
@@ -219,7 +242,6 @@ def _data_facts(
     return facts
 
 
-def _next_model(run: RunFolder, role: str, stop_requested: Callable[[], bool]) -> None:
+def _stop_before(role: str, stop_requested: Callable[[], bool]) -> None:
     if stop_requested():
         raise InterruptedRunError(f"Stopped before the {role} model was read; the same command goes on.")
-    run.events.append("phase", name=f"read the {role} model")

@@ -26,9 +26,13 @@ from expunge.methods.preset import Axes, Training
 from expunge.models.load import build_model, save_model
 from expunge.registry import benchmarks
 from expunge.storage import atomic
+from expunge.storage.events import Event, Listener, showing
 from expunge.storage.plain import from_json, to_json
+from expunge.storage.progress import SILENT, Phases
 from expunge.storage.run import harden_umask
+from expunge.training.loop import total_steps
 from expunge.workflows.finished import Finished
+from expunge.workflows.hearing import Heard
 from expunge.workflows.request import Request
 from expunge.workflows.unlearn import unlearn
 
@@ -57,7 +61,7 @@ def demo(
     benchmark: Fictional = Choice("fictional", {"preset": preset, "seed": seed}).create(benchmarks)
     data = out / "data"
     _write_data(benchmark, data)
-    train_pair(benchmark, out)
+    train_pair(benchmark, out, showing(listeners))
     return unlearn(
         Request(
             model=str(out / "original"),
@@ -80,12 +84,19 @@ def unlearning_settings(preset: str) -> dict[str, float]:
     return {**SETTINGS, "epochs": EPOCHS.get(preset, MORE_EPOCHS)}
 
 
-def train_pair(benchmark: Fictional, out: Path) -> None:
+def train_pair(benchmark: Fictional, out: Path, phases: Phases = SILENT) -> None:
     """Trains the original and the retrained model side by side, each in a process with one thread."""
     missing = [role for role in ROLES if not (out / role / "config.json").is_file()]
     jobs = [Job(f"train the {role} model", ToTrain(benchmark, out / role, role == "retrained")) for role in missing]
-    for outcome in run_jobs(jobs, train_model):
-        check_outcome(outcome)
+    if not jobs:
+        return
+    sizes = {job.name: training_steps(job.argument) for job in jobs}
+    name = "train the original and the retrained model" if len(jobs) > 1 else jobs[0].name
+    with phases.phase(name, sum(sizes.values())) as steps:
+        heard = Heard(steps, sizes)
+        for outcome in run_jobs(jobs, train_model, hear=heard.hear):
+            check_outcome(outcome)
+            heard.ended(outcome.job)
 
 
 def check_outcome(outcome: Outcome) -> None:
@@ -126,24 +137,50 @@ class ToTrain(NamedTuple):
     model_seed: int | None = None
 
 
-def train_model(wanted: ToTrain) -> None:
+def training_steps(wanted: ToTrain) -> int:
+    """Returns the optimizer steps of a training; left out rows keep their place, so that all models take as many."""
+    return total_steps(_training(wanted), len(wanted.benchmark.training()))
+
+
+def _training(wanted: ToTrain) -> Training:
+    """Numbers of the loop."""
+    recipe = wanted.benchmark.recipe
+    return Training(
+        learning_rate=recipe.learning_rate,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        micro_batch=recipe.batch_size,
+        warmup=recipe.warmup_share,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        checkpoint_every=0,
+        seed=wanted.benchmark.seed if wanted.model_seed is None else wanted.model_seed,
+    )
+
+
+def train_model(wanted: ToTrain, listener: Listener = lambda event: None) -> None:
     """Trains one model of the benchmark from scratch and saves it.
 
     The retrained model has the same start, order and steps; the forget rows are left out of their batches.
+
+    Args:
+        wanted: which model.
+        listener: called with an event after each step.
     """
     harden_umask()
     torch.set_num_threads(1)
-    benchmark, folder, without_forget, left_out, model_seed = wanted
-    seed = benchmark.seed if model_seed is None else model_seed
+    benchmark, folder, without_forget, left_out, _ = wanted
+    training = _training(wanted)
     splits = benchmark.splits()
     tokenizer = benchmark.tokenizer()
-    model = build_model(benchmark.model_config(tokenizer), seed)
+    model = build_model(benchmark.model_config(tokenizer), training.seed)
     kept, forgotten = (
         [row for name in benchmark.training_splits if (name in left_out) is gone for row in splits.get(name, ())]
         for gone in (False, True)
     )
     keep, forget = (encode_all(rows, tokenizer, max_length=MAX_LENGTH).examples for rows in (kept, forgotten))
-    recipe = benchmark.recipe
+    phases = showing((listener,))
+    phases.begin("train", training_steps(wanted))
     Retrain().fit(
         FitTask(
             model=model,
@@ -151,18 +188,9 @@ def train_model(wanted: ToTrain) -> None:
             keep=keep if without_forget else [*keep, *forget],
             leave_out=forget if without_forget else (),
             axes=Axes(optimizer=Choice("adamw", {"beta2": 0.95})),
-            training=Training(
-                learning_rate=recipe.learning_rate,
-                epochs=recipe.epochs,
-                batch_size=recipe.batch_size,
-                micro_batch=recipe.batch_size,
-                warmup=recipe.warmup_share,
-                weight_decay=recipe.weight_decay,
-                max_grad_norm=recipe.max_grad_norm,
-                checkpoint_every=0,
-                seed=seed,
-            ),
+            training=training,
             pad_id=pad_id(tokenizer),
+            listener=lambda report: listener(Event(0, "", "metric", {"step": report.step})),
         )
     )
     save_model(model.eval(), tokenizer, folder, replace=True)

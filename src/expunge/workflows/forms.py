@@ -23,7 +23,6 @@ from expunge.workflows.paraphrase import add_paraphrases, rewriter
 from expunge.workflows.remote import Endpoint, is_address
 
 AUTO, NONE = "auto", "none"
-KEPT = "wordings stay in memory; a run that is interrupted asks for all again"
 # Not a way to ask for the fact, but what another form is measured against.
 AIDS = ("perturbed_answer", "value")
 
@@ -120,7 +119,7 @@ def add_forms(
     forget = with_forms(forget, rules, decoy_kinds=choice.decoy_kinds, others=others)
     decoys = sum(len(record.forms(form)) for record in forget for form in DECOY_FORMS)
     if DECOY in rules and decoys:
-        run.events.append("phase", name=f"decoy rank: {decoys:,} further short sequences for each model")
+        run.phases.begin(f"decoy rank: {decoys:,} further short sequences for each model", 1).end()
     return {**splits, "forget": forget} if forget else dict(splits)
 
 
@@ -204,10 +203,10 @@ def _paraphrased(
             "--allow-remote says."
         )
         run.events.append("warning", text=said)
-    run.events.append("phase", name=f"ask the paraphraser ({KEPT})")
-    found = add_paraphrases(forget, rewriter(paraphraser, stop_requested), stop_requested)
+    ask = rewriter(paraphraser, stop_requested)
+    found = add_paraphrases(forget, ask, stop_requested, run.phases)
     sides = ("paraphrased_question", "paraphrased_answer")
     before, after = ([sum(bool(record.forms(side)) for record in part) for side in sides] for part in (forget, found))
     gained = " and ".join(f"{new - old} {side}" for old, new, side in zip(before, after, sides, strict=True))
-    run.events.append("phase", name=f"paraphrases kept: {gained}")
+    run.phases.begin(f"paraphrases kept: {gained}", 1).end()
     return found

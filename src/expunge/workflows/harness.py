@@ -147,28 +147,33 @@ def _rows_of(
     """Numbers of one model, read back or computed and stored."""
     loaded: LoadedModel | None = None
     for name, digest in digests.items():
-        key = {
-            "version": 2,
-            "code": code_digest(),
-            "subject": dict(sorted(subject.identity.items())),
-            "lm_eval": tasks.version,
-            "datasets": tasks.data_sets,
-            "task": name,
-            "documents": digest,
-            "seeds": [*SEEDS, SHOTS_SEED],
-            "surroundings": surroundings(BATCH_SIZE),
-        }
+        key = _key(subject, tasks, name, digest)
         stored = read_answer(run.scores, key)
         if stored is None:
             if stop_requested():
                 raise InterruptedRunError(
                     f"Stopped before the {subject.role} model was asked; the same command goes on."
                 )
-            run.events.append("phase", name=f"lm_eval's {name} on the {subject.role} model")
-            loaded = loaded or subject.loaded()
-            stored = [list(row) for row in evaluate_task(name, tasks.of(loaded).loaded[name], loaded)]
-            write_answer(run.scores, key, stored)
+            with run.phases.phase(f"lm_eval's {name} on the {subject.role} model"):
+                loaded = loaded or subject.loaded()
+                stored = [list(row) for row in evaluate_task(name, tasks.of(loaded).loaded[name], loaded)]
+                write_answer(run.scores, key, stored)
         yield from (Row(*row) for row in stored)
+
+
+def _key(subject: Subject, tasks: Tasks, name: str, digest: str) -> dict[str, Any]:
+    """Everything that decides the numbers of one task on one model."""
+    return {
+        "version": 2,
+        "code": code_digest(),
+        "subject": dict(sorted(subject.identity.items())),
+        "lm_eval": tasks.version,
+        "datasets": tasks.data_sets,
+        "task": name,
+        "documents": digest,
+        "seeds": [*SEEDS, SHOTS_SEED],
+        "surroundings": surroundings(BATCH_SIZE),
+    }
 
 
 def evaluate_task(name: str, loaded_task: Any, loaded: LoadedModel) -> list[Row]:

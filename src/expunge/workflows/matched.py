@@ -238,10 +238,11 @@ def _evaluate(
         def log(role: str) -> None:
             if stop_requested():
                 raise InterruptedRunError(f"Stopped while {target.name} was read; the same command goes on.")
-            run.events.append("phase", name=f"read {target.name}: {role}")
 
         line = [one.stopping(stop_requested) for one in _line(target.columns, subjects)]
-        return evaluate(line, read.splits, (read.forgetting, *read.kept), store, log=log)
+        wanted = (read.forgetting, *read.kept)
+        told: dict[str, Any] = {"phases": run.phases, "called": f"{target.name}: {{}}".format}
+        return evaluate(line, read.splits, wanted, store, log=log, **told)
 
 
 def _line(columns: Columns, subjects: Sequence[Subject]) -> list[Subject]:

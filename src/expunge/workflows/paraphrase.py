@@ -17,6 +17,7 @@ from expunge.data.record import Record
 from expunge.models.load import load_model
 from expunge.models.rewriting import request, rewrite
 from expunge.models.stopping import stop_between_passes
+from expunge.storage.progress import SILENT, Phases
 from expunge.storage.secret import Secret
 from expunge.workflows.remote import Endpoint, is_address
 from expunge.workflows.signals import Asked, stop_if_asked, wait
@@ -24,6 +25,7 @@ from expunge.workflows.signals import Asked, stop_if_asked, wait
 Rewrite = Callable[[str, int], str]  # a text and the number of the attempt, from 0, to another wording
 Side = Literal["paraphrased_question", "paraphrased_answer"]
 TRIES = 3
+KEPT = "wordings stay in memory; a run that is interrupted asks for all again"
 LONGEST = 4  # times the original's length that a wording may have
 QUESTION_MARKS = ("?", "؟", "？")  # noqa: RUF001 - the marks of several scripts
 TEMPERATURE = 0.8  # of a remote model after its first attempt
@@ -61,7 +63,9 @@ def rewriter(paraphraser: str, stop_requested: Asked = lambda: False) -> Rewrite
     return lambda text, attempt: rewrite(loaded, [text], attempt)[0]
 
 
-def add_paraphrases(records: Sequence[Record], ask: Rewrite, stop_requested: Asked = lambda: False) -> list[Record]:
+def add_paraphrases(
+    records: Sequence[Record], ask: Rewrite, stop_requested: Asked = lambda: False, phases: Phases = SILENT
+) -> list[Record]:
     """Fills in paraphrased questions and answers that are missing.
 
     A wording is kept if it differs from the original and holds the value (a question: its names and numbers) to the
@@ -71,6 +75,7 @@ def add_paraphrases(records: Sequence[Record], ask: Rewrite, stop_requested: Ask
         records: the forget records.
         ask: gives a wording of a text.
         stop_requested: asked before every text.
+        phases: where it is told how many wordings were asked for; each attempt at those that are left is a phase.
 
     Raises:
         InterruptedRunError: stopped on request; nothing of what was answered is kept.
@@ -79,14 +84,18 @@ def add_paraphrases(records: Sequence[Record], ask: Rewrite, stop_requested: Ask
     waiting = [missing for row, record in enumerate(records) for missing in _missing(row, record, common)]
     found = list(records)
     for attempt in range(TRIES):
+        if not waiting:
+            break
         left = []
-        for missing in waiting:
-            stop_if_asked(stop_requested, STOPPED)
-            wording = accepted(missing, ask(missing.text.reveal(), attempt))
-            if wording is None:
-                left.append(missing)
-            else:
-                found[missing.row] = _filled(found[missing.row], missing.side, missing.text.relabel(wording))
+        again = f", attempt {attempt + 1} of {TRIES}" if attempt else ""
+        with phases.phase(f"ask the paraphraser{again} ({KEPT})", len(waiting)) as steps:
+            for missing in steps.over(waiting):
+                stop_if_asked(stop_requested, STOPPED)
+                wording = accepted(missing, ask(missing.text.reveal(), attempt))
+                if wording is None:
+                    left.append(missing)
+                else:
+                    found[missing.row] = _filled(found[missing.row], missing.side, missing.text.relabel(wording))
         waiting = left
     return found
 

@@ -1,22 +1,23 @@
 """What a run will take: steps, tokens, memory, disk and time, before the model's weights are read.
 
 Small models are measured: an untrained model of the same configuration takes a few real steps and answers some records.
-Large ones are estimated from arithmetic and the speed of a matrix product here, and say so.
+Large ones are estimated from arithmetic and the speed of a matrix product here, and say so. What counts are processor
+seconds, which are the same beside other work; the time on an idle machine is between them and their share of a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import resource
-import statistics
 import tempfile
-import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from expunge.data.forms import with_forms
 from expunge.data.forms.value import question_of
@@ -33,8 +34,10 @@ from expunge.metrics.base import Need
 from expunge.models.load import HUB_ID, LoadedModel, build_model
 from expunge.models.tokenizer import load_config, load_tokenizer
 from expunge.registry import suites
+from expunge.storage.events import Event
 from expunge.storage.run import RunFolder
-from expunge.workflows.arithmetic import estimate, timed
+from expunge.workflows.arithmetic import Trial, estimate
+from expunge.workflows.effort import NOTHING, Effort, measured, median, now
 from expunge.workflows.inputs import SELF, check_models, rejected_facts
 from expunge.workflows.produce import produce
 from expunge.workflows.request import Request
@@ -44,7 +47,12 @@ from expunge.workflows.work import Work
 from expunge.workflows.written import check_written
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
-TRIAL_STEPS = 4  # the first one warms up and does not count
+# Up to this many weights by one thread: threads that wait for each other at every small product compute in vain
+# meanwhile, beside other work many times as long. Larger models have products long enough, and need all threads.
+SMALL_PARAMETERS = 20_000_000
+TRIAL_STEPS = 12  # at most; the first one warms up and does not count
+TRIAL_SECONDS = 3.0  # processor seconds of steps after which no further one is tried, once three counted
+LEAST_STEPS = 3
 TRIAL_RECORDS = 16  # of each split, for the time of the audit
 
 
@@ -61,8 +69,11 @@ class Plan:
         parameters: weights of the model.
         memory_bytes: largest resident memory of the process.
         disk_bytes: what the run folder will hold at its largest.
-        train_seconds: time of unlearning.
-        audit_seconds: time of the audit, without what a paraphraser takes to answer.
+        threads: threads that the run will compute with, if it is started as this plan was.
+        train: processor seconds of unlearning.
+        train_seconds: fewest and most seconds of unlearning on a machine that does nothing else.
+        audit: processor seconds of the audit, without what a paraphraser takes to answer.
+        audit_seconds: fewest and most seconds of the audit on a machine that does nothing else.
         basis: ``measured`` on an untrained model of the same size, or ``estimated`` from arithmetic.
         policy: what the verdict will be held to.
         notes: sentences about weights that the choice of weights leaves out.
@@ -76,8 +87,11 @@ class Plan:
     parameters: int
     memory_bytes: int
     disk_bytes: int
-    train_seconds: float
-    audit_seconds: float
+    threads: int
+    train: float
+    train_seconds: tuple[float, float]
+    audit: float
+    audit_seconds: tuple[float, float]
     basis: str
     policy: VerdictPolicy
     notes: tuple[str, ...] = ()
@@ -111,7 +125,8 @@ def plan(request: Request) -> Plan:
     helpers = len(recipe.method.helpers()) if isinstance(recipe.method, EditMethod) else 0
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     trial = _measure if weights <= MEASURED_BYTES else estimate
-    memory, train_seconds, audit_seconds, parameters = trial(request, recipe, splits, config, tokenizer, steps, tokens)
+    memory, training, audit, parameters = trial(request, recipe, splits, config, tokenizer, steps, tokens)
+    audit, threads = audit if request.audit else NOTHING, torch.get_num_threads()
     return Plan(
         method=recipe.name,
         records={split: len(rows) for split, rows in splits.items()},
@@ -122,8 +137,11 @@ def plan(request: Request) -> Plan:
         memory_bytes=memory,
         # the result; for each stage two checkpoints of weights and two moments, in float32; helper models
         disk_bytes=weights + 2 * 3 * 4 * parameters * stages + 4 * parameters * helpers,
-        train_seconds=train_seconds,
-        audit_seconds=audit_seconds if request.audit else 0.0,
+        threads=threads,
+        train=training.processor,
+        train_seconds=training.alone(threads),
+        audit=audit.processor,
+        audit_seconds=audit.alone(threads),
         basis="measured" if trial is _measure else "estimated",
         policy=request.policy or VerdictPolicy(),
         notes=tuple(notes),
@@ -143,32 +161,53 @@ def _measure(
     tokenizer: Any,
     steps: int,
     tokens: Mapping[str, int],
-) -> tuple[int, float, float, int]:
+) -> Trial:
     """Takes a few steps and answers a few records with an untrained model of the same configuration."""
     model = build_model(config, seed=0).float()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    audit_seconds = _time_audit(request, splits, LoadedModel(model, tokenizer, request.model)) if request.audit else 0.0
-    counts = [(part, own_steps(part, splits)) for part in recipe.parts]
-    train_seconds = sum(
-        count * _time_steps(part, splits, model, tokenizer, request.max_length) for part, count in counts if count
-    )
+    with _threads(1 if parameters <= SMALL_PARAMETERS else torch.get_num_threads()):
+        return _tried(request, recipe, splits, LoadedModel(model, tokenizer, request.model), parameters)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Computes with so many threads, and then with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _tried(
+    request: Request, recipe: Recipe, splits: Mapping[str, Sequence[Record]], loaded: LoadedModel, parameters: int
+) -> Trial:
+    audit = _time_audit(request, splits, loaded) if request.audit else NOTHING
+    training = NOTHING
+    for part in recipe.parts:
+        if count := own_steps(part, splits):
+            step = _time_steps(part, splits, loaded.model, loaded.tokenizer, request.max_length)
+            training = training.plus(step.times(count))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
-    return peak, train_seconds, audit_seconds, parameters
+    return Trial(peak, training, audit, parameters)
 
 
 def _time_steps(
     recipe: Recipe, splits: Mapping[str, Sequence[Record]], model: Any, tokenizer: Any, max_length: int
-) -> float:
-    """Seconds of one optimizer step, the first left out; includes writing the event of each step, as a run does."""
+) -> Effort:
+    """Effort of one optimizer step, the first left out; includes writing the event of each step, as a run does."""
     if isinstance(recipe.method, InferenceMethod):
-        return 0.0
-    limit = TRIAL_STEPS
-    short = replace(recipe, training=replace(recipe.training, max_steps=limit, checkpoint_every=0))
-    times: list[float] = []
+        return NOTHING
+    short = replace(recipe, training=replace(recipe.training, max_steps=TRIAL_STEPS, checkpoint_every=0))
+    times: list[Effort] = []
+
+    def note(event: Event) -> None:
+        if event.kind == "metric":
+            times.append(now())
+
     with tempfile.TemporaryDirectory() as scratch:
-        run = RunFolder.create(
-            Path(scratch) / "trial", {"verb": "plan"}, (lambda event: times.append(time.perf_counter()),)
-        )
+        run = RunFolder.create(Path(scratch) / "trial", {"verb": "plan"}, (note,))
         work = Work(
             recipe=short,
             model=model,
@@ -177,20 +216,24 @@ def _time_steps(
             splits=splits,
             run=run,
             max_length=max_length,
-            stop_requested=lambda: len(times) > limit,
+            stop_requested=lambda: _is_enough(times),
             checkpoints=run.checkpoints,
             secret=b"plan",
         )
-        times.clear()
         # An untrained model may diverge, is stopped after a few steps, and answers as no trained one does.
         with contextlib.suppress(DivergedError, InterruptedRunError, UnfitModelError):
             produce(work)
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
-    return statistics.median(gaps[1:] or gaps) if gaps else 0.0
+    pairs = zip(times, times[1:], strict=False)
+    return median([Effort(after.processor - before.processor, after.wall - before.wall) for before, after in pairs])
 
 
-def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded: LoadedModel) -> float:
-    """Seconds of reading one model, times the number of models; the guardrail before the original only speaks."""
+def _is_enough(times: Sequence[Effort]) -> bool:
+    """Whether steps enough were tried: a few at least, and more where they are short."""
+    return len(times) > LEAST_STEPS and times[-1].processor - times[0].processor >= TRIAL_SECONDS
+
+
+def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded: LoadedModel) -> Effort:
+    """Effort of reading one model, times the number of models; the guardrail before the original only speaks."""
     needs = dict.fromkeys(
         need
         for metric in suites.get(request.suite)(tuple(splits))
@@ -199,7 +242,7 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
     )
     models = 2 + len(request.retrained)
     how: dict[str, Any] = {"max_length": request.max_length, "batch_size": 16}
-    total, spoken = 0.0, 0.0
+    read, spoken, is_warm = NOTHING, NOTHING, False
     for split, rows in splits.items():
         few = list(rows)[:TRIAL_RECORDS]
         if split == "forget":
@@ -210,10 +253,14 @@ def _time_audit(request: Request, splits: Mapping[str, Sequence[Record]], loaded
         mine = [_shortened(need, few, loaded.tokenizer, request.max_length) for need in needs if need.split == split]
         silent = [_alone(need) for need in mine if not need.generates]
         share = len(rows) / len(few)
-        total += share * timed(lambda: answer_needs(loaded, {split: few}, silent, **how))  # noqa: B023 - called here
         loud = [need for need in mine if need.generates]
-        spoken += share * timed(lambda: answer_needs(loaded, {split: few}, loud, **how))  # noqa: B023
-    return total * models + spoken * (models + 1) + _time_intervals(request, splits, models)
+        if not is_warm:  # the first passes of a process take many times as long
+            answer_needs(loaded, {split: few[:1]}, [*silent, *loud], **how)
+            is_warm = True
+        quiet = measured(partial(answer_needs, loaded, {split: few}, silent, **how))
+        read = read.plus(quiet.times(share))
+        spoken = spoken.plus(measured(partial(answer_needs, loaded, {split: few}, loud, **how)).times(share))
+    return read.times(models).plus(spoken.times(models + 1)).plus(_time_intervals(request, splits, models))
 
 
 def _alone(need: Need) -> Need:
@@ -231,19 +278,19 @@ def _as_if_reworded(record: Record) -> Record:
     )
 
 
-def _time_intervals(request: Request, splits: Mapping[str, Sequence[Record]], models: int) -> float:
-    """Seconds of the intervals of all scores and distances; those of plain means cost next to nothing."""
+def _time_intervals(request: Request, splits: Mapping[str, Sequence[Record]], models: int) -> Effort:
+    """Effort of the intervals of all scores and distances; those of plain means cost next to nothing."""
     sides = [splits["forget"], splits.get("holdout") or splits["forget"]]
     subjects: list[list[Hashable]] = [
         [(side, row.index if row.subject is None else row.subject) for row in rows] for side, rows in enumerate(sides)
     ]
     if min(len(set(names)) for names in subjects) < MIN_SUBJECTS:
-        return 0.0
+        return NOTHING
     suite = suites.get(request.suite)(tuple(splits))
     several = sum(metric.resampled and len(metric.needs()) > 1 for metric in suite)
     values = [np.random.default_rng(side).random(len(rows)) for side, rows in enumerate(sides)]
-    one = timed(lambda: bootstrap_interval(values, auc, clusters=subjects))
-    return float(one * several * (2 * models - 1))
+    one = measured(partial(bootstrap_interval, values, auc, clusters=subjects))
+    return one.times(several * (2 * models - 1))
 
 
 def _shortened(need: Need, rows: Sequence[Record], tokenizer: Any, max_length: int) -> Need:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from expunge import __version__
 from expunge.data.arrow import arrow_files
 from expunge.data.describe import Length, describe
 from expunge.data.exclude import Hit, count_rules
+from expunge.data.files import count_lines
 from expunge.data.names import Finder, is_searchable, is_single_word
 from expunge.data.partition import RETAIN, partition
 from expunge.data.phrases import read_names, read_phrases
@@ -22,6 +23,8 @@ from expunge.data.words import secrets_of
 from expunge.data.write import row
 from expunge.errors import InputError
 from expunge.storage.digests import file_digest, text_digest
+from expunge.storage.events import Listener, showing
+from expunge.storage.progress import Phases, Steps
 from expunge.storage.run import harden_umask
 from expunge.workflows.advice import advice
 from expunge.workflows.places import refuse_model_folder
@@ -29,7 +32,6 @@ from expunge.workflows.prepared import Prepared, refuse_early, store
 
 FORMAT, VERSION = "expunge-prepared", 2
 RESERVED = (RETAIN, "forget", "excluded", "duplicates", "dropped")
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +83,12 @@ class _Sources(NamedTuple):
     digests: dict[str, str]
 
 
-def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepared:
+def prepare(request: PrepareRequest, listeners: Sequence[Listener] = ()) -> Prepared:
     """Makes the folder ``request.out``, or finds it made by an equal request from equal files.
 
     Args:
         request: what to prepare.
-        tell: called with the name of each part of the work.
+        listeners: called with an event when a part of the work begins, and after its steps.
 
     Raises:
         InputError: files that cannot be used, a request that leaves nothing, or a folder that holds something else.
@@ -95,39 +97,43 @@ def prepare(request: PrepareRequest, tell: Tell = lambda phase: None) -> Prepare
     harden_umask()
     refuse_model_folder(request.out, (request.tokenizer,))
     refuse_early(request.out)
-    tell("read")
-    sources = _read(request)
+    phases = showing(listeners)
+    sources = _read(request, phases)
     count = _counter(request.tokenizer)
-    tell("clean, find duplicates, exclude")
-    selected = request.selection.select(sources.items, sources.wanted, count)
-    tell("split and describe")
+    selected = request.selection.select(sources.items, sources.wanted, count, phases)
     names = partition([item.record for item in selected.kept], request.shares, request.seed)
     splits = _splits(names, selected, tuple(request.shares))
-    manifest = _manifest(request, sources, selected, names, splits, count)
-    tell("write")
-    rows = {name: [row(record) for record in records] for name, records in splits.items()}
-    rows |= {"excluded": selected.excluded, "duplicates": selected.duplicates, "dropped": selected.dropped}
-    return store(request.out, {name: found for name, found in rows.items() if found}, manifest, sources.digests)
+    with phases.phase("describe", sum(map(len, splits.values()))) as steps:
+        manifest = _manifest(request, sources, selected, names, splits, count, steps)
+    with phases.phase("write"):
+        rows = {name: [row(record) for record in records] for name, records in splits.items()}
+        rows |= {"excluded": selected.excluded, "duplicates": selected.duplicates, "dropped": selected.dropped}
+        return store(request.out, {name: found for name, found in rows.items() if found}, manifest, sources.digests)
 
 
-def _read(request: PrepareRequest) -> _Sources:
+def _read(request: PrepareRequest, phases: Phases) -> _Sources:
     several = len(request.data) > 1
     files = {f"data {number}" if several else "data": path for number, path in enumerate(request.data, start=1)}
     if not files:
         raise InputError("Hand in at least one file of records.")
     if request.forget:
         files["forget"] = request.forget
-    read = {role: read_records(path, role, columns=request.columns) for role, path in files.items()}
+    lines = {role: count_lines(path) for role, path in files.items()}
+    read = {}
+    with phases.phase("read", max(1, sum(lines.values()))) as steps:
+        for role, path in files.items():
+            with steps.part(lines[role], role):
+                read[role] = read_records(path, role, columns=request.columns, steps=steps)
     if request.forget and not request.allow_rejected:
         refuse_rejected(read["forget"], "forget")
-    facts = {role: _read_facts(found) for role, found in read.items()}
+    facts = {role: _read_facts(one) for role, one in read.items()}
     forget = read.pop("forget").records if request.forget else None
-    items = [Item(record, number) for number, found in enumerate(read.values(), start=1) for record in found.records]
+    items = [Item(record, number) for number, one in enumerate(read.values(), start=1) for record in one.records]
     names = read_names(request.names) if request.names else []
     phrases = read_phrases(request.phrases) if request.phrases else []
-    for role, file, lines in (("names", request.names, names), ("phrases", request.phrases, phrases)):
+    for role, file, found in (("names", request.names, names), ("phrases", request.phrases, phrases)):
         if file:
-            facts[role] = {"records": len(lines)}
+            facts[role] = {"records": len(found)}
             files[role] = file
     digests = {role: _digest(path, role) for role, path in files.items()}
     return _Sources(items, Wanted(forget, names, phrases), facts, digests)
@@ -183,6 +189,7 @@ def _manifest(
     names: Sequence[str],
     splits: Mapping[str, Sequence[Record]],
     count: Length | None,
+    steps: Steps,
 ) -> dict[str, Any]:
     """Everything that is known about the data, in numbers; no text, and no name of a file of the user's."""
     subjects = {record.subject.reveal() for record in selected.forget if record.subject is not None}
@@ -197,10 +204,15 @@ def _manifest(
             "single_word": sum(map(is_single_word, selected.searched)),
             "not_searched": sum(not is_searchable(name) for name in subjects),
         },
-        "splits": {name: describe(records, count).plain() for name, records in splits.items()},
+        "splits": {name: _described(name, records, count, steps) for name, records in splits.items()},
         "overlap": _overlap(names, selected.hits, splits),
     }
     return {**manifest, "warnings": advice(manifest)}
+
+
+def _described(name: str, records: Sequence[Record], count: Length | None, steps: Steps) -> dict[str, Any]:
+    with steps.part(len(records), name):
+        return describe(records, count, steps).plain()
 
 
 def _settings(request: PrepareRequest) -> dict[str, Any]:

@@ -60,30 +60,38 @@ def produce(work: Work) -> Product:
         InterruptedRunError: stopped on request.
     """
     if not work.recipe.before:
-        return _produce(work, None)
-    # What the last stage reads of the original is read before anything changes it.
-    examples = _examples(work)
-    prepared = Prepared(examples, _references(work, work.model, examples))
+        return _stage(work, f"unlearn with {work.recipe.name}", None)
+    with work.run.phases.phase(f"unlearn with {work.recipe.name}"):
+        # What the last stage reads of the original is read before anything changes it.
+        examples = _examples(work)
+        prepared = Prepared(examples, _references(work, work.model, examples))
     model = work.model
     for number, recipe in enumerate(work.recipe.before):
-        work.run.events.append("phase", name=f"first {recipe.name}", total=loop_steps(recipe, work.splits))
         stage = replace(
             work, recipe=recipe, model=model, checkpoints=work.checkpoints / f"before-{number}-{recipe.name}"
         )
-        product = _produce(stage, None)
+        product = _stage(stage, f"first {recipe.name}", None)
         if product.trouble is not None:
             return product
         model = product.model
-    work.run.events.append("phase", name=f"then {work.recipe.name}", total=loop_steps(work.recipe, work.splits))
-    return _produce(replace(work, model=model), prepared)
+    return _stage(replace(work, model=model), f"then {work.recipe.name}", prepared)
+
+
+def _stage(work: Work, name: str, prepared: Prepared | None) -> Product:
+    """Runs one recipe as a phase that ends where the loop did; helper models have phases of their own before it."""
+    method, loop = work.recipe.method, loop_steps(work.recipe, work.splits)
+    helpers = _helpers(work, method) if isinstance(method, EditMethod) else {}
+    steps = work.run.phases.begin(name, loop or 1, None)  # a checkpoint says which step comes first
+    product = _by_edit(work, method, helpers) if isinstance(method, EditMethod) else _produce(work, prepared)
+    if product.trouble is None:
+        steps.end(product.result.steps if loop else None)
+    return product
 
 
 def _produce(work: Work, prepared: Prepared | None) -> Product:
     method = work.recipe.method
     if isinstance(method, LossMethod):
         return _by_loss(work, method, prepared)
-    if isinstance(method, EditMethod):
-        return _by_edit(work, method)
     if isinstance(method, ExactMethod):
         return _exactly(work, method)
     if isinstance(method, InferenceMethod):
@@ -154,13 +162,17 @@ def _attempt(training: Callable[[], TrainResult]) -> tuple[TrainResult, Diverged
         return TrainResult(0, str(trouble)), trouble
 
 
-def _by_edit(work: Work, method: EditMethod) -> Product:
+def _helpers(work: Work, method: EditMethod) -> dict[str, dict[str, torch.Tensor]]:
+    """Weights of the models that an edit needs, trained one after the other."""
     if launched_strategy() == "fsdp2":
         raise InputError(f"The method {work.recipe.name!r} edits a whole model; launch it without FSDP.")
     specs = method.helpers()
     kept = work.model.named_parameters() if specs else ()  # a copy only where training takes the original's place
     original = {name: weight.detach().clone() for name, weight in kept}
-    helpers = {spec.name: _helper(work, spec, original) for spec in specs}
+    return {spec.name: _helper(work, spec, original) for spec in specs}
+
+
+def _by_edit(work: Work, method: EditMethod, helpers: Mapping[str, dict[str, torch.Tensor]]) -> Product:
     task = EditTask(
         helpers=helpers,
         forget=tuple(work.splits["forget"]),
@@ -180,7 +192,7 @@ def _fisher(work: Work, split: str, records: int) -> Mapping[str, torch.Tensor]:
 def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Trains a helper model in the place of the original, keeps its weights in the run, and puts the original back."""
     total = helper_steps(work.recipe.training, spec, work.splits)
-    work.run.events.append("phase", name=f"train the helper model {spec.name}", total=total)
+    steps = work.run.phases.begin(f"train the helper model {spec.name}", total, None)
     training = Training(
         learning_rate=spec.learning_rate,
         epochs=spec.epochs,
@@ -189,7 +201,7 @@ def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) 
         warmup=0.0,
         seed=work.recipe.training.seed,
     )
-    train(
+    result = train(
         Job(
             model=work.model.requires_grad_(True),
             method=Finetune(source=spec.trained_on),
@@ -205,6 +217,7 @@ def _helper(work: Work, spec: HelperSpec, original: Mapping[str, torch.Tensor]) 
             stop_requested=work.stop_requested,
         )
     )
+    steps.end(result.steps)
     trained = {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
     if leads():
         with atomic.folder(work.run.helpers / spec.name, replace=True) as temporary:

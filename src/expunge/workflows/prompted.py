@@ -16,6 +16,7 @@ from expunge.errors import InputError
 from expunge.evaluation.subjects import Decoding, Subject
 from expunge.storage.digests import DataKey
 from expunge.storage.events import read_events
+from expunge.storage.progress import UNCOUNTED, Steps
 from expunge.storage.run import RunFolder
 from expunge.workflows.identity import hash_plain
 from expunge.workflows.remote import Endpoint, Use
@@ -24,7 +25,6 @@ from expunge.workflows.signals import Asked, stop_if_asked, wait
 AUDITED = Use(
     "model", "expunge audit", "a run folder, a model folder,", "the prompts of all records", "EXPUNGE_ENDPOINT_KEY"
 )
-TOLD = 50  # prompts after which the log says how many were answered
 LIMIT = (
     "Through prompts alone: log-probabilities, membership inference and weights were not examined; a filter in front "
     "of the model looks the same as forgetting."
@@ -52,24 +52,22 @@ class PromptedModel:
         run: whose log is told how many prompts are sent, never what they say.
         stop_requested: asked before every prompt and while a busy service is waited for.
         system: sent before every conversation that has no system turn; empty for none.
-        prompts: how many will be sent.
-        answered: how many were answered.
+        steps: prompts answered, of all.
     """
 
     endpoint: Endpoint
     run: RunFolder
     stop_requested: Asked
     system: str = ""
-    prompts: int = field(default=0, init=False)
-    answered: int = field(default=0, init=False)
+    steps: Steps = field(default=UNCOUNTED, init=False)
 
-    def begin(self, prompts: int) -> None:
+    def begin(self, prompts: int, answered: int) -> None:
         """Tells how many prompts will be sent, and where to."""
-        self.prompts, self.answered = prompts, 0
         if not self.endpoint.is_local:
             said = f"The prompts of all records are now sent{self.endpoint.plainly} to {self.endpoint.host}, as "
             self.run.events.append("warning", text=f"{said}--allow-remote says.")
-        self.run.events.append("phase", name=f"send {prompts:,} prompts to {self.endpoint.name}", total=prompts)
+        name = f"send {prompts:,} prompts to {self.endpoint.name}"
+        self.steps = self.run.phases.begin(name, prompts + answered, answered)
 
     def reply(self, conversations: Sequence[Sequence[Message]], decoding: Decoding) -> list[str]:
         """Answers conversations, one request each.
@@ -82,9 +80,7 @@ class PromptedModel:
         found = []
         for turns in conversations:
             found.append(self._ask(turns, decoding))
-            self.answered += 1
-            if self.answered % TOLD == 0 and self.answered < self.prompts:
-                self.run.events.append("phase", name=f"{self.answered:,} of {self.prompts:,} prompts answered")
+            self.steps.advance()
         return found
 
     def _ask(self, turns: Sequence[Message], decoding: Decoding) -> str:

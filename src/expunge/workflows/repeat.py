@@ -52,6 +52,15 @@ class Repeatable(NamedTuple):
         """Method, axes and numbers of the loop."""
         return resolve(self.run.config["method"], self.changes)
 
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that the run's own unlearning took; 0 for a method without a loop."""
+        return int(self._saved.get("steps", 0))
+
+    @property
+    def _saved(self) -> Mapping[str, Any]:
+        return next((event.data for event in read_events(self.run.events_path) if event.kind == "saved"), {})
+
     def request(self, model: str, out: Path, number: int, *, allow_overlap: bool = False) -> Request:
         """Returns the same unlearning of another model, with the run's seed plus ``number``, without an audit.
 
@@ -80,8 +89,7 @@ class Repeatable(NamedTuple):
 
         A training is counted by its records, at the seconds that a record took there.
         """
-        saved = next((event.data for event in read_events(self.run.events_path) if event.kind == "saved"), {})
-        seconds, steps = float(saved.get("seconds", 0.0)), int(saved.get("steps", 0))
+        seconds, steps = float(self._saved.get("seconds", 0.0)), self.steps
         recipe = self.recipe
         if not steps or not isinstance(recipe.method, LossMethod):
             return ""

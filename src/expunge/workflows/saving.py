@@ -71,7 +71,7 @@ def save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dty
     Raises:
         InputError: weights too large for the dtype, or a folder that does not load as the model that was trained.
     """
-    run.events.append("phase", name="save the model")
+    steps = run.phases.begin("save the model", 1)
     check_range(model, dtype)
     save_model(model, tokenizer, run.model, dtype=dtype, source=source, replace=True)
     if count := left_out(source):
@@ -87,4 +87,5 @@ def save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dty
         raise InputError(
             "The saved model does not load as the model that was trained; nothing in this folder can be trusted."
         )
+    steps.end()
     return digest

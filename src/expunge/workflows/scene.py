@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from expunge.evaluation.store import read_answer, write_answer
 from expunge.evaluation.subjects import Policy, Subject
 from expunge.metrics.base import Floats, is_of
 from expunge.storage.digests import DataKey
+from expunge.storage.progress import UNCOUNTED
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest
@@ -117,7 +119,7 @@ def outcomes(
         asked: see ``asked_hmac``.
         spoken: whether replies are read, of all models alike.
     """
-    key = {**_key(scene, attack.label, task, role, spoken=spoken), "asked": asked}
+    key = _attack_key(scene, attack, task, role, asked, spoken=spoken)
     stored = read_answer(scene.run.scores, key)
     if stored is None:
         began = time.perf_counter()
@@ -128,22 +130,39 @@ def outcomes(
     return {point: _outcome(one) for point, one in stored["points"].items()}, stored["seconds"]
 
 
+def is_stored(scene: Scene, attack: Attack, task: AttackTask, role: str, asked: str, *, spoken: bool) -> bool:
+    """Whether an earlier call found what one model shows under an attack."""
+    key = _attack_key(scene, attack, task, role, asked, spoken=spoken)
+    return read_answer(scene.run.scores, key) is not None
+
+
+def _attack_key(
+    scene: Scene, attack: Attack, task: AttackTask, role: str, asked: str, *, spoken: bool
+) -> dict[str, Any]:
+    return {**_key(scene, attack.label, task, role, spoken=spoken), "asked": asked}
+
+
 def without_attack(
     scene: Scene, task: AttackTask, roles: Sequence[str], *, spoken: bool
 ) -> dict[str, dict[str, Floats]]:
     """What each model shows without an attack."""
     read = measures(spoken=spoken)
-    found: dict[str, dict[str, Floats]] = {}
-    for role in dict.fromkeys(roles):
-        own = scene.subjects[role].policy if spoken else None
-        key = _key(scene, f"none ({', '.join(one.label for one in read)})", task, role, spoken=spoken)
-        stored = read_answer(scene.run.scores, key)
-        if stored is None:
+    label = f"none ({', '.join(one.label for one in read)})"
+    keys = {role: _key(scene, label, task, role, spoken=spoken) for role in roles}
+    stored = {role: read_answer(scene.run.scores, key) for role, key in keys.items()}
+    missing = [role for role, answer in stored.items() if answer is None]
+    with scene.run.phases.phase("read without an attack", len(missing)) if missing else nullcontext(UNCOUNTED) as steps:
+        for role in missing:
+            steps.describe(f"the {role} model")
+            own = scene.subjects[role].policy if spoken else None
             values = plain(scene.subjects[role].loaded, task, read, own)
-            stored = {name: numbers.tolist() for name, numbers in values.items()}
-            write_answer(scene.run.scores, key, stored)
-        found[role] = {name: np.asarray(numbers, dtype=np.float64) for name, numbers in stored.items()}
-    return found
+            stored[role] = {name: numbers.tolist() for name, numbers in values.items()}
+            write_answer(scene.run.scores, keys[role], stored[role])
+            steps.advance()
+    return {
+        role: {name: np.asarray(numbers, dtype=np.float64) for name, numbers in answer.items()}
+        for role, answer in stored.items()
+    }
 
 
 def _key(scene: Scene, label: str, task: AttackTask, role: str, *, spoken: bool) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.executors.local import Job, run_jobs
 from expunge.functional.shadow import MIN_MODELS
 from expunge.registry import suites
+from expunge.storage.events import Listener
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.audit import AuditRequest, audit, last_audit
-from expunge.workflows.demo import ToTrain, check_outcome, train_model
+from expunge.workflows.demo import ToTrain, check_outcome, train_model, training_steps
 from expunge.workflows.finished import Finished
+from expunge.workflows.hearing import Heard
 from expunge.workflows.places import models_of, refuse_model_folder
 from expunge.workflows.repeat import Repeatable, read_run
 from expunge.workflows.request import Request
@@ -118,13 +120,13 @@ def remove_shadows(run: RunFolder) -> None:
         shutil.rmtree(folder)
 
 
-def make_shadow(wanted: ToShadow) -> None:
+def make_shadow(wanted: ToShadow, listener: Listener) -> None:
     """Carries out one job; called in a process of the pool. What an earlier process finished is not done again."""
     if not _is_trained(wanted.train):
-        train_model(wanted.train)
+        train_model(wanted.train, listener)
     if wanted.request is not None:
         try:
-            unlearn(wanted.request)
+            unlearn(wanted.request, (listener,))
         except DivergedError:  # for good, unlike a stop
             _drop_original(wanted)
             raise
@@ -172,22 +174,26 @@ def _make(
     stop_requested: Callable[[], bool],
 ) -> None:
     """Runs what is missing; a shadow whose unlearning diverged is left out, any other failure ends the work."""
-    missing = [one for one in wanted if not one.done]
-    jobs = [Job(f"shadow-{one.train.folder.parent.name}-{one.train.folder.name}", one) for one in missing]
+    every = [Job(f"shadow-{one.train.folder.parent.name}-{one.train.folder.name}", one) for one in wanted]
+    jobs = [job for job in every if not job.argument.done]
     if not jobs:
         return
-    unlearned = sum(one.request is not None for one in missing)
+    training, unlearning = training_steps(jobs[0].argument.train), source.steps
+    sizes = {job.name: training + (unlearning if job.argument.request is not None else 0) for job in every}
+    unlearned = sum(job.argument.request is not None for job in jobs)
     cost = source.cost(len(jobs), unlearned, workers)
-    run.events.append("phase", name=f"train {len(jobs)} models and unlearn {unlearned} of them{cost}", total=len(jobs))
-    for number, outcome in enumerate(run_jobs(jobs, make_shadow, workers=workers), start=1):
-        run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
-        run.events.append("metric", step=number, terms={})
-        if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
-            raise InterruptedRunError(STOPPED)
-        if outcome.exit_code == DivergedError.exit_code:
-            run.events.append("warning", text=f"{outcome.job} is left out: {outcome.trouble}")
-        else:
-            check_outcome(outcome)
+    name, total = f"train {len(jobs)} models and unlearn {unlearned} of them{cost}", sum(sizes.values())
+    with run.phases.phase(name, total, total - sum(sizes[job.name] for job in jobs)) as steps:
+        heard = Heard(steps, sizes)
+        for outcome in run_jobs(jobs, make_shadow, workers=workers, hear=heard.hear):
+            run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
+            if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
+                raise InterruptedRunError(STOPPED)
+            heard.ended(outcome.job)
+            if outcome.exit_code == DivergedError.exit_code:
+                run.events.append("warning", text=f"{outcome.job} is left out: {outcome.trouble}")
+            else:
+                check_outcome(outcome)
 
 
 def _usable(run: RunFolder, wanted: Sequence[ToShadow], *, keep_shadows: bool) -> list[ToShadow]:

@@ -33,7 +33,6 @@ from expunge.workflows.request import Request
 from expunge.workflows.run_config import run_config
 from expunge.workflows.saving import save_and_reload, saved_dtype
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
-from expunge.workflows.steps import loop_steps
 from expunge.workflows.work import Work
 from expunge.workflows.written import keep_rendering, settle_end
 
@@ -145,10 +144,8 @@ def _make_model(
     original: str,
 ) -> None:
     run.set_state("running")
-    run.events.append("phase", name="load the model")
-    work, before, dtype, source = _prepare(request, recipe, inputs, run, stop_requested)
-    total = None if recipe.before else loop_steps(recipe, work.splits)  # every stage is a phase of its own
-    run.events.append("phase", name=f"unlearn with {recipe.name}", total=total)
+    with run.phases.phase("load the model"):
+        work, before, dtype, source = _prepare(request, recipe, inputs, run, stop_requested)
     began = time.perf_counter()
     product = produce(work)
     seconds = time.perf_counter() - began
