@@ -378,7 +378,7 @@ def test_a_model_that_could_not_be_trained_ends_a_bench_with_its_exit_code(code,
     ],
 )
 def test_what_a_job_met_reaches_the_user(tmp_path, here, monkeypatch, capfd, raised, code, says):
-    def train(wanted):
+    def train(wanted, phases):
         raise raised
 
     monkeypatch.setattr(module, "train_model", train)
