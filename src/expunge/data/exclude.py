@@ -14,7 +14,7 @@ from expunge.data.record import Record
 from expunge.data.spans import Span, spans
 from expunge.data.words import secrets_of, trained_text, wordings
 from expunge.functional.words import folded
-from expunge.storage.progress import UNCOUNTED, Steps
+from expunge.storage.progress import SILENT, Phases
 
 # In this order: the first rule that holds is the one that moves a record.
 RULES = {
@@ -79,16 +79,18 @@ class Forgotten:
         """Whether a record has the subject, a name or a phrase; for choosing the forget records themselves."""
         return self._has_subject(record) or bool(self._found(record))
 
-    def hits(self, records: Sequence[Record], near: Near, steps: Steps = UNCOUNTED) -> Hits:
-        """Tries every rule on every record; ``steps`` counts each record twice."""
+    def hits(self, records: Sequence[Record], near: Near, phases: Phases = SILENT) -> Hits:
+        """Tries every rule on every record."""
         exact = {fingerprint(record) for record in self.records}
         values = values_of(self.records)
-        sets = [shingles(trained_text(record)) for record in steps.over(records)]
+        with phases.phase("hash what is left", len(records)) as steps:
+            sets = [shingles(trained_text(record)) for record in steps.over(records)]
         similar = self._similarities(sets, near)
-        found = [
-            self._hit(record, similarity, fingerprint(record) in exact, values)
-            for record, similarity in steps.over(zip(records, similar, strict=True))
-        ]
+        with phases.phase("look for what must be forgotten", len(records)) as steps:
+            found = [
+                self._hit(record, similarity, fingerprint(record) in exact, values)
+                for record, similarity in steps.over(zip(records, similar, strict=True))
+            ]
         known = passages(one.answer.reveal() for record in self.records for one in wordings(record))
         quoted = quotes(sets, known, [bool(hit.rules) for hit in found])
         return Hits(

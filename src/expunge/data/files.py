@@ -57,8 +57,11 @@ def count_lines(path: Path) -> int:
     """Returns the lines of a text file, about as many as it has records; 0 for any other file."""
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return 0
+    count, last = 0, b"\n"
     with path.open("rb") as stream:
-        return sum(part.count(b"\n") for part in iter(lambda: stream.read(_CHUNK), b"")) + 1
+        while part := stream.read(_CHUNK):
+            count, last = count + part.count(b"\n"), part[-1:]
+    return count + (last != b"\n")
 
 
 def text_items(path: Path, split: str, limits: Limits, named: Collection[str] = ()) -> Iterator[tuple[int, Any]]:

@@ -139,8 +139,7 @@ class Selection:
         single, near_doubles = self._without_near(unique, phases)
         forget = [_with_subject(item.record, finder) for item in sorted(forget_items, key=_place)]
         forgotten = Forgotten(forget, wanted.names, wanted.phrases)
-        with phases.phase("look for what must be forgotten", 2 * len(single)) as steps:
-            found = forgotten.hits([item.record for item in single], self.near, steps)
+        found = forgotten.hits([item.record for item in single], self.near, phases)
         kept, excluded = self._excluded(
             sorted(zip(single, found.records, strict=True), key=lambda pair: _place(pair[0]))
         )
@@ -226,8 +225,9 @@ class Selection:
             return list(items), []
         # Long records of one form may differ in a name and a number only; of two subjects both stay.
         subjects = [None if one.record.subject is None else folded(one.record.subject.reveal()) for one in items]
-        with phases.phase("find near duplicates", 2 * len(items)) as steps:
+        with phases.phase("hash all records", len(items)) as steps:
             sets = [shingles(trained_text(item.record)) for item in steps.over(items)]
+        with phases.phase("find near duplicates", len(items)) as steps:
             matches = near_duplicates(sets, self.near, subjects, steps)
         kept = [item for item, match in zip(items, matches, strict=True) if match is None]
         pairs = [(item, match) for item, match in zip(items, matches, strict=True) if match is not None]
