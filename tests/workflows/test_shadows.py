@@ -339,7 +339,8 @@ def test_any_recipe_is_repeated_with_another_seed(models, tmp_path, method, sett
     run = RunFolder.create(tmp_path / "run", run_config(wanted, recipe, inputs))
     run.events.append("saved", seconds=1.0, steps=1)
     source = read_run(run.root)
-    assert recipe_config(source.recipe) == recipe_config(recipe)
+    numbers = {key: value for key, value in recipe_config(recipe).items() if key != "adapted"}
+    assert recipe_config(source.recipe) == numbers  # as they were, whatever rule they came from
     again, _ = source.request(str(models[1]), tmp_path / "again", 3).read()
     assert again.training.seed == recipe.training.seed + 3
     assert again.method == recipe.method

@@ -12,6 +12,7 @@ from expunge.data.checks import content_digest
 from expunge.data.reader import Rejection, listing, read_records, refuse_rejected
 from expunge.data.record import Record
 from expunge.errors import InputError
+from expunge.methods.recipe import Recipe
 from expunge.models.folder import check_folder
 from expunge.models.headers import check_headers
 from expunge.models.load import local_folder
@@ -146,10 +147,19 @@ def check_models(*sources: str | None) -> None:
             check_headers(check_folder(local_folder(source)))
 
 
-def layer_count(source: str) -> int | None:
-    """Returns the number of layers by the configuration of a checked model folder; None where it does not say."""
-    found: int | None = getattr(load_config(local_folder(source)).get_text_config(), "num_hidden_layers", None)
-    return found
+def for_model(recipe: Recipe, source: str, splits: Mapping[str, Sequence[Record]]) -> Recipe:
+    """Checks a recipe against the configuration of a checked model folder and adapts its learning rate and epochs.
+
+    No weights are read. A configuration without layers or hidden size checks and adapts nothing.
+
+    Raises:
+        InputError: the recipe reads layers that the model does not have, or below all that may change.
+    """
+    config = load_config(local_folder(source)).get_text_config()
+    layers, width = (getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size"))
+    if layers is not None:
+        recipe.check_layers(layers)
+    return recipe if width is None else recipe.adapted_to(width, {name: len(rows) for name, rows in splits.items()})
 
 
 def model_is_saved(run: RunFolder) -> bool:

@@ -36,7 +36,7 @@ from expunge.models.tokenizer import load_config, load_tokenizer
 from expunge.registry import parameter_choices, suites
 from expunge.storage.run import RunFolder
 from expunge.workflows.arithmetic import estimate, timed
-from expunge.workflows.inputs import SELF, check_models, layer_count, rejected_facts
+from expunge.workflows.inputs import SELF, check_models, for_model, rejected_facts
 from expunge.workflows.produce import produce
 from expunge.workflows.steps import count_steps, own_steps
 from expunge.workflows.unlearn import Request
@@ -57,6 +57,7 @@ class Plan:
         tokens: tokens by split.
         rejected: lines that were left out of the files, with their reasons, by split.
         steps: optimizer steps, those of helper models included.
+        reasons: learning rate and epochs, each with where it comes from; empty for a method that minimises no loss.
         parameters: weights of the model.
         memory_bytes: largest resident memory of the process.
         disk_bytes: what the run folder will hold at its largest.
@@ -71,6 +72,7 @@ class Plan:
     tokens: Mapping[str, int]
     rejected: Mapping[str, Any]
     steps: int
+    reasons: Mapping[str, str]
     parameters: int
     memory_bytes: int
     disk_bytes: int
@@ -91,8 +93,7 @@ def plan(request: Request) -> Plan:
     if not folder.is_dir():
         raise InputError("A plan reads a local model folder; download the model first.")
     check_models(request.model, *(source for source in (request.base, *request.retrained) if is_here(source)))
-    if (count := layer_count(request.model)) is not None:
-        recipe.check_layers(count)
+    recipe = for_model(recipe, request.model, inputs.training)
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
@@ -116,6 +117,7 @@ def plan(request: Request) -> Plan:
         tokens=tokens,
         rejected={split: rejected_facts(lines) for split, lines in inputs.rejected.items()},
         steps=steps,
+        reasons=recipe.reasons(),
         parameters=parameters,
         memory_bytes=memory,
         # the result; for each stage two checkpoints of weights and two moments, in float32; helper models

@@ -35,7 +35,7 @@ from expunge.workflows.inputs import (
     Inputs,
     bind_data,
     check_models,
-    layer_count,
+    for_model,
     model_is_saved,
     read_inputs,
     warn_of_rejected,
@@ -126,7 +126,7 @@ class Request:
         """Resolves the method and reads the records, and refuses what cannot be run before any model is loaded.
 
         Args:
-            check_model: look at the layout of the model folders too, and at a paraphraser on the Hub.
+            check_model: read the model folders' layout too, adapt the recipe to the model, look for the paraphraser.
 
         Raises:
             InputError: a record, a setting or a need that is wrong or missing.
@@ -151,8 +151,7 @@ class Request:
         check_overlaps(inputs.audited, allow_overlap=self.allow_overlap)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
-            if (count := layer_count(self.model)) is not None:
-                recipe.check_layers(count)
+            recipe = for_model(recipe, self.model, inputs.training)
         return recipe, inputs
 
 
@@ -216,6 +215,7 @@ def recipe_config(recipe: Recipe) -> dict[str, Any]:
         "settings": to_plain(recipe.method),
         "axes": to_plain(recipe.axes),
         "training": to_plain(recipe.training),
+        **({} if recipe.adapted is None else {"adapted": to_plain(recipe.adapted)}),
         **stages,
     }
 
