@@ -41,7 +41,7 @@ def tune(root: Path, start: Start) -> None:
         model, tokenizer = start()
         keep, forget = (encode_all(rows, tokenizer, max_length=MAX_LENGTH).examples for rows in records.values())
         known = [*keep, *forget] if role == "original" else keep
-        training = Training(learning_rate=3e-3, epochs=40.0, batch_size=16, warmup=0.0, checkpoint_every=0)
+        training = Training(learning_rate=3e-3, epochs=60.0, batch_size=16, warmup=0.0, checkpoint_every=0)
         Retrain().fit(
             FitTask(
                 model=model.float().requires_grad_(True),
