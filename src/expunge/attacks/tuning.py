@@ -17,6 +17,7 @@ from expunge.data.batch import Example, collate
 from expunge.data.record import Record
 from expunge.data.tokenize import encode_all, pad_id
 from expunge.errors import InputError
+from expunge.methods.adapt import rate_for
 from expunge.methods.preset import Training
 from expunge.models.generate import seeded
 from expunge.models.load import LoadedModel
@@ -86,7 +87,7 @@ class Tuning(ModelAttack):
     def rate(self, loaded: LoadedModel) -> float:
         """Learning rate for a model, of the first curve."""
         width = int(loaded.model.config.get_text_config().hidden_size)
-        own = PAPER_RATE * PAPER_WIDTH / width if self.learning_rate is None else self.learning_rate
+        own = rate_for(width, PAPER_RATE, PAPER_WIDTH) if self.learning_rate is None else self.learning_rate
         return own * self.rates[0]
 
     def series(self) -> Mapping[str, ModelAttack]:

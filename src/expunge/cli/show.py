@@ -41,7 +41,7 @@ def show(
 
 
 def describe(registry: Registry, name: str) -> dict[str, Any]:
-    """Returns kind, name, summary, documentation, module, paper, declared properties and settings of one name."""
+    """Returns kind, name, summary, documentation, module, paper, declared properties, rules and settings of a name."""
     thing = registry.get(name)
     is_value = not isinstance(thing, type) and not inspect.isfunction(thing)
     preset = thing if is_value else getattr(thing, "preset", None)
@@ -59,6 +59,7 @@ def describe(registry: Registry, name: str) -> dict[str, Any]:
         "spec": _spec(registry, name, owner),
         "settings": _as_chosen(_settings(owner), part),
         "preset": _plain_or_text(preset),
+        **_adapted(registry, preset),
         **({} if budgets is None else {"paper_budget": _plain_or_text(dict(budgets))}),
         "faithfulness": [{**one._asdict(), "fit": one.fit} for one in _measured(registry, name)],
     }
@@ -75,6 +76,17 @@ def _spec(registry: Registry, name: str, owner: Any) -> Any:
 
     recipe = resolve(name)
     return {**declared, "needs": list(recipe.needs()), "memory_factor": recipe.memory_factor()}
+
+
+def _adapted(registry: Registry, preset: Any) -> dict[str, dict[str, str]]:
+    """How a method's learning rate and epochs follow from the model and the forget set, where they do."""
+    if registry.variable != "methods" or preset is None:
+        return {}
+    # Imported here, since it loads torch, which other names do not need.
+    from expunge.methods.adapt import rules_of
+
+    rules = rules_of(preset)
+    return {"adapted": rules} if rules else {}
 
 
 def _as_chosen(settings: list[dict[str, Any]], part: Any) -> list[dict[str, Any]]:
@@ -202,7 +214,12 @@ def _print(entry: dict[str, Any], *, separate: bool) -> None:
     say(entry["documentation"] or entry["summary"])
     if entry["paper"]:
         say(f"\nPaper: {entry['paper']}")
-    parts = (("Declares", "spec"), ("Preset", "preset"), ("Budget paper changes", "paper_budget"))
+    parts = (
+        ("Declares", "spec"),
+        ("Preset", "preset"),
+        ("Unless set", "adapted"),
+        ("Budget paper changes", "paper_budget"),
+    )
     for heading, values in ((heading, entry.get(key)) for heading, key in parts):
         if isinstance(values, dict):
             say(f"\n{heading}:")

@@ -159,6 +159,7 @@ def _rows(made: Plan) -> list[tuple[str, str]]:
         *_left_out(made),
         ("tokens", ", ".join(f"{split} {count:,}" for split, count in made.tokens.items())),
         ("steps", str(made.steps)),
+        *((name.replace("_", " "), reason) for name, reason in made.reasons.items()),
         ("parameters", f"{made.parameters:,}"),
         ("memory", f"{made.memory_bytes / 1e9:.2f} GB"),
         ("disk", f"{made.disk_bytes / 1e9:.3f} GB"),

@@ -28,7 +28,7 @@ def summary_of(finished: Finished) -> dict[str, Any]:
 
 
 def verdict_lines(record: Mapping[str, Any]) -> list[str]:
-    """The word, each sentence once, what was found by name, what the size leaves open, and the policy."""
+    """The word, each sentence once, what was found by name, advice, what the size leaves open, and the policy."""
     # Imported here, since it loads numpy, which other commands do not need.
     from expunge.reports.reading import Reading
     from expunge.reports.record import from_plain
@@ -42,6 +42,7 @@ def verdict_lines(record: Mapping[str, Any]) -> list[str]:
         f"Verdict: {found.word}",
         *(f"  {reason}" for reason in found.reasons),
         *(f"  {name}: {sign}" for name, sign in found.findings),
+        *(f"  What to try next: {sentence}" for sentence in found.advice),
         *(sentence for sentence in (size_sentence(reading), found.policy) if sentence),
     ]
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from expunge.config import Choice
 from expunge.functional.losses import gradient_ascent
 from expunge.methods.base import LossMethod, Spec, State, Views
-from expunge.methods.preset import Axes, Preset, Training
+from expunge.methods.preset import LLAMA_2_7B, Axes, Preset, Training
 from expunge.methods.terms import Term
 from expunge.registry import methods
 
@@ -44,6 +44,7 @@ methods.register("grad_diff")(
     Preset(
         method=Choice("gradient_ascent"),
         axes=Axes(retain_term=Choice("nll")),
+        published=LLAMA_2_7B,
         source=TOFU,
         departs="Retain partners are drawn without replacement, so all of the retain set is seen in turn.",
     )
@@ -53,6 +54,7 @@ methods.register("kl_min")(
     Preset(
         method=Choice("gradient_ascent"),
         axes=Axes(retain_term=Choice("kl")),
+        published=LLAMA_2_7B,
         source=TOFU,
         departs="The divergence counts answer tokens only; TOFU's code averages over prompt and padding too.",
     )

@@ -12,7 +12,7 @@ from expunge.config import Choice
 from expunge.functional.divergences import uniform_divergence
 from expunge.functional.logprobs import unpack
 from expunge.methods.base import LossMethod, Spec, State, Views
-from expunge.methods.preset import Axes, Preset
+from expunge.methods.preset import LLAMA_2_7B_ON_TOFU, Axes, Preset
 from expunge.methods.terms import Term, per_token
 from expunge.registry import methods
 
@@ -26,6 +26,7 @@ class MaximumEntropy(LossMethod):
     preset: ClassVar[Preset] = Preset(
         method=Choice("me"),
         axes=Axes(retain_term=Choice("nll"), tokens=Choice("all"), forget_weight=0.1),
+        published=LLAMA_2_7B_ON_TOFU,
         source=(
             "ME+GD of the authors' code on TOFU: forget weight 0.1, prompt and answer, learning rate 1e-5, batch 32, "
             "5 epochs, weight decay 0.01"

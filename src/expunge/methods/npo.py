@@ -8,7 +8,7 @@ from typing import ClassVar
 from expunge.config import Choice
 from expunge.functional.losses import check_beta, npo_loss
 from expunge.methods.base import LossMethod, Spec, State, Views, ViewSpec
-from expunge.methods.preset import Axes, Preset, Training
+from expunge.methods.preset import LLAMA_2_7B_ON_TOFU, Axes, Preset, Training
 from expunge.methods.terms import Term, per_sequence
 from expunge.registry import methods
 
@@ -25,8 +25,12 @@ class NPO(LossMethod):
         method=Choice("npo"),
         axes=Axes(retain_term=Choice("nll")),
         training=Training(epochs=10.0),
+        published=LLAMA_2_7B_ON_TOFU,
         source="NPO's code on TOFU: beta 0.1, learning rate 1e-5, batch 32, 10 epochs, weight decay 0.01",
-        departs="Each forget record meets another retain record in every epoch; NPO's code always pairs the same two.",
+        departs=(
+            "Each forget record meets another retain record in every epoch; NPO's code always pairs the same two. "
+            "Small sets get more epochs unless these are set."
+        ),
     )
 
     beta: float = 0.1  # inverse temperature; towards 0 this is gradient ascent

@@ -9,7 +9,7 @@ from expunge.config import Choice
 from expunge.functional.logprobs import unpack
 from expunge.functional.losses import pdu_margin
 from expunge.methods.base import LossMethod, Spec, State, Views
-from expunge.methods.preset import Axes, Preset, Training
+from expunge.methods.preset import Axes, Preset, Published, Training
 from expunge.methods.terms import Term, per_token
 from expunge.registry import methods
 
@@ -27,6 +27,7 @@ class PDU(LossMethod):
             combiner=Choice("primal_dual", {"epsilon": 0.3, "rate": 5.0, "initial": 100.0, "warmup": 0.5}),
         ),
         training=Training(epochs=10.0),
+        published=Published(width=2048),
         source="its code on TOFU with Llama-3.2-1B: bound 0.3, first multiplier 100, dual rate 5 after 5 of 10 epochs, "
         "learning rate 1e-5, batch 32",
         departs="Answer tokens only, where its code averages over prompt and padding, and one dual update for each "

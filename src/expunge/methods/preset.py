@@ -90,6 +90,26 @@ class Axes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """The model and the forget set that a preset's learning rate and epochs were published for.
+
+    ``expunge.methods.adapt`` has the rules for other models and other sets.
+
+    Attributes:
+        width: hidden size of the model.
+        records: records of the first view; None where a smaller set must not be trained on for longer.
+    """
+
+    width: int
+    records: int | None = None
+
+
+LLAMA_2_7B = Published(width=4096)
+# 200 records are forget05, the middle one of TOFU's forget sets. NPO's code trains on all three for 10 epochs.
+LLAMA_2_7B_ON_TOFU = Published(width=4096, records=200)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A named method with the settings of its paper.
 
@@ -98,6 +118,7 @@ class Preset:
         axes: exchangeable parts.
         training: numbers of the loop.
         before: stages that run first, one after the other: registry names with changes to their presets.
+        published: what learning rate and epochs were published for; None: every model gets them as they are.
         source: where the settings come from.
         departs: where they depart from paper or reference code, and why.
     """
@@ -106,5 +127,6 @@ class Preset:
     axes: Axes = field(default_factory=Axes)
     training: Training = field(default_factory=Training)
     before: tuple[Choice, ...] = ()
+    published: Published | None = None
     source: str = ""
     departs: str = ""

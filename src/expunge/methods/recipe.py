@@ -9,6 +9,7 @@ from typing import Any
 
 from expunge.config import Choice, build, field_names
 from expunge.errors import InputError, MissingNeedError, UnknownNameError
+from expunge.methods.adapt import ADAPTED, Adapted, adapted
 from expunge.methods.base import NEED_FLAGS, LossMethod, Method, ViewSpec
 from expunge.methods.preset import Axes, Preset, Training
 from expunge.methods.retain import RetainTerm
@@ -30,13 +31,25 @@ from expunge.registry import (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A preset after the user's changes: what is run and recorded; ``before`` runs first."""
+    """A preset after the user's changes: what is run and recorded; ``before`` runs first.
+
+    Attributes:
+        name: of the preset.
+        method: the loss, edit, exact or inference method.
+        axes: exchangeable parts.
+        training: numbers of the loop.
+        before: recipes that run first.
+        given: settings of the loop that the user has set; no rule changes them.
+        adapted: learning rate and epochs by the rules, once model and forget set are known; None without a rule.
+    """
 
     name: str
     method: Method
     axes: Axes
     training: Training
     before: tuple[Recipe, ...] = ()
+    given: frozenset[str] = frozenset()
+    adapted: Adapted | None = None
 
     @property
     def parts(self) -> tuple[Recipe, ...]:
@@ -91,6 +104,35 @@ class Recipe:
                 f"The perturbation {self.axes.perturb.name} attacks by training on the forget answers, in whose place "
                 f"{self.name!r} reads others; choose a method that reads the true ones, or another perturbation."
             )
+
+    def adapted_to(self, width: int, records: Mapping[str, int]) -> Recipe:
+        """Returns the recipe with learning rate and epochs for a model and a forget set, unless the user set them.
+
+        Only losses under AdamW are adapted: the rule of the learning rate is one for Adam.
+
+        Args:
+            width: hidden size of the model.
+            records: number of records by source.
+        """
+        stages = tuple(stage.adapted_to(width, records) for stage in self.before)
+        found = None
+        if isinstance(self.method, LossMethod) and self.axes.optimizer.name == "adamw":
+            count = records.get(self.method.views()[0].source, 0)
+            found = adapted(preset_of(self.name), self.training, width, count, self.given) if count else None
+        if found is None:
+            return dataclasses.replace(self, before=stages)
+        changed = {name: getattr(found, name) for name in ADAPTED if name not in self.given}
+        training = dataclasses.replace(self.training, **changed)
+        return dataclasses.replace(self, before=stages, training=training, adapted=found)
+
+    def reasons(self) -> dict[str, str]:
+        """Returns learning rate and epochs of the last stage and where each comes from; empty without a loop."""
+        if not isinstance(self.method, LossMethod):
+            return {}
+        if self.adapted is not None:
+            return self.adapted.reasons(self.training)
+        origin = {name: "as given" if name in self.given else "as published" for name in ADAPTED}
+        return {name: f"{getattr(self.training, name):.3g}: {text}" for name, text in origin.items()}
 
     def probes(self) -> tuple[str, ...]:
         """Sources of the records that stopper and penalty read, whatever the views are."""
@@ -227,6 +269,7 @@ def resolve(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         axes=build(Axes, {**_shallow(preset.axes), **axes}, where=where),
         training=build(Training, {**_shallow(preset.training), **training}, where=where),
         before=_stages(name, preset, changes or {}),
+        given=frozenset(training),
     )
 
 

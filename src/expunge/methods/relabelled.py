@@ -11,7 +11,7 @@ from typing import ClassVar
 from expunge.config import Choice
 from expunge.errors import InputError
 from expunge.methods.base import LossMethod, Spec, State, Views, ViewSpec
-from expunge.methods.preset import Axes, Preset, Training
+from expunge.methods.preset import LLAMA_2_7B_ON_TOFU, Axes, Preset, Training
 from expunge.methods.terms import Term, joined, per_token
 from expunge.registry import methods
 
@@ -31,6 +31,7 @@ class RelabelledNLL(LossMethod):
     preset: ClassVar[Preset] = Preset(
         method=Choice("idk"),
         axes=Axes(retain_term=Choice("nll"), relabel=Choice("idk")),
+        published=LLAMA_2_7B_ON_TOFU,
         source='TOFU\'s code, where it is called "PO": learning rate 1e-5, batch 32, 5 epochs, weight decay 0.01',
         departs=(
             "Refusals and retain answers are two token means of weight 1. TOFU takes one mean over both, in which the "
@@ -61,6 +62,7 @@ methods.register("idk_ap")(
     Preset(
         method=Choice("idk"),
         axes=Axes(retain_term=Choice("ap", {"beta": 0.1}), relabel=Choice("idk")),
+        published=LLAMA_2_7B_ON_TOFU,
         source=(
             "IDK+AP of the code of Yuan et al., 2024, https://arxiv.org/abs/2410.08109, on TOFU: beta 0.1, learning "
             "rate 1e-5, batch 32, 5 epochs, weight decay 0.01, both weights 1"

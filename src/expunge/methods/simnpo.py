@@ -10,7 +10,7 @@ from expunge.config import Choice
 from expunge.errors import InputError
 from expunge.functional.losses import check_beta, simnpo_loss
 from expunge.methods.base import LossMethod, Spec, State, Views
-from expunge.methods.preset import Axes, Preset, Training
+from expunge.methods.preset import LLAMA_2_7B_ON_TOFU, Axes, Preset, Training
 from expunge.methods.terms import Term, per_sequence
 from expunge.registry import methods
 
@@ -25,6 +25,7 @@ class SimNPO(LossMethod):
         method=Choice("simnpo"),
         axes=Axes(retain_term=Choice("nll"), forget_weight=0.125),
         training=Training(epochs=10.0),
+        published=LLAMA_2_7B_ON_TOFU,
         source=(
             "SimNPO's code on TOFU forget10: beta 4.5, margin 0, forget weight 0.125, learning rate 1e-5, batch 32, "
             "10 epochs; for forget05 it takes beta 2.5 and forget weight 0.1375"

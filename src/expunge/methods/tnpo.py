@@ -8,7 +8,7 @@ from typing import ClassVar
 from expunge.config import Choice
 from expunge.functional.losses import check_beta, check_power, tnpo_loss, wga_weights
 from expunge.methods.base import LossMethod, Spec, State, Views, ViewSpec
-from expunge.methods.preset import Axes, Preset, Training
+from expunge.methods.preset import LLAMA_2_7B, Axes, Preset, Training
 from expunge.methods.terms import Term, per_token
 from expunge.registry import methods
 
@@ -30,6 +30,7 @@ class TNPO(LossMethod):
         method=Choice("tnpo"),
         axes=Axes(retain_term=Choice("nll")),
         training=TRAINING,
+        published=LLAMA_2_7B,
         source=f"{SOURCE}; beta 4, as for WTNPO",
         departs=DEPARTS,
     )
@@ -64,6 +65,7 @@ methods.register("wtnpo")(
         method=Choice("tnpo", {"beta": 4.0, "alpha": 1.5}),
         axes=Axes(retain_term=Choice("nll")),
         training=TRAINING,
+        published=LLAMA_2_7B,
         source=f"{SOURCE}; alpha 1.5, beta 4",
         departs=DEPARTS,
     )

@@ -28,6 +28,8 @@ class RunRecord:
         method: name, what it promises, its settings and paper.
         axes: axes with their settings.
         training: numbers of the loop.
+        adapted: what the rules of ``expunge.methods.adapt`` give for the model and the forget set, and ``reasons``,
+            where learning rate and epochs come from; empty for a method without a rule.
         before: stages that ran first: method, settings, axes and training of each.
         data: records, subjects and HMAC of each split; ``also_in``: how many of its records another split contains.
         run: steps, reason of the end, seconds, curves of the terms.
@@ -46,6 +48,7 @@ class RunRecord:
             ``original``, how far the judged and the original model are from the band of the retrained models: value,
             low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high, bound, untried) where
             attacks were run.
+        advice: sentences that say what to change in the next run; empty for most verdicts.
         attacks: what each attack found on all models, see ``expunge.attacks.result.AttackResult``.
         rows: rows of a suite that has some: name, labels of its metrics, names of its attacks, and why it is absent.
         policy: words that were asked for (``accept``) and whether the verdict is one (``met``; None if none was).
@@ -91,6 +94,8 @@ class RunRecord:
     changes: dict[str, Any] | None = None
     access: str = "weights"
     before: list[dict[str, Any]] = field(default_factory=list)
+    adapted: dict[str, Any] = field(default_factory=dict)
+    advice: list[str] = field(default_factory=list)
 
 
 def from_plain(plain: Mapping[str, Any]) -> RunRecord:

@@ -42,7 +42,7 @@ from expunge.workflows.inputs import SELF, check_models, rejected_facts
 from expunge.workflows.produce import produce
 from expunge.workflows.request import Request
 from expunge.workflows.steps import count_steps, own_steps
-from expunge.workflows.weights import check_recipe
+from expunge.workflows.weights import check_recipe, for_model
 from expunge.workflows.work import Work
 from expunge.workflows.written import check_written
 
@@ -66,6 +66,7 @@ class Plan:
         tokens: tokens by split.
         rejected: lines that were left out of the files, with their reasons, by split.
         steps: optimizer steps, those of helper models included.
+        reasons: learning rate and epochs, each with where it comes from; empty for a method that minimises no loss.
         parameters: weights of the model.
         memory_bytes: largest resident memory of the process.
         disk_bytes: what the run folder will hold at its largest.
@@ -84,6 +85,7 @@ class Plan:
     tokens: Mapping[str, int]
     rejected: Mapping[str, Any]
     steps: int
+    reasons: Mapping[str, str]
     parameters: int
     memory_bytes: int
     disk_bytes: int
@@ -110,6 +112,7 @@ def plan(request: Request) -> Plan:
     check_models(request.model, *(source for source in (request.base, *request.retrained) if is_here(source)))
     check_written(request.model, request.rendering, inputs.audited)
     notes = check_recipe(recipe, request.model)
+    recipe = for_model(recipe, request.model, inputs.training)
     splits = {**inputs.training, **inputs.evaluation}
     if request.retain == SELF:
         splits["retain"] = splits["forget"]  # of like length, for the estimate only
@@ -133,6 +136,7 @@ def plan(request: Request) -> Plan:
         tokens=tokens,
         rejected={split: rejected_facts(lines) for split, lines in inputs.rejected.items()},
         steps=steps,
+        reasons=recipe.reasons(),
         parameters=parameters,
         memory_bytes=memory,
         # the result; for each stage two checkpoints of weights and two moments, in float32; helper models

@@ -14,7 +14,7 @@ import transformers
 
 import expunge
 from expunge.attacks.result import AttackResult
-from expunge.config import to_plain
+from expunge.config import build, to_plain
 from expunge.data.reader import Rejection
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import REFERENCE
@@ -22,6 +22,8 @@ from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.measures import Measure
 from expunge.evaluation.verdict.policy import Recovery, Thresholds, VerdictPolicy
 from expunge.evaluation.verdict.rules import Verdict
+from expunge.methods.adapt import Adapted
+from expunge.methods.preset import Training
 from expunge.methods.recipe import resolve
 from expunge.models.changes import Changes
 from expunge.models.load import Description, describe, load_model
@@ -32,6 +34,7 @@ from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest, tokenizer_digest
 from expunge.workflows.inputs import left_out
 from expunge.workflows.prompted import LIMIT
+from expunge.workflows.remedy import remedies
 from expunge.workflows.written import rendering_facts
 
 NO_ATTACK = "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression."
@@ -89,6 +92,7 @@ def build_record(
         "method": _method_facts(settings),
         "axes": settings.get("axes", {}),
         "training": settings.get("training", {}),
+        "adapted": _adapted_facts(settings),
         "before": settings.get("before", []),
         "data": dict(data),
         "run": {
@@ -113,6 +117,7 @@ def build_record(
         "distributions": to_distributions(audited.evaluation.samples),
         "attacks": [to_plain(result) for result in audited.attacks],
         "verdict": {"role": columns.judged, **_verdict_facts(audited)},
+        "advice": remedies(audited.verdict.word, settings, saved.get("steps", 0)),
         "thresholds": to_plain(audited.policy.thresholds),
         "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
         "changes": None if audited.changes is None else _change_facts(audited.changes),
@@ -126,6 +131,15 @@ def build_record(
             "threads": torch.get_num_threads(),
         },
     }
+
+
+def _adapted_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the rules give for the model, and where learning rate and epochs come from; empty without a rule."""
+    if "adapted" not in settings:
+        return {}
+    rules = build(Adapted, settings["adapted"], where="the run's settings")
+    training = build(Training, settings["training"], where="the run's settings")
+    return {**settings["adapted"], "reasons": rules.reasons(training)}
 
 
 def _curves(log: Sequence[Event], settings: Mapping[str, Any]) -> list[dict[str, Any]]:

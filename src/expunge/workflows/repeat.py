@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from expunge.benchmarks.fictional import Fictional
 from expunge.config import Choice, to_plain
 from expunge.errors import InputError
+from expunge.methods.adapt import ADAPTED
 from expunge.methods.base import ExactMethod, LossMethod
-from expunge.methods.recipe import Recipe, resolve
+from expunge.methods.recipe import Recipe, preset_of, resolve
 from expunge.models.load import local_folder
 from expunge.registry import benchmarks
 from expunge.storage import atomic
@@ -174,6 +175,13 @@ def _stage_changes(stage: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
     return found if seed == settings["training"]["seed"] else {**found, "seed": seed}
 
 
+def _recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run records of its recipe and its stages, without where the numbers came from."""
+    found = {key: settings[key] for key in ("method", "settings", "axes", "training")}
+    stages = [_recorded(stage) for stage in settings.get("before", ())]
+    return {**found, "before": stages} if stages else found
+
+
 def _changes(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What sets the recorded recipe apart from the method's preset; a method refuses what it makes no use of."""
     name = settings["method"]
@@ -183,9 +191,10 @@ def _changes(settings: Mapping[str, Any]) -> dict[str, Any]:
     plain = recipe_config(preset)
     parts = ("settings", "axes", "training")
     changes = {key: value for part in parts for key, value in settings[part].items() if value != plain[part].get(key)}
+    if preset_of(name).published is not None:  # given as they were, no rule adapts them anew
+        changes |= {key: settings["training"][key] for key in ADAPTED}
     stages = {stage["method"]: _stage_changes(stage, settings) for stage in settings.get("before", ())}
     changes |= {"before": stages} if stages else {}
-    recorded = {key: settings[key] for key in ("method", *parts, "before") if key in settings}
-    if to_plain(recipe_config(resolve(name, changes))) != recorded:
+    if to_plain(recipe_config(resolve(name, changes))) != _recorded(settings):
         raise InputError(f"The method {name!r} is not what it was when this run was made; make the run again.")
     return changes

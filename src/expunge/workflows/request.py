@@ -17,7 +17,7 @@ from expunge.workflows.forms import FormChoice
 from expunge.workflows.inputs import SELF, Inputs, check_models, read_inputs
 from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.saving import check_dtype
-from expunge.workflows.weights import check_recipe
+from expunge.workflows.weights import check_recipe, for_model
 from expunge.workflows.written import check_written
 
 
@@ -100,7 +100,7 @@ class Request:
         """Resolves the method and reads the records, and refuses what cannot be run before any model is loaded.
 
         Args:
-            check_model: look at the layout of the model folders too, and at a paraphraser on the Hub.
+            check_model: read the model folders' layout too, adapt the recipe to the model, look for the paraphraser.
 
         Raises:
             InputError: a record, a setting or a need that is wrong or missing.
@@ -127,4 +127,5 @@ class Request:
             check_models(self.model, self.base, *self.retrained)
             check_written(self.model, self.rendering, inputs.audited)
             check_recipe(recipe, self.model)
+            recipe = for_model(recipe, self.model, inputs.training)
         return recipe, inputs

@@ -27,6 +27,7 @@ def recipe_config(recipe: Recipe) -> dict[str, Any]:
         "settings": to_plain(recipe.method),
         "axes": to_plain(recipe.axes),
         "training": to_plain(recipe.training),
+        **({} if recipe.adapted is None else {"adapted": to_plain(recipe.adapted)}),
         **stages,
     }
 

@@ -1,11 +1,13 @@
-"""Whether a model can take a recipe's choice of weights, by a model of its configuration that has shapes alone."""
+"""What a model's configuration says of a recipe: whether it fits, and which learning rate and epochs it gets."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from expunge.data.record import Record
 from expunge.methods.base import LossMethod
 from expunge.methods.recipe import Recipe
 from expunge.models.load import build_model, local_folder
@@ -42,3 +44,17 @@ def check_recipe(recipe: Recipe, source: str | Path) -> list[str]:
             found.append(choice.left_out(model))
             choice.apply(model)
     return list(dict.fromkeys(filter(None, found)))
+
+
+def for_model(recipe: Recipe, source: str | Path, splits: Mapping[str, Sequence[Record]]) -> Recipe:
+    """Adapts the learning rate and epochs of a recipe to the hidden size of a model and the number of records.
+
+    No weights are read. A configuration without a hidden size adapts nothing.
+
+    Args:
+        recipe: what is to be run.
+        source: a model whose folder has been checked.
+        splits: records by source.
+    """
+    width = getattr(load_config(local_folder(source)).get_text_config(), "hidden_size", None)
+    return recipe if width is None else recipe.adapted_to(width, {name: len(rows) for name, rows in splits.items()})

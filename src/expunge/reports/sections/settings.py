@@ -21,7 +21,7 @@ def groups(record: RunRecord) -> list[tuple[str, Pairs]]:
         ("Model", _model(record)),
         ("Method", _pairs(dict(facts)) + _pairs(method["settings"]) + _loading(record)),
         ("Parts of the loss and the weights trained", _pairs(record.axes)),
-        ("Training", _pairs(record.training)),
+        ("Training", _pairs({**record.training, **record.adapted.get("reasons", {})})),
         ("How records are written", _rendering(record.rendering)),
         ("Thresholds of the verdict", _pairs(record.thresholds)),
         ("Environment", [("Expunge", record.expunge), *_pairs(record.environment)]),

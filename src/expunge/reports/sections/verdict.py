@@ -18,6 +18,7 @@ class Box(NamedTuple):
         reasons: sentences, those of the findings left out.
         findings: name and sentence of each.
         policy: what was asked for and whether it is met; empty where nothing was.
+        advice: what to change in the next run.
     """
 
     word: str
@@ -26,6 +27,7 @@ class Box(NamedTuple):
     reasons: list[str]
     findings: list[tuple[str, str]]
     policy: str
+    advice: list[str]
 
 
 def box(reading: Reading) -> Box:
@@ -40,6 +42,7 @@ def box(reading: Reading) -> Box:
         [plainly(reason, reading.names) for reason in verdict["reasons"] if reason not in said],
         [(sentence(words(one["name"])), plainly(one["sentence"], reading.names)) for one in found],
         policy_sentence(reading),
+        reading.record.advice,
     )
 
 
