@@ -34,14 +34,14 @@ def write_persons(benchmark: Fictional, root: Path) -> None:
         (root / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def tune(root: Path, start: Start) -> None:
+def tune(root: Path, start: Start, *, epochs: float) -> None:
     """Fine-tunes the original on all persons and, with the same order and steps, the other without those to forget."""
     records = {split: read_records(root / f"{split}.jsonl", split).records for split in ("retain", "forget")}
     for role in ("original", "retrained"):
         model, tokenizer = start()
         keep, forget = (encode_all(rows, tokenizer, max_length=MAX_LENGTH).examples for rows in records.values())
         known = [*keep, *forget] if role == "original" else keep
-        training = Training(learning_rate=3e-3, epochs=60.0, batch_size=16, warmup=0.0, checkpoint_every=0)
+        training = Training(learning_rate=3e-3, epochs=epochs, batch_size=16, warmup=0.0, checkpoint_every=0)
         Retrain().fit(
             FitTask(
                 model=model.float().requires_grad_(True),
@@ -97,15 +97,15 @@ def test_a_pretrained_model_that_was_taught_persons(shared_models, tmp_path):
         return loaded.model, loaded.tokenizer
 
     write_persons(Fictional(preset="smoke", seed=0), tmp_path)
-    tune(tmp_path, start)
+    tune(tmp_path, start, epochs=30.0)
     check(forgotten(tmp_path, width=64))
 
 
 def test_another_architecture(tmp_path):
-    benchmark = Fictional(preset="smoke", seed=21)
+    benchmark = Fictional(preset="pool", seed=21)
     tokenizer = benchmark.tokenizer()
     ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    config = GPT2Config(vocab_size=len(tokenizer), n_embd=96, n_layer=4, n_head=4, n_positions=MAX_LENGTH, **ends)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=96, n_layer=3, n_head=4, n_positions=MAX_LENGTH, **ends)
     write_persons(benchmark, tmp_path)
-    tune(tmp_path, lambda: (build_model(config, 21), tokenizer))
+    tune(tmp_path, lambda: (build_model(config, 21), tokenizer), epochs=100.0)
     check(forgotten(tmp_path, width=96))

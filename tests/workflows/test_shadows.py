@@ -96,9 +96,11 @@ def test_pairs_are_trained_unlearned_alike_and_read(run, trained, short_suite):
     assert {"shadow_unlearned", "shadow_retrained_2"} <= set(record["digests"])
     assert "U-LiRA attack" in run.report.read_text()
     made = [RunFolder.open(root / number / "unlearned").config for number in "12"]
+    adapted = {**run.config["adapted"], "given": ["learning_rate", "epochs"]}  # the run's numbers, whatever the rule
     for number, settings in enumerate(made, start=1):
         training = {**run.config["training"], "seed": run.config["training"]["seed"] + number}
-        assert settings == {**run.config, "model": str(root / str(number) / "original"), "training": training}
+        expected = {**run.config, "model": str(root / str(number) / "original"), "training": training}
+        assert settings == {**expected, "adapted": adapted}
     plan = next(event.data for event in seen if "unlearn 2 of them" in str(event.data.get("name")))
     assert plan["total"] == 4
     assert "minutes by the run's own speed" in plan["name"]
