@@ -97,7 +97,7 @@ def test_a_pretrained_model_that_was_taught_persons(shared_models, tmp_path):
         return loaded.model, loaded.tokenizer
 
     write_persons(Fictional(preset="smoke", seed=0), tmp_path)
-    tune(tmp_path, start, epochs=40.0)
+    tune(tmp_path, start, epochs=30.0)
     check(forgotten(tmp_path, width=64))
 
 

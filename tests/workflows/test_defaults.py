@@ -13,7 +13,7 @@ from expunge.methods.recipe import resolve
 from expunge.storage.run import RunFolder
 from expunge.workflows.remedy import remedies
 from expunge.workflows.repeat import _changes
-from expunge.workflows.unlearn import recipe_config
+from expunge.workflows.run_config import recipe_config
 from tests.workflows.test_audit import unlearn_request
 
 RATE = 1e-5 * 4096 / 16  # the hidden size of ``untrained``
