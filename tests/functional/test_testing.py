@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from expunge.functional.testing import DETECTABLE, POWER, detectable_auc, detectable_mean, holm, p_of_interval
+from expunge.functional.testing import (
+    DETECTABLE,
+    POWER,
+    detectable_auc,
+    detectable_mean,
+    holm,
+    p_of_interval,
+    sign_flip,
+)
 
 
 def test_holm_by_hand():
@@ -66,3 +74,26 @@ def test_the_smallest_detectable_area_is_found_in_four_of_five_samples(n):
         [stats.mannwhitneyu(draw.normal(shift, 1, n), draw.normal(0, 1, n)).pvalue < 0.05 for _ in range(400)]
     )
     assert 0.72 < found < 0.90
+
+
+@pytest.mark.parametrize("count", [2, 6, 9])
+def test_sign_flip_is_scipys_permutation_test(count):
+    differences = np.random.default_rng(count).normal(0.4, 1.0, count)
+    exact = stats.permutation_test(
+        (differences, np.zeros(count)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf
+    )
+    assert sign_flip(differences) == pytest.approx(exact.pvalue, abs=1e-12)
+
+
+def test_sign_flip_by_hand():
+    assert sign_flip([1.0, 2.0, 3.0]) == 2 / 8  # all signs, and none
+    assert sign_flip([1.0, -1.0]) == 1.0
+    assert sign_flip([0.0, 0.0]) == 1.0
+    assert sign_flip([0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]) == 2 / 2**6, "a difference of 0 has no sign"
+
+
+def test_many_differences_are_flipped_by_chance_and_always_alike():
+    differences = np.random.default_rng(0).normal(0.0, 1.0, 40) + 0.3
+    found = sign_flip(differences)
+    assert found == sign_flip(differences)
+    assert found == pytest.approx(stats.ttest_1samp(differences, 0.0).pvalue, abs=0.02)

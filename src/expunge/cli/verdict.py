@@ -42,6 +42,7 @@ def verdict_lines(record: Mapping[str, Any]) -> list[str]:
         f"Verdict: {found.word}",
         *(f"  {reason}" for reason in found.reasons),
         *(f"  {name}: {sign}" for name, sign in found.findings),
+        *([f"  {found.relative}"] if found.relative else []),
         *(f"  What to try next: {sentence}" for sentence in found.advice),
         *(sentence for sentence in (size_sentence(reading), found.policy) if sentence),
     ]

@@ -90,6 +90,7 @@ class Evaluation:
         gaps: distances from the retrained model of the metrics that should come close to it.
         traits: what each label stands for.
         samples: numbers per record by label and role, of the metrics that ask for a plot.
+        knowledge: the same of the metrics that the verdict takes for knowledge and that are means over records.
     """
 
     scores: tuple[ScoreRecord, ...]
@@ -98,6 +99,7 @@ class Evaluation:
     traits: Mapping[str, Traits] = field(default_factory=dict)
     # Arrays have no truth value, so that evaluations are compared by their scores.
     samples: Mapping[tuple[str, str], tuple[Sample, ...]] = field(default_factory=dict, compare=False, repr=False)
+    knowledge: Mapping[tuple[str, str], Sample] = field(default_factory=dict, compare=False, repr=False)
 
     def get(self, label: str, role: str) -> ScoreRecord | None:
         """Returns one score, or None where it was not computed."""

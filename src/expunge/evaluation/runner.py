@@ -18,6 +18,7 @@ from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.surroundings import surroundings
 from expunge.evaluation.unasked import unasked, with_unasked
+from expunge.functional.bootstrap import mean_of
 from expunge.metrics.base import Answer, Answers, Metric, Need, Score, is_of
 from expunge.models.load import LoadedModel
 from expunge.registry import metrics as registry
@@ -105,6 +106,13 @@ def _scored(
             for metric, of_roles in scores.items()
             if metric.plotted
             for role, score in of_roles.items()
+        },
+        knowledge={
+            (metric.label, role): score.samples[0]
+            for metric, of_roles in scores.items()
+            if metric.evidence == "knowledge"
+            for role, score in of_roles.items()
+            if score.statistic is mean_of
         },
     )
 

@@ -47,7 +47,8 @@ class RunRecord:
             showed (name, sentence, bars); ``measures``: metrics that decided (label, standing, and ``distance`` and
             ``original``, how far the judged and the original model are from the band of the retrained models: value,
             low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high, bound, untried) where
-            attacks were run.
+            attacks were run; ``relative`` (share, subjects, p), see ``expunge.evaluation.verdict.relative``, where it
+            could be tested.
         advice: sentences that say what to change in the next run; empty for most verdicts.
         attacks: what each attack found on all models, see ``expunge.attacks.result.AttackResult``.
         rows: rows of a suite that has some: name, labels of its metrics, names of its attacks, and why it is absent.

@@ -23,6 +23,7 @@ from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.policy import VerdictPolicy
+from expunge.evaluation.verdict.relative import relative_test
 from expunge.evaluation.verdict.rules import judge
 from expunge.metrics.exposure import CANARIES
 from expunge.metrics.ulira import ULira
@@ -104,6 +105,7 @@ def make_card(
         facts=replace(columns.facts(changed), attacked=signs(attacked, reading.policy.thresholds)),
         worst_recovery=recovery,
     )
+    relative = relative_test(evaluation, columns.judged, read["forget"])
     report = form_report(evaluation, read["forget"], reading.forms, columns.judged)
     if reading.tasks is not None:
         evaluation = with_tasks(evaluation, run_tasks(reading.tasks, run, subjects, stop_requested))
@@ -114,7 +116,18 @@ def make_card(
     for sentence in limits:
         run.events.append("warning", text=sentence)
     audited = Audited(
-        evaluation, verdict, reading.policy, seconds, report, rows, changed, version, tuple(attacked), recovery, limits
+        evaluation,
+        verdict,
+        reading.policy,
+        seconds,
+        report,
+        rows,
+        changed,
+        version,
+        tuple(attacked),
+        recovery,
+        limits,
+        relative,
     )
     data = _data_facts(run, summary, read, reading.rejected, shared)
     record = RunReport(build_record(run, audited, data, subjects, columns, notes))

@@ -21,6 +21,7 @@ from expunge.evaluation.runner import REFERENCE
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.measures import Measure
 from expunge.evaluation.verdict.policy import Recovery, Thresholds, VerdictPolicy
+from expunge.evaluation.verdict.relative import Relative
 from expunge.evaluation.verdict.rules import Verdict
 from expunge.methods.adapt import Adapted
 from expunge.methods.preset import Training
@@ -59,6 +60,7 @@ class Audited(NamedTuple):
     attacks: Sequence[AttackResult] = ()
     recovery: Recovery | None = None
     limits: Sequence[str] = ()  # of this audit alone
+    relative: Relative | None = None
 
 
 def build_record(
@@ -173,8 +175,10 @@ def _limits(audited: Audited, columns: Columns, data: Mapping[str, Any], log: Se
 def _verdict_facts(audited: Audited) -> dict[str, Any]:
     verdict, limits = audited.verdict, audited.policy.thresholds
     recovery = {} if audited.recovery is None else {"recovery": _recovery_facts(audited.recovery)}
+    relative = {} if audited.relative is None else {"relative": audited.relative._asdict()}
     return {
         **recovery,
+        **relative,
         "word": verdict.word,
         "reasons": list(verdict.reasons),
         "findings": [finding._asdict() for finding in verdict.findings],

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from expunge.functional.testing import SIGNIFICANT
 from expunge.reports.reading import Reading
-from expunge.reports.words import MEANINGS, TONES, either, plainly, sentence, words
+from expunge.reports.words import MEANINGS, TONES, counted, either, plainly, sentence, words
+
+HALF = 0.5  # of the way
+SHOWN = 0.001  # smallest p-value that is written out
 
 
 class Box(NamedTuple):
@@ -19,6 +24,7 @@ class Box(NamedTuple):
         findings: name and sentence of each.
         policy: what was asked for and whether it is met; empty where nothing was.
         advice: what to change in the next run.
+        relative: whether the model is nearer to the retrained model or to the original; empty where not tested.
     """
 
     word: str
@@ -28,6 +34,7 @@ class Box(NamedTuple):
     findings: list[tuple[str, str]]
     policy: str
     advice: list[str]
+    relative: str
 
 
 def box(reading: Reading) -> Box:
@@ -43,7 +50,22 @@ def box(reading: Reading) -> Box:
         [(sentence(words(one["name"])), plainly(one["sentence"], reading.names)) for one in found],
         policy_sentence(reading),
         reading.record.advice,
+        relative_sentence(verdict.get("relative")),
     )
+
+
+def relative_sentence(facts: Mapping[str, Any] | None) -> str:
+    """Returns the outcome of the relative test; empty without one."""
+    if facts is None:
+        return ""
+    share, subjects = facts["share"], counted(facts["subjects"], "subject")
+    way = f"Relative test: the model has moved {share:.0%} of the way from the original to the retrained model"
+    if facts["p"] is None:
+        return f"{way} ({subjects}, too few for a p-value)."
+    p = "< 0.001" if facts["p"] < SHOWN else f"= {facts['p']:.2g}"
+    if facts["p"] >= SIGNIFICANT:
+        return f"{way}. It is not shown to be nearer to either of them ({subjects}, p {p})."
+    return f"{way}. It is nearer to the {'retrained model' if share > HALF else 'original'} ({subjects}, p {p})."
 
 
 def policy_sentence(reading: Reading) -> str:
