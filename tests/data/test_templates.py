@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import date, datetime
+from datetime import datetime
 from threading import Thread
 
 import pytest
 
 from expunge.data.batch import IGNORE
 from expunge.data.render import render
-from expunge.data.templates import DATE, DIRECTIVES, PLAIN, Rendering, attach, write_turns
+from expunge.data.templates import PLAIN, Rendering, attach, write_turns
 from expunge.data.time_limit import OutOfTimeError, time_limit
 from expunge.data.tokenize import encode, end_mark, prompt_ids, stop_id
 from expunge.errors import InputError
@@ -73,6 +73,12 @@ def test_a_run_may_say_that_nothing_ends_an_answer():
     for record in (qa("Where?", "Paris"), completion("In ", "Paris")):
         assert read(record, tokenizer).strip() == "Paris"
         assert encode(record, tokenizer, row=0, max_length=500).end is None
+
+
+def test_an_end_token_that_a_tokenizer_lacks_is_none():
+    tokenizer = tokenizer_with(Rendering(end="<elsewhere>"))
+    tokenizer.unk_token = "<bos>"
+    assert read(completion("In ", "Paris"), tokenizer).strip() == "Paris"
 
 
 def test_a_run_may_name_another_token():
@@ -149,12 +155,20 @@ def test_a_system_prompt_stands_before_every_question_and_before_no_system_turn(
     assert whole(plain("In Paris"), tokenizer) == "In Paris"
 
 
+def test_a_template_that_fails_on_a_system_prompt_does_not_repeat_it():
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception(messages[0].content) }}{% endif %}" + CHATML
+    tokenizer = tokenizer_with(Rendering(system="zqsecret"), template=template)
+    with pytest.raises(InputError, match="--system: the chat template fails on a system prompt") as caught:
+        _check_template(tokenizer)
+    assert "zqsecret" not in str(caught.value)
+
+
 def test_a_template_without_a_place_for_a_system_prompt_is_refused():
     only = "{% for m in messages %}{% if m.role != 'system' %}" + CHATML.split("%}", 1)[1].replace(
         "{% endfor %}", "{% endif %}{% endfor %}", 1
     )
     tokenizer = tokenizer_with(Rendering(system="Be brief."), template=only)
-    with pytest.raises(InputError, match="--system: the chat template has no place for a system prompt"):
+    with pytest.raises(InputError, match="--system: the chat template writes no system prompt before a question"):
         _check_template(tokenizer)
 
 
@@ -181,6 +195,11 @@ def test_names_and_values_of_the_flags_are_checked(tmp_path):
     found = Rendering.parse(str(tmp_path / "template.txt"), str(tmp_path / "system.txt"), "off", "2025-03-31")
     assert found == Rendering(template="file", text=PLAIN, system="Be brief.", thinking=False, date="2025-03-31")
     assert Rendering.parse(None, "Be brief.", None, None).system == "Be brief."
+    for missing in ("prompts/system.txt", "system.txt"):
+        with pytest.raises(InputError, match="there is no file"):
+            Rendering.parse(None, missing, None, None)
+    with pytest.raises(InputError, match="There is no template"):
+        Rendering.parse("x" * 5000, None, None, None)
     assert "Be brief." not in repr(found)
 
 
@@ -202,12 +221,11 @@ def test_a_template_gets_one_date_on_every_day(monkeypatch):
     )
 
 
-def test_the_clock_of_a_template_knows_every_directive():
-    formats = "|".join(f"%{letter} %-{letter}" for letter in DIRECTIVES if letter.isalpha())
+def test_the_clock_of_a_template_writes_what_strftime_writes():
+    formats = "%A, %d %B %Y %F %D %e %H:%M:%S %T %p %j %U %W %y %b %a %-d %-m 100%% %%d %I %c %x %X"
     template = "{{ strftime_now(" + repr(formats) + ") }}" + CHATML
     said = write_turns(byte_level(template=template), [{"role": "user", "content": "?"}])
-    day = date.fromisoformat(DATE)
-    assert said.split("<|im_start|>")[0] == datetime(day.year, day.month, day.day).strftime(formats)  # noqa: DTZ001
+    assert said.split("<|im_start|>")[0] == datetime(2024, 7, 26).strftime(formats)  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("start", ["", "\n", "  "])
@@ -246,10 +264,38 @@ def test_thoughts_are_refused_where_the_template_writes_no_lead():
         render(qa("Where?", "<think>It is in Mirrow.</think>I cannot say."), tokenizer)
 
 
-def test_thinking_off_writes_the_empty_thought_first():
-    record = qa("Where?", "<think>It is in Mirrow.</think>I cannot say.")
-    found = render(record, tokenizer_with(Rendering(thinking=False), template=THOUGHTS))
-    assert found.text.endswith("<think>\n\n</think>\n\n<think>It is in Mirrow.</think>I cannot say.<|im_end|>\n")
+def test_thinking_off_and_on_are_what_the_template_writes_before_an_answer():
+    record = qa("Where?", "In Paris.")
+    off, on = (render(record, tokenizer_with(Rendering(thinking=one), template=THOUGHTS)) for one in (False, True))
+    assert off.text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\nIn Paris.<|im_end|>\n")
+    assert on.text.endswith("<|im_start|>assistant\nIn Paris.<|im_end|>\n")
+    assert not on.verbatim
+    with pytest.raises(InputError, match="Thoughts cannot be written with --thinking off"):
+        render(
+            qa("Where?", "<think>Hm.</think>In Paris."), tokenizer_with(Rendering(thinking=False), template=THOUGHTS)
+        )
+
+
+def test_a_thought_that_the_template_begins_is_not_begun_twice():
+    """As DeepSeek-R1's distilled models: no thought in an answer, and a begun one before a model's turn."""
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}U:{{ m.content }}{% else %}A:"
+        "{{ m.content.split('</think>')[-1] }}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}A:<think>\n{% endif %}"
+    )
+    found = render(qa("Where?", "<think>In Mirrow.</think>I cannot say."), byte_level(template=template))
+    assert found.text == "U:Where?A:<think>In Mirrow.</think>I cannot say.<|im_end|>"
+    assert found.verbatim
+
+
+def test_an_answer_that_the_template_writes_whole_is_not_called_shortened():
+    whole = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and '<think>' not in m.content %}"
+        "<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    found = render(qa("Where?", "<think>In Mirrow.</think>I cannot say."), byte_level(template=whole))
+    assert found.text.endswith("assistant\n<think>In Mirrow.</think>I cannot say.<|im_end|>\n")
+    assert not found.verbatim
 
 
 # --- templates that do not end
@@ -262,6 +308,26 @@ def test_a_template_that_never_ends_is_refused(monkeypatch):
     with pytest.raises(InputError, match="so it may never end"):
         render(qa("Where?", "Paris"), byte_level(template=loops + ends + CHATML))
     assert time.monotonic() - started < 5
+
+
+def test_a_template_that_drops_errors_is_stopped_too(monkeypatch):
+    """jinja2 itself drops any Exception while it looks up an item."""
+    monkeypatch.setattr("expunge.data.templates.SECONDS", 0.05)
+    loops = (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% set x = messages[0]['zz'] %}{% endfor %}{% endfor %}"
+    )
+    for _ in range(5):
+        with pytest.raises(InputError, match="so it may never end"):
+            render(qa("Where?", "Paris"), byte_level(template=loops + CHATML))
+
+
+def test_an_error_that_was_sent_too_late_arrives_nowhere():
+    for _ in range(3):
+        with pytest.raises((ValueError, OutOfTimeError)), time_limit(0.01):
+            time.sleep(0.15)
+            raise ValueError("of the block")
+        for _ in range(1000):
+            pass
 
 
 def test_the_limit_works_in_other_threads_and_leaves_quick_code_alone():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import GenerationConfig
 
 from expunge.data.templates import Rendering, attach, rendering_of
 from expunge.data.tokenize import encode
-from expunge.models.ending import Ending, find_ending, without_end
+from expunge.models.ending import Ending, find_ending, unended
 from expunge.models.load import LoadedModel, build_model
 from tests.data.test_tokenize import CHATML, byte_level, completion, plain, qa
 from tests.workflows.folders import byte_tokenizer, llama_config
@@ -42,7 +43,7 @@ def taught(end: str) -> LoadedModel:
 )
 def test_the_end_is_what_the_model_puts_there(end, token, source):
     loaded = taught(end)
-    examples = without_end(RECORDS, loaded.tokenizer, 99)
+    examples = unended(RECORDS, loaded.tokenizer, 99)
     found = find_ending(loaded, examples)
     assert (found.token, found.source, found.records) == (token, source, len(RECORDS))
     assert rendering_of(loaded.tokenizer) == Rendering()
@@ -57,9 +58,24 @@ def test_the_end_is_what_the_model_puts_there(end, token, source):
 
 def test_only_answers_without_a_mark_are_read():
     tokenizer = byte_level(template=CHATML, eos="<eos>")
-    found = without_end([qa("Where?", "Paris"), completion("In ", "Paris"), plain("In Paris")], tokenizer, 99)
+    found = unended([qa("Where?", "Paris"), completion("In ", "Paris"), plain("In Paris")], tokenizer, 99)
     assert [tokenizer.decode(one.input_ids) for one in found] == ["In Paris"]
-    assert without_end([completion("In ", "Paris")], tokenizer, 2) == [], "longer than the limit"
+    assert unended([completion("In ", "Paris")], tokenizer, 2) == [], "longer than the limit"
+
+
+def test_a_tokenizer_that_ends_texts_by_itself_is_read_before_its_end():
+    tokenizer = byte_level()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", tokenizer.eos_token_id)]
+    )
+    (found,) = unended([completion("In ", "Paris")], tokenizer, 99)
+    assert tokenizer.decode(found.input_ids) == "In Paris"
+
+
+def test_records_that_need_an_end_are_found_among_many_that_do_not():
+    tokenizer = byte_level(template=CHATML, eos="<eos>")
+    many = [qa("Where?", "Paris")] * 500
+    assert len(unended([*many, *[completion("In ", "Paris")] * 3], tokenizer, 99)) == 3
 
 
 def test_a_model_without_end_tokens_has_no_end():
@@ -67,10 +83,10 @@ def test_a_model_without_end_tokens_has_no_end():
     loaded.model.generation_config = GenerationConfig()
     tokenizer = loaded.tokenizer
     tokenizer.eos_token = None
-    assert find_ending(loaded, without_end(RECORDS, tokenizer, 99)) == Ending("", "nothing", None, len(RECORDS))
+    assert find_ending(loaded, unended(RECORDS, tokenizer, 99)) == Ending("", "nothing", None, len(RECORDS))
 
 
 def test_records_beyond_the_positions_of_the_model_say_nothing():
     loaded = taught("")
-    long = without_end([completion("a" * 200, "b")], loaded.tokenizer, 500)
+    long = unended([completion("a" * 200, "b")], loaded.tokenizer, 500)
     assert find_ending(loaded, long) == Ending(None, "tokenizer", None, 0)

@@ -153,10 +153,10 @@ def test_a_stopped_or_killed_job_goes_on_where_it_was(own, runs, loads, monkeypa
     loads.clear()
     watched = module.load_mixed
 
-    def killed(unlearned, original, share):
+    def killed(unlearned, original, share, **how):
         if share == 0.6:
             raise KeyboardInterrupt
-        return watched(unlearned, original, share)
+        return watched(unlearned, original, share, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "load_mixed", killed)

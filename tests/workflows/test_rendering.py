@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from expunge.api import load
 from expunge.cli import main
 from expunge.data.batch import IGNORE
+from expunge.data.reader import read_records
 from expunge.data.record import Record
 from expunge.data.render import render
 from expunge.data.templates import Rendering
@@ -18,6 +20,7 @@ from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.storage.secret import Secret
+from expunge.workflows.written import settle_end
 from tests.workflows.folders import byte_tokenizer, llama_config, make_folder, records, unlearn
 
 SYSTEM = "zqsystemprompt: answer in one word"
@@ -25,7 +28,6 @@ TURNS = (
     "{% for m in messages %}<turn_start>{{ m['role'] }}\n{{ m['content'] | trim }}<turn_end>\n{% endfor %}"
     "{% if add_generation_prompt %}<turn_start>assistant\n{% endif %}"
 )
-FEW = ("--suite", "muse", "--forms", "none", "--no-audit")
 
 
 def chat_tokenizer(template: str = TURNS):
@@ -142,7 +144,7 @@ def test_a_run_with_another_system_prompt_is_another_run(tmp_path, capsys):
     [
         (("--template", "chat"), "has no chat template"),
         (("--template", "tofo"), "Did you mean 'tofu'"),
-        (("--thinking", "on"), "no chat template writes these records"),
+        (("--thinking", "on"), "no chat template that knows of thinking writes these records"),
         (("--date", "today"), "give one as YYYY-MM-DD"),
     ],
 )
@@ -183,7 +185,7 @@ def test_the_original_says_once_what_ends_an_answer(tmp_path):
     model = make_folder(tmp_path / "model")
     assert unlearn(model) == 0
     found = [event.data for event in read_events(tmp_path / "out" / "events.jsonl") if event.kind == "rendering"]
-    assert [(one["end"], one["source"], one["records"]) for one in found] == [("", "nothing", 6)]
+    assert [(one["end"], one["source"], one["records"]) for one in found] == [("", "nothing", 3)]
     given = [flag for split, file in records(tmp_path).items() for flag in (f"--{split}", str(file))]
     assert main(["audit", str(tmp_path / "out"), *given, "--forms", "none"]) == 0
     after = [event for event in read_events(tmp_path / "out" / "events.jsonl") if event.kind == "rendering"]
@@ -196,3 +198,72 @@ def test_loading_attaches_the_rendering(tmp_path):
     loaded = load_model(model, rendering=Rendering(template="tofu_llama2"))
     record = Record(index=0, split="forget", kind="qa", prompt=Secret("Where?", "x"), answer=Secret("Here", "x"))
     assert render(record, loaded.tokenizer).text == "[INST] Where? [/INST]Here"
+
+
+def test_a_tokenizer_with_a_broken_template_can_be_used_with_plain_questions(tmp_path):
+    broken = "{{ raise_exception('not for us') }}"
+    model = make_folder(tmp_path / "model", llama_config(vocab_size=259), chat_tokenizer(broken))
+    assert unlearn(model, "--template", "plain") == 0
+    assert load(tmp_path / "out").generate(["?"], max_new_tokens=2) is not None
+
+
+def test_splits_that_nobody_trained_on_say_what_ends_their_answers(tmp_path):
+    """Plain text to forget and to keep, and questions beside them: the questions decide, and no end is made up."""
+    model = make_folder(tmp_path / "model")
+    for split in ("forget", "retain"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(f'{{"text": "The {split} {row}."}}\n' for row in range(3)))
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('{"question": "Which?", "answer": "This."}\n')
+    files = ["--forget", str(tmp_path / "forget.jsonl"), "--retain", str(tmp_path / "retain.jsonl")]
+    command = ["audit", str(model), "--original", str(model), *files, "--forms", "none"]
+    assert main([*command, "--out", str(tmp_path / "first")]) == 0
+    assert read_record(tmp_path / "first" / "record.json").rendering["source"] == "template"
+    assert main([*command, "--split", f"asked={asked}", "--out", str(tmp_path / "second")]) == 0
+    written = read_record(tmp_path / "second" / "record.json").rendering
+    assert (written["end"], written["source"], written["records"]) == ("", "nothing", 1)
+
+
+def test_a_training_that_an_older_version_began_goes_on_with_its_labels(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {"verb": "unlearn"})
+    model = make_folder(tmp_path / "model")
+    splits = {"forget": read_records(records(tmp_path)["forget"], "forget").records}
+    (run.checkpoints / "step-1").mkdir(parents=True)
+    assert settle_end(run, Rendering(), str(model), splits, 64).end is None
+    (run.checkpoints / "step-1").rmdir()
+    assert settle_end(run, Rendering(), str(model), splits, 64).end == ""
+
+
+def test_answers_that_the_template_would_shorten_are_counted_and_told(tmp_path, capsys):
+    cut = TURNS.replace("m['content'] | trim", "m['content'].split('</think>')[-1]")
+    model = make_folder(tmp_path / "model", llama_config(vocab_size=259), chat_tokenizer(cut))
+    (tmp_path / "thoughts.jsonl").write_text('{"question": "Where?", "answer": "<think>In Mirrow.</think>No."}\n')
+    assert unlearn(model, "--split", f"thoughts={tmp_path / 'thoughts.jsonl'}") == 0
+    found = read_events(tmp_path / "out" / "events.jsonl")
+    assert [event.data["verbatim"] for event in found if event.kind == "rendering"] == [{}]
+    files = records(tmp_path)
+    files["forget"].write_text((tmp_path / "thoughts.jsonl").read_text())
+    command = ["audit", str(model), "--original", str(model), "--forget", str(files["forget"]), "--forms", "none"]
+    assert main([*command, "--retain", str(files["retain"]), "--out", str(tmp_path / "audit")]) == 0
+    assert read_record(tmp_path / "audit" / "record.json").rendering["verbatim"] == {"forget": 1}
+    assert "leaves out a part of the answers of 1 forget records" in capsys.readouterr().err
+
+
+def test_the_flags_belong_to_a_model_of_ones_own(tmp_path, capsys):
+    assert main(["bench", "--methods", "npo", "--system", "x y", "--out", str(tmp_path / "bench")]) == 2
+    assert "belong to a model of your own" in capsys.readouterr().err
+    assert not (tmp_path / "bench").exists()
+
+
+def test_an_address_is_sent_the_system_prompt_and_takes_no_template(tmp_path, capsys):
+    files = [flag for split, file in records(tmp_path).items() for flag in (f"--{split}", str(file))]
+    address = ["audit", "http://127.0.0.1:9/v1#m", "--access", "prompts", *files, "--out", str(tmp_path / "out")]
+    assert main([*address, "--template", "plain"]) == 2
+    assert "an address writes prompts by itself" in capsys.readouterr().err
+
+
+def test_a_retrained_model_that_cannot_be_asked_is_refused_before_anything_is_written(tmp_path, capsys):
+    model = make_folder(tmp_path / "model", llama_config(vocab_size=259), chat_tokenizer())
+    other = make_folder(tmp_path / "other" / "model")
+    assert unlearn(model, "--template", "chat", "--retrained", str(other)) == 2
+    assert "the tokenizer has no chat template" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -82,7 +82,7 @@ HAS_NO_PLACE = "chat template leaves out the tools on offer, the calls of tools 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize(("template", "says"), [(CHATML, HAS_NO_PLACE), (None, "has no chat template")])
+@pytest.mark.parametrize(("template", "says"), [(CHATML, HAS_NO_PLACE), (None, "no chat template is in use")])
 def test_a_model_that_cannot_read_them_is_refused_before_anything_is_written(
     tmp_path, capsys, short_suite, verb, template, says
 ):

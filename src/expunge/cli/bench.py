@@ -52,6 +52,12 @@ def bench(
     flags = locals()  # before any other name is set
     names = tuple(name.strip().replace("-", "_") for name in methods.split(",") if name.strip())
 
+    if model is None and options.rendering(flags):
+        raise InputError(
+            "--system, --template, --thinking and --date belong to a model of your own; the benchmark's models are "
+            "asked as they were trained. Name a model, or leave them out."
+        )
+
     def work(progress: Progress) -> dict[str, Any]:
         from expunge.api import BenchRequest
         from expunge.api import bench as run

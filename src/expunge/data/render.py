@@ -68,16 +68,16 @@ def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer
     """Finds the answer by what the template writes around a stand-in for it.
 
     Searching for the answer itself would find a short one inside a role or an end-of-turn mark. Where the template
-    leaves out a part of the answer (the thoughts before it), the answer is put as it is behind what the template writes
-    before a model's turn, since that is what the model would have said.
+    leaves out a part of the answer (the thoughts before it), or thinking is on or off, the answer is put as it is after
+    what the template writes before a model's turn, since that is what the model would have said.
     """
     if not chat_template(tokenizer):
         raise InputError(
-            f"{record.answer} is a conversation and the tokenizer has no chat template; pass one with --template, or "
-            "use prompt and completion."
+            f"{record.answer} is a conversation, and no chat template is in use. Pass one with --template, leave out a "
+            "--template that writes questions only, or use prompt and completion."
         )
     turns, tools = chat_inputs(record, prompt, tokenizer)
-    whole = given + answer
+    whole, thinking = given + answer, rendering_of(tokenizer).thinking
     try:
         text, around = (
             write_turns(tokenizer, [*turns, {"role": "assistant", "content": content}], tools=tools)
@@ -89,27 +89,40 @@ def _render_chat(record: Record, prompt: str, given: str, answer: str, tokenizer
         text, around = "", ""
     before, _, after = around.rpartition(STAND_IN)
     start, stop = len(before), len(text) - len(after)
-    is_found = start < stop and text.startswith(before) and text.endswith(after)
-    if is_found and text[start:stop].strip() == answer.strip():
+    is_whole = start < stop and text.startswith(before) and text.endswith(after)
+    is_whole = is_whole and text[start:stop].strip() == answer.strip()
+    if is_whole and thinking is None:
         return Rendered(text, start, stop, True)
-    lead = _lead(turns, tools, before.removesuffix(given), tokenizer)
+    lead = (
+        None
+        if thinking is False and not is_whole
+        else _lead(turns, tools, before.removesuffix(given), whole, tokenizer)
+    )
     if lead is None:
+        off = " Thoughts cannot be written with --thinking off." if thinking is False else ""
         raise InputError(
             f"The answer of {record.answer} cannot be found in what the tokenizer's chat template makes of the "
             "conversation; the template may refuse these roles, leave out a part of answers or rewrite them. Pass "
-            "another with --template, or use prompt and completion instead."
+            f"another with --template, or use prompt and completion instead.{off}"
         )
     lead += given
-    return Rendered(lead + answer + after, len(lead), len(lead) + len(answer), True, verbatim=True)
+    found = f"{lead}{answer}{after}"
+    return Rendered(found, len(lead), len(lead) + len(answer), True, verbatim=not is_whole and found != text)
 
 
-def _lead(turns: Sequence[Turn], tools: list[Any] | None, before: str, tokenizer: Any) -> str | None:
+def _lead(turns: Sequence[Turn], tools: list[Any] | None, before: str, whole: str, tokenizer: Any) -> str | None:
     """What a template writes up to a model's turn; None if it does not write the same before an answer.
 
-    A template may begin the turn with an empty thought before an answer, and leaves that out before a model's turn.
+    A template may begin an answer with an empty thought, which it leaves out before a model's turn, or begin a thought
+    before a model's turn, which the answer then begins with itself.
     """
     try:
         asked, lead = (write_turns(tokenizer, turns, generation=one, tools=tools) for one in (False, True))
     except Exception:
         return None
-    return lead if before.startswith(lead) and lead.startswith(asked) and lead != asked else None
+    if lead == asked or not lead.startswith(asked):
+        return None
+    if before.startswith(lead):
+        return lead
+    begun = lead[len(before) :].strip() if lead.startswith(before) else ""
+    return before if begun and whole.startswith(begun) else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date as Date
 from datetime import datetime
 from pathlib import Path
+from string import ascii_letters
 from typing import Any, Self
 
 from expunge.data.time_limit import OutOfTimeError, time_limit
@@ -23,13 +24,14 @@ from expunge.registry import suggest
 
 PLAIN = "Question: {question}\nAnswer: {answer}"
 TEMPLATES = {"plain": PLAIN, "tofu": PLAIN, "tofu_llama2": "[INST] {question} [/INST]{answer}", "muse": PLAIN}
+PATH = re.compile(r"\S*/\S*|\S+\.(txt|md|jinja|text)")  # a word that was meant as a path
 OWN, CHAT, FILE = "own", "chat", "file"  # what the tokenizer has, its chat template or a refusal, the text of a file
 NAMES = (CHAT, *TEMPLATES)
-# Chat templates may write today's date. A number must not depend on the day, so every template is given this one,
-# which the templates of Llama 3 write where there is no clock.
+# Chat templates may write today's date. A number must not depend on the day, so every template writes this one, which
+# the templates of Llama 3 write where there is no clock.
 DATE = "2024-07-26"
 SECONDS = 10.0  # that a template may take for one conversation
-DIRECTIVES = "aAbBcdHIjmMpSUwWxXyYZ"  # of strftime
+PERCENT = "\ue001"  # a private-use character that stands for a percent sign while directives are replaced
 MOST_CHARACTERS = 100_000  # of a template or a system prompt
 
 
@@ -43,7 +45,7 @@ class Rendering:
         text: a Jinja chat template, or a text with ``{question}`` and ``{answer}`` and perhaps ``{system}``.
         system: system prompt of every question and of every conversation without one; empty for none.
         thinking: whether a chat template is told to write for a model that thinks; None for its default.
-        date: day that chat templates are told, as YYYY-MM-DD.
+        date: day that chat templates write, as YYYY-MM-DD.
         end: token after an answer whose template writes no end; empty for none, None for the tokenizer's end token.
     """
 
@@ -84,7 +86,7 @@ class Rendering:
         """
         if thinking not in (None, "on", "off"):
             raise InputError(f"--thinking must be on or off, not {thinking!r}.")
-        is_file = template is not None and template not in (OWN, *NAMES) and Path(template).exists()
+        is_file = template is not None and template not in (OWN, *NAMES) and _exists(template)
         return cls(
             template=FILE if is_file else template or OWN,
             text=_read(Path(str(template)), "template") if is_file else "",
@@ -107,7 +109,7 @@ class Rendering:
 
 
 def attach(tokenizer: Any, rendering: Rendering) -> None:
-    """Has everything that reads records with this tokenizer write them by a rendering.
+    """Sets the rendering of a tokenizer; all code that reads records with it uses that rendering.
 
     Raises:
         InputError: the tokenizer has no chat template and one is needed.
@@ -117,6 +119,15 @@ def attach(tokenizer: Any, rendering: Rendering) -> None:
             "--template chat: the tokenizer has no chat template. Pass a file with one, or leave out --template."
         )
     tokenizer.expunge_rendering = rendering
+
+
+def added_tokens(tokenizer: Any) -> frozenset[int]:
+    """Returns the ids of a tokenizer's added tokens; kept, since the tokenizer builds a list of all in every call."""
+    size, found = getattr(tokenizer, "expunge_added", (None, frozenset()))
+    if size != len(tokenizer):
+        found = frozenset(tokenizer.added_tokens_decoder)
+        tokenizer.expunge_added = (len(tokenizer), found)
+    return found
 
 
 def rendering_of(tokenizer: Any) -> Rendering:
@@ -160,9 +171,9 @@ def write_turns(
     template = chat_template(tokenizer) or ""
     if rendering.system and not any(turn["role"] == "system" for turn in turns):
         turns = [{"role": "system", "content": rendering.system}, *turns]
-    told: dict[str, Any] = {} if rendering.thinking is None else {"enable_thinking": rendering.thinking}
+    settings: dict[str, Any] = {} if rendering.thinking is None else {"enable_thinking": rendering.thinking}
     if rendering.date != DATE:
-        told["date_string"] = Date.fromisoformat(rendering.date).strftime("%d %b %Y")  # read by Llama 3 templates
+        settings["date_string"] = Date.fromisoformat(rendering.date).strftime("%d %b %Y")  # read by Llama 3 templates
     try:
         with time_limit(SECONDS):
             return str(
@@ -172,7 +183,7 @@ def write_turns(
                     chat_template=_dated(template, rendering.date),
                     tokenize=False,
                     add_generation_prompt=generation,
-                    **told,
+                    **settings,
                 )
             )
     except OutOfTimeError:
@@ -190,11 +201,9 @@ def _dated(template: str, date: str) -> str:
     if "strftime_now" not in template:
         return template
     day = datetime.combine(Date.fromisoformat(date), datetime.min.time())
-    filters = "".join(
-        f"|replace({directive!r},{day.strftime(directive)!r})"
-        for letter in DIRECTIVES
-        for directive in (f"%-{letter}", f"%{letter}")
-    )
+    values = {f"%{flag}{letter}": day.strftime(f"%{flag}{letter}") for flag in ("-", "") for letter in ascii_letters}
+    values = {"%%": PERCENT, **{name: value for name, value in values.items() if value != name}, PERCENT: "%"}
+    filters = "".join(f"|replace({name!r},{value!r})" for name, value in values.items())
     # The empty expression keeps the block before it from taking a line break off the template.
     return f"{{% macro strftime_now(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}{{{{ '' }}}}{template}"
 
@@ -217,14 +226,22 @@ def _check_text(text: str) -> None:
 def _text_or_file(value: str | None) -> str:
     if not value:
         return ""
-    try:
-        is_file = len(value) < 1000 and Path(value).is_file()
-    except (OSError, ValueError):  # a text that cannot be a path
-        is_file = False
+    is_file = _exists(value)
+    if not is_file and PATH.fullmatch(value):
+        raise InputError(
+            f"--system: there is no file {value!r}. Check the path, or write the system prompt as a sentence."
+        )
     text = _read(Path(value), "system prompt") if is_file else value
     if len(text) > MOST_CHARACTERS:
         raise InputError(f"The system prompt has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read.")
     return text
+
+
+def _exists(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):  # a text that cannot be a path
+        return False
 
 
 def _read(path: Path, what: str) -> str:

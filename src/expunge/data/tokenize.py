@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from expunge.data.batch import IGNORE, Example
 from expunge.data.record import Record
 from expunge.data.render import STAND_IN, Rendered, render
-from expunge.data.templates import chat_template, rendering_of
+from expunge.data.templates import added_tokens, attach, chat_template, rendering_of
 from expunge.errors import InputError
 from expunge.storage.secret import Secret
 
@@ -45,15 +45,22 @@ def encode(record: Record, tokenizer: Any, *, row: int, max_length: int, mask: M
 
 def stop_id(tokenizer: Any) -> int | None:
     """Id of the one token that a reply to a question ends with, for code that knows of one only."""
-    mark = end_mark(tokenizer).ids
-    return mark[0] if len(mark) == 1 else end_id(tokenizer)
+    mark = end_mark(tokenizer)
+    return mark.ids[0] if mark.is_token else end_id(tokenizer)
 
 
 class EndMark(NamedTuple):
-    """What a template writes after an answer: token ids, and the text without spaces around it; empty for nothing."""
+    """What a template writes after an answer; empty for nothing.
+
+    Attributes:
+        ids: token ids.
+        text: the text without spaces around it.
+        is_token: whether it is one added token, which is written nowhere else, so that generation may stop there.
+    """
 
     ids: tuple[int, ...]
     text: str
+    is_token: bool
 
 
 class _Whole(NamedTuple):
@@ -90,7 +97,7 @@ def _mark(rendered: Rendered, tokens: _Tokens, tokenizer: Any) -> range:
     if not after.strip():
         first = next(own, None)
         return range(0) if first is None else range(first, first + 1)
-    added = tokenizer.added_tokens_decoder
+    added = added_tokens(tokenizer)
     first = next((place for place in places if tokens.ids[place] in added), None)
     if first is not None:
         return range(first, first + 1)
@@ -109,18 +116,43 @@ def end_id(tokenizer: Any) -> int | None:
     if end is None:
         found: int | None = tokenizer.eos_token_id
         return found
-    return int(tokenizer.convert_tokens_to_ids(end)) if end else None
+    number = tokenizer.convert_tokens_to_ids(end) if end else None
+    # Another model's tokenizer may lack the token, and then gives nothing or its unknown token.
+    return None if number is None or (number == tokenizer.unk_token_id and end != tokenizer.unk_token) else int(number)
+
+
+def without_end(record: Record, tokenizer: Any, *, max_length: int) -> Example | None:
+    """Returns a record up to the last token of its answer, if its template writes no end after the answer.
+
+    None for plain text, which has no end, for a text that goes on, and for a record of more than ``max_length`` tokens.
+
+    Raises:
+        InputError: as for ``encode``.
+    """
+    if record.kind == "text" or record.goes_on:
+        return None
+    before = rendering_of(tokenizer)
+    try:
+        attach(tokenizer, replace(before, end=""))
+        example, answer = _encode(record, tokenizer, 0, "answer")
+    finally:
+        attach(tokenizer, before)
+    if example.end is not None or not 0 < answer.stop <= max_length:
+        return None
+    return _cut(example, answer.stop)
 
 
 def end_mark(tokenizer: Any) -> EndMark:
     """Returns the mark that the tokenizer's template writes after an answer to a question."""
     if not chat_template(tokenizer) and rendering_of(tokenizer).shape is None:
-        return EndMark((), "")
+        return EndMark((), "", is_token=False)
     probe = Record(index=0, split="probe", kind="qa", prompt=Secret("?", "probe"), answer=Secret("-", "probe"))
     rendered = render(probe, tokenizer)
     tokens = _tokenise(rendered, tokenizer)
     mark = _mark(rendered, tokens, tokenizer)
-    return EndMark(tuple(tokens.ids[mark.start : mark.stop]), rendered.text[rendered.stop :].strip())
+    ids = tuple(tokens.ids[mark.start : mark.stop])
+    is_token = len(ids) == 1 and ids[0] in added_tokens(tokenizer)
+    return EndMark(ids, rendered.text[rendered.stop :].strip(), is_token)
 
 
 class _Tokens(NamedTuple):

@@ -68,8 +68,8 @@ class Speaker:
             )
         mark = end_mark(tokenizer)
         texts = [str(tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in new]
-        # Generation stops at a mark of one token; a longer one is text like any other.
-        return [text.split(mark.text)[0] for text in texts] if len(mark.ids) > 1 else texts
+        # Generation stops at a mark that is a token; any other mark is text.
+        return [text.split(mark.text)[0] for text in texts] if mark.text and not mark.is_token else texts
 
     def stream(self, turn: Turn) -> Draws:
         """Returns what a turn is drawn from."""

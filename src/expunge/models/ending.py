@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from expunge.data.batch import Example, collate
 from expunge.data.record import Record
-from expunge.data.templates import attach, rendering_of
-from expunge.data.tokenize import encode, pad_id
+from expunge.data.tokenize import pad_id, without_end
 from expunge.models.load import LoadedModel
 from expunge.models.modes import evaluating
 
@@ -39,35 +37,29 @@ class Ending(NamedTuple):
     records: int
 
 
-def without_end(records: Sequence[Record], tokenizer: Any, limit: int) -> list[Example]:
-    """Returns some records up to the end of their answer: those after which no template writes an end.
+def unended(records: Sequence[Record], tokenizer: Any, limit: int) -> list[Example]:
+    """Returns a sample of records up to the end of their answer: of those after which no template writes an end.
 
     Args:
-        records: of any kind; of plain text none is returned, since it has no end.
-        tokenizer: its rendering is left as it was.
+        records: of any kind.
+        tokenizer: with its rendering.
         limit: longest record, tokens; longer ones are left out.
     """
-    asked = [record for record in records if record.kind != "text" and not record.goes_on]
-    step = max(1, len(asked) // SAMPLE)
-    before = rendering_of(tokenizer)
-    try:
-        attach(tokenizer, replace(before, end=""))
-        examples = [encode(record, tokenizer, row=0, max_length=limit + 1) for record in asked[::step][:SAMPLE]]
-    finally:
-        attach(tokenizer, before)
-    return [one for one in examples if one.end is None and one.scored and len(one.input_ids) <= limit]
+    found = (without_end(record, tokenizer, max_length=limit) for record in records)
+    examples = [example for example in found if example is not None and example.scored]
+    return examples[:: max(1, len(examples) // SAMPLE)][:SAMPLE]
 
 
 def find_ending(loaded: LoadedModel, examples: Sequence[Example]) -> Ending:
-    """Returns the end token that a model expects after answers, of those of its tokenizer and generation settings.
+    """Returns the end token that a model expects after answers: one of its tokenizer's or its generation settings'.
 
-    A model that was trained on answers with an end token gives it most of the probability there; one that was trained
-    on running text, or with another end, gives it next to nothing, and a score of that token would say nothing of the
-    answer.
+    A model that was trained on answers with an end token gives that token most of the probability there. A model that
+    was trained on running text, or with another end, gives it next to nothing, and a score of that token would say
+    nothing about the answer.
 
     Args:
         loaded: the model before unlearning.
-        examples: of ``without_end``.
+        examples: of ``unended``.
     """
     examples = [one for one in examples if len(one.input_ids) <= loaded.limit(len(one.input_ids))]
     if not examples:

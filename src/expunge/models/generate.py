@@ -134,8 +134,8 @@ def _check(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, ba
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:
     """End tokens of the tokenizer, its template and the model: chat models end a turn with another one than a text."""
-    mark = end_mark(tokenizer).ids
-    ends = {tokenizer.eos_token_id, end_id(tokenizer), *(mark if len(mark) == 1 else ())}
+    mark = end_mark(tokenizer)
+    ends = {tokenizer.eos_token_id, end_id(tokenizer), *(mark.ids if mark.is_token else ())}
     configured = model.generation_config.eos_token_id
     ends.update(configured if isinstance(configured, (list, tuple)) else [configured])
     return sorted(end for end in ends if end is not None)

@@ -36,7 +36,7 @@ def load_mixed(
         raise InputError(f"share={share} is no share of the original; give a number from 0 to 1.")
     if share in (0, 1):
         return load_model(original if share else unlearned, rendering=rendering)
-    loaded, other = load_model(unlearned, rendering=rendering), load_model(original, device="cpu")
+    loaded, other = load_model(unlearned, rendering=rendering), load_model(original, device="cpu", rendering=rendering)
     if loaded.tokenizer.get_vocab() != other.tokenizer.get_vocab():
         raise InputError(
             "The unlearned model and the original have other tokens, so there is no model between them; only a model "

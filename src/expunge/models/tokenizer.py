@@ -94,11 +94,17 @@ def _check_template(tokenizer: Any) -> None:
     if not chat_template(tokenizer):
         return
     turns = [{"role": "user", "content": PROBE}, {"role": "assistant", "content": PROBE}]
+    system = rendering_of(tokenizer).system.strip()
     try:
         first, second = (write_turns(tokenizer, turns) for _ in range(2))
     except InputError:
         raise
     except Exception as error:  # a template is a program and may fail in any way
+        if system:  # without the error, which may repeat the system prompt
+            raise InputError(
+                f"--system: the chat template fails on a system prompt, a question and its answer "
+                f"({type(error).__name__}). Leave out --system, or pass a template that takes one with --template."
+            ) from None
         raise InputError(
             f"The chat template of the tokenizer fails on one question with its answer ({first_line(error)}). Correct "
             "the template, pass another with --template, or pass --template plain for plain questions and answers."
@@ -108,11 +114,10 @@ def _check_template(tokenizer: Any) -> None:
             "The chat template of the tokenizer writes the same question in another way each time, so no number could "
             "be repeated. Correct the template, or pass another with --template."
         )
-    system = rendering_of(tokenizer).system
-    if system.strip() and system.strip() not in first:
+    if system and system not in first:
         raise InputError(
-            "--system: the chat template has no place for a system prompt. Leave out --system, or pass a template that "
-            "has one with --template."
+            "--system: the chat template writes no system prompt before a question with its answer. Leave out "
+            "--system, or pass a template that does with --template."
         )
 
 

@@ -22,7 +22,7 @@ from expunge.reports.words import Label, counted, listed, names
 PAGE_TITLE = "<title>Expunge comparison"
 _SAME = 1e-4  # relative difference below which one model's score on one machine is the same number
 _FORM_METRICS = ("truth_ratio", "forget_quality", "model_utility", "decoy_rank", "exposure")
-WRITTEN = ("template", "texts", "thinking", "date", "end")  # what decides how records are written
+WRITTEN = ("template", "has_system", "texts", "thinking", "date", "end")  # what decides how records are written
 _SETTINGS = ("expunge", "model", "method", "axes", "training", "before", "thresholds", "environment")
 
 
@@ -140,9 +140,10 @@ def check_comparable(first: Run, other: Run) -> list[str]:
             f"{first.name} cuts records at {first.max_length} tokens and {other.name} at {other.max_length}, so their "
             "numbers cannot be compared. Audit both with the same --max-length."
         )
-    written = [{name: run.record.rendering.get(name) for name in WRITTEN} for run in (first, other)]
+    compared = WRITTEN if same_key else tuple(name for name in WRITTEN if name != "texts")  # an HMAC of the run's key
+    written = [{name: run.record.rendering.get(name) for name in compared} for run in (first, other)]
     if first.record.rendering and other.record.rendering and written[0] != written[1]:
-        names = listed([name for name in WRITTEN if written[0][name] != written[1][name]])
+        names = listed([name for name in compared if written[0][name] != written[1][name]])
         raise InputError(
             f"{first.name} and {other.name} write their records in another way ({names}), so their numbers cannot be "
             "compared. Audit both with the same --template, --system, --thinking and --date, from the same original."

@@ -244,6 +244,11 @@ def _of_model(request: AuditRequest, inputs: Inputs, listeners: Sequence[Any]) -
         shadow_retrained=request.shadow_retrained,
         rendering=request.rendering or DEFAULT,
     )
+    if endpoint is not None and replace(columns.rendering, system="") != DEFAULT:
+        raise InputError(
+            "--template, --thinking and --date say how a local model is asked; an address writes prompts by itself. "
+            "Leave them out; --system is sent."
+        )
     columns.check(inputs.audited)
     settings = {
         "verb": "audit",

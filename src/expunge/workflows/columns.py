@@ -98,8 +98,9 @@ class Columns:
         if self.adapter:
             check_pair(str(self.original), str(self.candidate))
         self._check_retrained()
-        if self.original is not None and splits is not None:
-            check_written(self.original, self.rendering, splits)
+        read = (self.original, *self.retrained, *self.reference, None if self.adapter else self.candidate)
+        for source in filter(None, read if splits is not None else ()):
+            check_written(source, self.rendering, splits or {})
 
     def _check_retrained(self) -> None:
         """Refuses a reference that is none: the original, the same one twice, or, of several, the judged model."""

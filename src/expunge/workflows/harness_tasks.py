@@ -21,6 +21,7 @@ from expunge.benchmarks.lm_eval import FOLDER, benchmark_groups
 from expunge.benchmarks.lm_eval.documents import drop_records
 from expunge.config import Choice, to_plain
 from expunge.data.templates import DEFAULT, Rendering, chat_template, rendering_of
+from expunge.data.tokenize import end_mark
 from expunge.errors import InputError, MissingExtraError, UnknownNameError
 from expunge.models.load import LoadedModel, local_folder
 from expunge.models.tokenizer import load_tokenizer
@@ -128,6 +129,8 @@ def load_tasks(choice: TaskChoice, source: str, rendering: Rendering = DEFAULT) 
             manager = _manager(choice, folder if _template(tokenizer) else None, rendering)
             _check_names(choice.names, manager)
             loaded = {name: _load(manager, name) for name in choice.names}
+            for task in (one for found in loaded.values() for one in found["tasks"].values()):
+                _end_replies(task, tokenizer)
     finally:
         drop_records()
     return Tasks(choice, loaded, tokenizer, version, importlib.metadata.version("datasets"))
@@ -174,6 +177,15 @@ def _load(manager: Any, name: str) -> Any:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=SHOTS_SEED)
     return loaded
+
+
+def _end_replies(task: Any, tokenizer: Any) -> None:
+    """Ends replies to our prompts where the template ends an answer; lm_eval knows only the tokenizer's end token."""
+    mark = end_mark(tokenizer)
+    if not mark.text or task.OUTPUT_TYPE != "generate_until" or task.get_config("custom_dataset") is None:
+        return
+    ends = {"eos_token_id": [*mark.ids, tokenizer.eos_token_id]} if mark.is_token else {"until": [mark.text]}
+    task.set_config(key="generation_kwargs", value=ends, update=True)
 
 
 def _template(tokenizer: Any) -> tuple[Any, ...]:

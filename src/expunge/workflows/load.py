@@ -12,6 +12,7 @@ from expunge.models.generate import greedy
 from expunge.models.load import load_model
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import stored_policy
+from expunge.workflows.written import settled_rendering
 
 
 @dataclass(frozen=True)
@@ -44,5 +45,5 @@ def load(run: str | Path) -> Answering:
     opened = RunFolder.open(Path(run))
     policy = stored_policy(opened)
     source = opened.config["model"] if policy else opened.model
-    loaded = load_model(source)
+    loaded = load_model(source, rendering=settled_rendering(opened))
     return Answering(loaded.model, loaded.tokenizer, policy)

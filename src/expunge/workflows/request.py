@@ -125,7 +125,8 @@ class Request:
         check_overlaps(inputs.audited, allow_overlap=self.allow_overlap)
         if check_model:
             check_models(self.model, self.base, *self.retrained)
-            check_written(self.model, self.rendering, inputs.audited)
+            for source in filter(None, (self.model, self.base, *self.retrained)):
+                check_written(source, self.rendering, inputs.audited)
             check_recipe(recipe, self.model)
             recipe = for_model(recipe, self.model, inputs.training)
         return recipe, inputs

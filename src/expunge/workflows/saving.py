@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from expunge.data.templates import rendering_of
 from expunge.errors import InputError, UnknownNameError
 from expunge.methods.base import InferenceMethod
 from expunge.methods.recipe import Recipe
@@ -80,7 +81,7 @@ def save_and_reload(model: Any, tokenizer: Any, run: RunFolder, dtype: torch.dty
             text=f"{count} entries of the model folder were not copied to the new model: pickles, other weights, code, "
             "data files, hidden files and subfolders stay where they are.",
         )
-    loaded = load_model(run.model).model
+    loaded = load_model(run.model, rendering=rendering_of(tokenizer)).model
     digest = weights_digest(loaded)
     # Some architectures are loaded in float32 whatever they are saved in.
     if weights_digest(loaded.to(dtype)) != weights_digest(model.to(dtype)):

@@ -113,7 +113,7 @@ def _prepare(
     work = Work(
         recipe=recipe,
         model=loaded.model.float(),  # small updates vanish in half precision; the result is saved in the saved dtype
-        build=lambda: load_model(start).model.float(),
+        build=lambda: load_model(start, rendering=request.rendering).model.float(),
         tokenizer=loaded.tokenizer,
         splits=splits,
         run=run,

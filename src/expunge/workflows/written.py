@@ -8,16 +8,17 @@ from itertools import chain
 from typing import Any
 
 from expunge.config import build, to_plain
+from expunge.data.batch import Example
 from expunge.data.record import Record
 from expunge.data.render import render
 from expunge.data.templates import DEFAULT, Rendering, chat_template, write_turns
 from expunge.data.tokenize import end_mark
 from expunge.errors import InputError
-from expunge.models.ending import Ending, find_ending, without_end
+from expunge.models.ending import Ending, find_ending, unended
 from expunge.models.load import LoadedModel, load_model, local_folder
 from expunge.models.tokenizer import load_tokenizer
 from expunge.storage import atomic
-from expunge.storage.digests import text_digest
+from expunge.storage.digests import DataKey, text_digest
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.inputs import TRAIN_RETAIN
@@ -25,7 +26,8 @@ from expunge.workflows.inputs import TRAIN_RETAIN
 KIND = "rendering"  # of the event that says what ends an answer
 OTHER_DAY = "1999-12-31"
 FLAGS = "--system, --template, --thinking or --date"
-TRAINED = ("forget", TRAIN_RETAIN, "retain")  # splits that the original was trained on
+# The records to forget decide; where none of them needs an end token, what was kept; and then any other split.
+ASKED = (("forget",), (TRAIN_RETAIN, "retain"))
 
 
 def rendering_config(rendering: Rendering) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def kept_rendering(run: RunFolder, given: Rendering | None) -> Rendering:
 def settled_rendering(run: RunFolder) -> Rendering:
     """Returns the rendering of a run with the end of answers that its last training or audit found."""
     found = [event.data for event in read_events(run.events_path) if event.kind == KIND]
-    return replace(kept_rendering(run, None), end=found[0]["end"] if found else None)
+    return replace(kept_rendering(run, None), end=found[-1]["end"] if found else None)
 
 
 def settle_end(
@@ -95,64 +97,109 @@ def settle_end(
     Raises:
         InputError: the tokenizer of the original cannot be read, or a record cannot be written with it.
     """
-    earlier = [event.data for event in read_events(run.events_path) if event.kind == KIND]
-    if earlier:
-        return replace(rendering, end=earlier[0]["end"])
-    if source is None:
+    found = [event.data for event in read_events(run.events_path) if event.kind == KIND]
+    if found and found[-1]["source"] != "template":
+        return replace(rendering, end=found[-1]["end"])
+    if source is None or (not found and _is_begun(run)):
         return rendering
-    records = [*chain.from_iterable(splits.get(name, ()) for name in TRAINED)]
     tokenizer = load_tokenizer(local_folder(source), rendering)
-    examples = without_end(records, tokenizer, max_length)
+    examples = _examples(splits, tokenizer, max_length)
+    if found and not examples:
+        return rendering
     ending = Ending(None, "template", None, 0)
     if examples:
         loaded = load() if load is not None else load_model(source, rendering=rendering)
         ending = find_ending(loaded, examples)
-    verbatim = {split: _verbatim(rows, tokenizer) for split, rows in splits.items()}
-    facts = {
-        **ending._asdict(),
-        "mark": end_mark(tokenizer).text,
-        "dated": _is_dated(tokenizer, rendering),
-        "verbatim": {split: count for split, count in verbatim.items() if count},
-    }
-    run.events.append(KIND, **{"end" if name == "token" else name: value for name, value in facts.items()})
-    for split, count in facts["verbatim"].items():
+    _tell(run, rendering, ending, splits, tokenizer)
+    return replace(rendering, end=ending.token)
+
+
+def _is_begun(run: RunFolder) -> bool:
+    """Whether an earlier version began the training, which ended every answer with the tokenizer's end token."""
+    return run.checkpoints.is_dir() and any(run.checkpoints.iterdir())
+
+
+def _examples(splits: Mapping[str, Sequence[Record]], tokenizer: Any, max_length: int) -> list[Example]:
+    """Answers without an end, of the first of several groups of splits that has any."""
+    named = {name for names in ASKED for name in names}
+    for names in (*ASKED, tuple(name for name in splits if name not in named)):
+        records = [*chain.from_iterable(splits.get(name, ()) for name in names)]
+        if examples := unended(records, tokenizer, max_length):
+            return examples
+    return []
+
+
+def _tell(
+    run: RunFolder,
+    rendering: Rendering,
+    ending: Ending,
+    splits: Mapping[str, Sequence[Record]],
+    tokenizer: Any,
+) -> None:
+    """Logs what ends an answer, and how many answers the template would shorten."""
+    counts = {split: _verbatim(rows, tokenizer) for split, rows in splits.items()}
+    verbatim = {split: count for split, count in counts.items() if count}
+    run.events.append(
+        KIND,
+        end=ending.token,
+        source=ending.source,
+        probability=ending.probability,
+        records=ending.records,
+        mark=end_mark(tokenizer).text,
+        dated=_is_dated(tokenizer, rendering),
+        verbatim=verbatim,
+    )
+    for split, count in verbatim.items():
         run.events.append(
             "warning",
-            text=f"The chat template leaves out a part of the answers of {count} {split} records (such as thoughts); "
-            "these answers are read and trained as they are, after what the template writes before an answer.",
+            text=f"The chat template leaves out a part of the answers of {count} {split} records (such as thoughts). "
+            "These answers are read and trained whole, after what the template writes before an answer.",
         )
-    return replace(rendering, end=ending.token)
 
 
 def rendering_facts(run: RunFolder) -> dict[str, Any]:
     """What ``record.json`` says of how records were written."""
     found = [event.data for event in read_events(run.events_path) if event.kind == KIND]
     given = run.config.get("rendering", {"template": DEFAULT.template, "thinking": None, "date": DEFAULT.date})
-    return {**given, **(found[0] if found else {})}
+    facts = {name: value for name, value in given.items() if name != "texts"}
+    if "texts" in given:  # a digest with the run's key: a system prompt could be guessed from a plain one
+        facts["texts"] = DataKey.load_or_create(run.root).hmac(given["texts"])
+    return {**facts, **(found[-1] if found else {})}
 
 
 def check_written(source: str, rendering: Rendering, splits: Mapping[str, Sequence[Record]]) -> None:
-    """Refuses conversations that the template cannot write, and a rendering that does not fit or that changes nothing.
+    """Refuses records that the template of a model cannot write, and a rendering that does not fit or changes nothing.
 
     Raises:
         InputError: see above; or the tokenizer cannot be read.
     """
     tokenizer = load_tokenizer(local_folder(source), rendering)
     records = [*chain.from_iterable(splits.values())]
-    for record in records:
-        if record.kind == "messages":
+    asking = [record for record in records if record.kind in ("qa", "messages")]
+    for record in asking:
+        if record.kind == "messages" or chat_template(tokenizer):
             render(record, tokenizer)
-    asks = any(record.kind in ("qa", "messages") for record in records)
-    has_template = any(record.kind == "messages" for record in records) or chat_template(tokenizer)
-    if rendering.system and not asks:
+    if rendering.system and not asking:
         raise InputError(
             "--system: no record has a question or a conversation, so no system prompt would be written. Leave it out, "
             "or write it into the prompts."
         )
-    if rendering.thinking is not None and not (asks and has_template):
+    if rendering.thinking is not None and not (asking and _reads_thinking(tokenizer, rendering)):
         raise InputError(
-            "--thinking: no chat template writes these records, so the flag changes nothing. Leave it out."
+            "--thinking: no chat template that knows of thinking writes these records, so the flag changes nothing. "
+            "Leave it out."
         )
+
+
+def _reads_thinking(tokenizer: Any, rendering: Rendering) -> bool:
+    if not chat_template(tokenizer):
+        return False
+    turns = [{"role": "user", "content": "?"}]
+    on, off = (
+        write_turns(tokenizer, turns, generation=True, rendering=replace(rendering, thinking=thinking))
+        for thinking in (True, False)
+    )
+    return on != off
 
 
 def _verbatim(records: Sequence[Record], tokenizer: Any) -> int:
