@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from expunge.functional.testing import DETECTABLE, POWER, detectable_auc, detectable_mean, holm, p_of_interval
+from expunge.functional.testing import (
+    DETECTABLE,
+    POWER,
+    detectable_auc,
+    detectable_mean,
+    holm,
+    p_of_interval,
+    subjects_needed,
+)
 
 
 def test_holm_by_hand():
@@ -66,3 +76,30 @@ def test_the_smallest_detectable_area_is_found_in_four_of_five_samples(n):
         [stats.mannwhitneyu(draw.normal(shift, 1, n), draw.normal(0, 1, n)).pvalue < 0.05 for _ in range(400)]
     )
     assert 0.72 < found < 0.90
+
+
+@pytest.mark.parametrize(
+    ("n", "half", "wanted", "expected"),
+    [
+        (10, 0.05, 0.05, 10),
+        (10, 0.10, 0.05, 40),  # half the width takes four times the subjects
+        (10, 0.12, 0.05, 58),  # 57.6
+        (20, 0.25, 0.05, 500),
+        (20, 0.2501, 0.05, 510),  # 500.4, and two digits are rounded up
+        (30, 0.9, 0.05, 9800),  # 9,720
+        (10, 0.02, 0.05, 2),  # 1.6
+        (10, math.inf, 0.05, None),
+        (10, 0.1, 0.0, None),
+        (0, 0.1, 0.05, None),
+    ],
+)
+def test_subjects_needed_by_hand(n, half, wanted, expected):
+    assert subjects_needed(n, half, wanted) == expected
+
+
+@given(st.integers(1, 10_000), st.floats(0.001, 1), st.floats(0.001, 1))
+def test_so_many_subjects_are_enough_and_hardly_too_many(n, half, wanted):
+    needed = subjects_needed(n, half, wanted)
+    assert half * math.sqrt(n / needed) <= wanted * (1 + 1e-6)
+    exact = n * (half / wanted) ** 2
+    assert needed <= max(exact + 1, 1.1 * exact) + 1e-6
