@@ -7,9 +7,11 @@ import io
 import math
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
+from expunge.evaluation.verdict.policy import Word
 from expunge.reports.bench import (
     MEMBERSHIP,
     OTHER_FORM,
@@ -28,6 +30,7 @@ from expunge.reports.bench import (
 from expunge.reports.bench_page import Trade, front, to_page, trades
 from expunge.reports.reading import Value
 from expunge.reports.record import RunRecord
+from expunge.reports.words import GROUNDS
 
 
 def record(scores: dict[str, dict[str, float]], *, columns: list[str]) -> RunRecord:
@@ -131,10 +134,49 @@ def test_sentences_follow_the_numbers():
     good, bad = paragraph(Summary("a", rows()[:2])), paragraph(Summary("b", rows()[2:]))
     assert "from 1.00 to 0.16 (retrained 0.10, mean distance 0.06), within the margin" in good
     assert "in 1 of 2 runs" in good
-    assert "finds the forget records more memorised in 1 of 2 runs (AUC 0.70, retrained 0.50, 0.20 apart)" in good
+    assert (
+        "the loss attack finds the forget records more memorised in 1 of 2 runs (AUC 0.70, retrained 0.50, 0.20 apart)"
+        in good
+    )
     assert "It keeps 0.980" in good
     assert "suspiciously unlikely in 1 of 1 runs (AUC 0.10, retrained 0.50, 0.40 apart)" in bad
     assert "costs utility: it keeps 0.400" in bad
+
+
+def of_word(word: str, auc: float = 0.5, seed: int = 0) -> BenchRow:
+    measures = {STRENGTH: Triple(1.0, 0.1, 0.1), OTHER_FORM: Triple(0.9, 0.1, 0.12), MEMBERSHIP: Triple(1.0, 0.5, auc)}
+    return BenchRow(method="a", seed=seed, verdict=word, seconds=1.0, measures=measures, utility=0.99)
+
+
+@pytest.mark.parametrize("word", get_args(Word))
+def test_the_paragraph_gives_the_grounds_of_every_verdict(word):
+    said = paragraph(Summary("a", [of_word(word), of_word("removed", seed=1)]))
+    if word == "removed":
+        assert said.endswith(f"Verdict removed in 2 of 2 runs: {GROUNDS['removed']}.")
+    else:
+        assert f"Verdict {word} in 1 of 2 runs: {GROUNDS[word]}. Verdict removed in 1 of 2 runs: " in said
+
+
+def test_a_loss_attack_that_finds_nothing_does_not_contradict_the_verdict_exposed():
+    said = paragraph(Summary("a", [of_word("exposed"), of_word("removed", seed=1)]))
+    assert "finds no more" not in said
+    assert (
+        "The loss attack shows no difference beyond the margin (AUC 0.50), but another membership attack finds the "
+        "forget records less likely than unseen ones in 1 of 2 runs."
+    ) in said
+    alone = paragraph(Summary("a", [of_word("removed")]))
+    assert "The loss attack shows no difference from the retrained model beyond the margin (AUC 0.50)." in alone
+    # An attack that finds them itself needs no other.
+    assert "another membership attack" not in paragraph(Summary("a", [of_word("exposed", auc=0.1)]))
+
+
+def test_a_utility_that_is_kept_does_not_contradict_the_verdict_damaged():
+    said = paragraph(Summary("a", [of_word("damaged"), of_word("removed", seed=1)]))
+    assert (
+        "It keeps 0.990 of the original's utility (least 0.990), but replies to retain prompts are out of range in 1 "
+        "of 2 runs."
+    ) in said
+    assert "out of range in" not in paragraph(Summary("a", [replace(of_word("damaged"), utility=0.5)]))
 
 
 def test_a_run_that_failed_is_a_row_and_is_said():
