@@ -13,8 +13,10 @@ import pytest
 
 from expunge.evaluation.verdict.policy import Word
 from expunge.reports.bench import (
+    ACCURACY,
     MEMBERSHIP,
     OTHER_FORM,
+    PROBABILITY,
     SAID,
     STRENGTH,
     BenchRow,
@@ -27,7 +29,7 @@ from expunge.reports.bench import (
     to_csv,
     to_markdown,
 )
-from expunge.reports.bench_page import Trade, front, to_page, trades
+from expunge.reports.bench_page import Trade, axis_measure, front, to_page, trades
 from expunge.reports.reading import Value
 from expunge.reports.record import RunRecord
 from expunge.reports.words import GROUNDS
@@ -218,6 +220,35 @@ def test_trades_are_mean_distances_and_utilities_with_their_ranges():
     assert second.distance.low is None  # one seed has no range
     unknown = BenchRow(method="c", seed=0, verdict="not verifiable", seconds=1.0, utility=1.0)
     assert [one.method for one in trades([*rows(), unknown])] == ["a", "b"]
+
+
+def known_by(strength: float, accuracy: float, probability: float) -> BenchRow:
+    """The original's values; the retrained model has 0.1 of everything."""
+    values = {STRENGTH: strength, ACCURACY: accuracy, PROBABILITY: probability}
+    measures = {name: Triple(value, 0.1, 0.12) for name, value in values.items()}
+    return BenchRow(method="a", seed=0, verdict="removed", seconds=1.0, measures=measures, utility=1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([known_by(0.9, 1.0, 1.0)], (STRENGTH, True)),
+        ([known_by(0.14, 0.3, 0.4)], (PROBABILITY, True)),
+        ([known_by(0.9, 1.0, 0.3), known_by(0.12, 0.4, 0.9)], (ACCURACY, True)),  # 0.3 and 0.2 in the worst run
+        ([known_by(0.14, 0.12, 0.1)], (STRENGTH, False)),
+        ([], (STRENGTH, False)),
+    ],
+)
+def test_the_plot_reads_forgetting_by_a_measure_that_separates_the_models(rows, expected):
+    assert axis_measure(rows) == expected
+
+
+def test_the_plot_marks_no_region_where_the_original_would_be_in_it():
+    page = to_page([known_by(0.14, 0.12, 0.1)], title="t")
+    assert 'class="band"' not in page
+    assert "No region is marked: no measure separates the original from the retrained model" in page
+    assert "distance from the retrained model: probability" in to_page([known_by(0.14, 0.12, 0.9)], title="t")
+    assert 'class="band"' in to_page([known_by(0.14, 0.12, 0.9)], title="t")
 
 
 def test_the_page_shows_the_plot_the_table_and_the_paragraphs():
