@@ -16,7 +16,7 @@ import expunge
 from expunge.attacks.result import AttackResult
 from expunge.config import build, to_plain
 from expunge.data.reader import Rejection
-from expunge.evaluation.result import Evaluation
+from expunge.evaluation.result import Evaluation, ScoreRecord
 from expunge.evaluation.runner import REFERENCE
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.measures import Measure
@@ -109,7 +109,7 @@ def build_record(
             **digests,
         },
         "columns": audited.evaluation.roles,
-        "scores": [to_plain(score) for score in audited.evaluation.scores],
+        "scores": [_score_facts(score) for score in audited.evaluation.scores],
         "gaps": [to_plain(gap) for gap in audited.evaluation.gaps if gap.reference == REFERENCE],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
         "rendering": rendering_facts(run),
@@ -132,6 +132,11 @@ def build_record(
             "threads": torch.get_num_threads(),
         },
     }
+
+
+def _score_facts(score: ScoreRecord) -> dict[str, Any]:
+    """All of a score; ``missing`` only where there is no number."""
+    return {name: value for name, value in to_plain(score).items() if name != "missing" or value}
 
 
 def _advice(audited: Audited, settings: Mapping[str, Any], steps: int) -> list[str]:
