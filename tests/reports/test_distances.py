@@ -210,3 +210,12 @@ def test_the_table_says_how_many_subjects_would_be_enough():
     page = render(from_plain(plain))
     assert "needed</small>" not in page
     assert "Needed is" not in page
+
+
+def test_a_membership_attack_needs_the_subjects_twice():
+    plain = audited()
+    wide = {**plain["verdict"]["measures"][0]["distance"], "detectable": 0.2}
+    plain["verdict"]["measures"].append({"label": LOSS, "standing": "undecided", "distance": wide})
+    assert size_sentence(Reading(from_plain(plain))).endswith(
+        "About 200 subjects in the forget set, and as many in the holdout set, would be enough."
+    )

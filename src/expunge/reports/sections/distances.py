@@ -242,8 +242,9 @@ def power(reading: Reading) -> str:
     least, most = (number(pick(item.detectable for item in blunt)) for pick in (min, max))
     bounds = least if least == most else f"{least} to {most}"
     size = counted(max(item.n for item in blunt), "subject")
-    needed = max((_needed(item, margin) or 0 for item in blunt), default=0)
-    enough = f" About {counted(needed, 'subject')} would be enough." if needed else ""
+    needed, in_both = max((_needed(item, margin) or 0, is_membership(item.label)) for item in blunt)
+    both = " in the forget set, and as many in the holdout set," if in_both else ""
+    enough = f" About {counted(needed, 'subject')}{both} would be enough." if needed else ""
     told = f"{len(blunt)} of {counted(len(decided), 'metric')} that decide{'s' if len(decided) == 1 else ''}"
     return (
         f"With {size}, {told} may miss a difference of the margin, {margin}: the smallest that each shows reliably "
