@@ -74,7 +74,7 @@ def test_not_removed_says_what_to_try_on_the_terminal_and_in_the_report(untraine
     assert f"What to try next: {said}" in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_report_is_headed_by_the_models_name(idle, untrained, tmp_path):
+def test_the_report_is_headed_by_the_models_name(idle, untrained, tmp_path, capsys):
     run, record = idle
     assert record["model"]["judged"] == run.root.name
     assert f"<title>Expunge report: {run.root.name}: not removed</title>" in run.report.read_text()
@@ -86,6 +86,10 @@ def test_the_report_is_headed_by_the_models_name(idle, untrained, tmp_path):
     assert "<h1>Expunge report: a &lt;b&gt; model, compared with model</h1>" in page
     assert "<title>Expunge report: a &lt;b&gt; model: not removed</title>" in page
     assert untrained.forget.name not in page
+    # Without a retrained model there is no mix of answers to compare with.
+    why = "no number for original, unlearned and guardrail, because there is no retrained model to compare with."
+    assert f"- answer mix: {why}" in capsys.readouterr().err
+    assert f"N{why[1:]}" in page
     # A model made elsewhere has no settings to change; what to do is said all the same.
     assert "What to try next.</b> Unlearn again with a larger step" in page
 
