@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from expunge.cli.verdict import score_lines, summary_of, verdict_lines
-from tests.reports.records import LOSS, STRENGTH, audited, full
+from tests.reports.records import LOSS, STRENGTH, audited, full, score
 
 
 def test_each_sentence_stands_once_and_findings_have_their_name():
@@ -18,7 +19,7 @@ def test_each_sentence_stands_once_and_findings_have_their_name():
         "  probability, paraphrased answer is 0.50, and 0.20 there.",
         "  Npo: extraction strength is 0.12 in npo.",
         "With 12 subjects, 1 of 1 metric that decides may miss a difference of the margin, 0.05: the smallest that "
-        "each shows reliably (5 % level, 80 % power) is 0.0607.",
+        "each shows reliably (5 % level, 80 % power) is 0.0607. About 18 subjects would be enough.",
         "The policy accepts removed, not known or npo: not met.",
     ]
 
@@ -47,8 +48,22 @@ def test_without_rows_all_metrics_follow_each_other():
     lines = score_lines(full())
     assert len(lines) == 2 + len({item["label"] for item in full()["scores"]})
     assert lines[2].split()[:2] == ["extraction", "strength"]
-    assert [line for line in lines if line.startswith("loss attack")][0].split()[-1] == "nan"
+    assert [line for line in lines if line.startswith("loss attack")][0].split()[-1] == "-"
     assert not any(name in " ".join(lines) for name in (STRENGTH, LOSS))
+
+
+def test_a_number_that_is_missing_is_a_dash_with_a_note():
+    plain = full()
+    mixes = [(role, math.nan, "no forget prompt was answered") for role in ("original", "unlearned")]
+    for role, value, why in [*mixes, ("retrained", None, "there is no original model to compare with")]:
+        plain["scores"].append({**score("answer_mix(split=forget)", role, value), "missing": why})
+    lines = score_lines(plain)
+    assert [line.split()[-3:] for line in lines if line.startswith("answer mix")] == [["-", "-", "-"]]
+    assert lines[-1] == (
+        "- answer mix: no number for original and unlearned, because no forget prompt was answered; no number for "
+        "retrained, because there is no original model to compare with."
+    )
+    assert not any("nan" in line.split() for line in lines)
 
 
 @pytest.mark.parametrize(("met", "code"), [(True, 0), (False, 3), (None, None)])

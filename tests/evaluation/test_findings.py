@@ -89,7 +89,13 @@ def test_few_subjects_show_no_tuning():
 
 
 def test_gibberish_is_a_model_that_lost_speech_and_knowledge():
-    assert names(evaluation(loops=0.6, retain=0.3)) == ["gibberish"]
+    case = evaluation(loops=0.6, retain=0.3)
+    assert names(case) == ["gibberish"]
+    # It states what was measured; that all answers went is more than that.
+    assert judge(case).findings[0].sentence == (
+        "Replies to retain prompts are out of range, and utility is 0.37 of the original's (95 % interval 0.36 to "
+        "0.39), below 0.90."
+    )
     assert names(evaluation(loops=0.6)) == []  # damaged, and still answers
     assert names(evaluation(retain=0.3)) == []  # damaged, and still speaks
     assert names(evaluation(refusals=0.9, retain=0.3)) == []  # refusing is speech

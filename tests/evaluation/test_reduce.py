@@ -82,6 +82,20 @@ def test_records_without_a_number_do_not_count():
     assert np.isnan(empty.value)
 
 
+@pytest.mark.parametrize(
+    ("score", "why"),
+    [
+        (mean_score("forget", [0.5] * 12), ""),
+        (mean_score("forget", [np.nan] * 12), "no forget record has a number"),
+        (Score((), lambda: np.nan), "its formula has no value on these numbers"),
+        (mean_score("forget", [np.nan] * 12)._replace(missing="said by the metric"), "said by the metric"),
+        (mean_score("forget", [0.5] * 12)._replace(missing="said by the metric"), ""),
+    ],
+)
+def test_a_number_that_is_missing_has_a_reason(score, why):
+    assert score_record(Probability(), "original", score, make_splits(12), DRAWS).missing == why
+
+
 def test_samples_of_one_split_stay_together_where_one_lacks_a_number():
     """A model compared with itself has no distance in any draw, although one of the samples misses a record."""
     left, right = VALUES.copy(), VALUES.copy()

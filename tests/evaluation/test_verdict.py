@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -31,9 +32,15 @@ FEW = 40  # draws of the bootstrap
             evaluation({**ORIGINAL, "es": 0.13, "es paraphrased": 0.1, "auc": 0.53}),
             None,
             "not known",
-            "tells the original",
+            "No forget metric is shown to tell the original from the retrained model by more than 0.05.",
         ),
-        (evaluation(retain=0.71), HARMLESS, "damaged", "fell to 0.89"),
+        (
+            evaluation(retain=0.715),
+            HARMLESS,
+            "damaged",
+            "fell to 0.89 of the original's (95 % interval 0.88 to 0.91), below 0.90. This is a point estimate: the "
+            "interval includes 0.90.",
+        ),
         (evaluation(loops=0.5), HARMLESS, "damaged", "retrained model's range: loops is 0.50, and at most 0.13"),
         (evaluation(ppl=7.0), HARMLESS, "damaged", "retrained model's range: ppl is 7.00, and at most 6.02"),
         (evaluation(ppl=math.nan), HARMLESS, "damaged", "are empty, and those of the retrained model are not"),
@@ -51,7 +58,9 @@ FEW = 40  # draws of the bootstrap
             evaluation(half=0.04),
             HARMLESS,
             "not verifiable",
-            "At this size 3 forget metrics would show a difference only",
+            # 1.43 of 0.04 is 0.057, which takes 100 subjects; 0.05 takes 1.31 times as many.
+            "At this size 3 forget metrics would show a difference only from 0.06, and the margin is 0.05; about 140 "
+            "subjects in the forget set and as many in the holdout set would show a difference of 0.05.",
         ),
         (evaluation(half=None), HARMLESS, "not verifiable", "have no interval"),
         (evaluation(retrained=None), HARMLESS, "not verifiable", "No retrained model"),
@@ -154,7 +163,31 @@ def test_not_known_needs_power_in_every_metric():
     unknown = {**ORIGINAL, "es": 0.1, "es paraphrased": 0.1, "auc": 0.7}
     wide = evaluation(unknown, auc=0.7)
     gaps = tuple(replace(gap, low=-0.05, high=0.45) if gap.label == "auc" else gap for gap in wide.gaps)
-    assert judge(replace(wide, gaps=gaps)).word == "not verifiable"
+    found = judge(replace(wide, gaps=gaps))
+    assert found.word == "not verifiable"
+    # Half of 0.5 is found from 0.357 on, by 100 subjects; 0.05 takes 51.07 times as many.
+    assert found.reasons[1] == (
+        "At this size that does not show that the original knows nothing; about 5,200 subjects in the forget set and "
+        "as many in the holdout set would show a difference of 0.05."
+    )
+
+
+def test_a_fall_of_utility_is_a_point_estimate_only_where_the_interval_includes_the_bound():
+    (said,) = judge(evaluation(retain=0.5), worst_recovery=HARMLESS).reasons
+    assert said == "Utility fell to 0.62 of the original's (95 % interval 0.61 to 0.64), below 0.90."
+    assert "interval" not in judge(evaluation(retain=0.71, half=None)).reasons[0]
+
+
+def test_few_subjects_are_told_how_many_an_interval_needs():
+    case = evaluation(half=None)
+    few = replace(case, scores=tuple(replace(one, n=4) for one in case.scores))
+    assert (
+        "At this size 3 forget metrics have no interval; an interval needs at least 10 subjects."
+        in judge(few, worst_recovery=HARMLESS).reasons
+    )
+    # No number of subjects shows a margin of nothing.
+    nothing = judge(evaluation(half=0.04), Thresholds(margin=0.0), worst_recovery=HARMLESS)
+    assert any(reason.endswith("the margin is 0.0; use more subjects.") for reason in nothing.reasons)
 
 
 def test_a_model_that_says_nothing_to_retain_prompts_is_damaged():
@@ -266,13 +299,20 @@ def test_moving_counts_in_the_direction_of_the_retrained_model(es, word):
     assert judge(away, worst_recovery=HARMLESS).word == "not removed"
 
 
-@pytest.mark.parametrize(("half", "word"), [(0.03, "not known"), (0.04, "not verifiable"), (None, "not verifiable")])
-def test_an_original_that_cannot_be_told_apart_is_unknown_only_where_a_difference_would_show(half, word):
+@pytest.mark.parametrize(
+    ("half", "word", "asked"),
+    [
+        (0.03, "not known", []),
+        (0.04, "not verifiable", ["about 140 subjects"]),
+        (None, "not verifiable", ["use more subjects"]),
+    ],
+)
+def test_an_original_that_cannot_be_told_apart_is_unknown_only_where_a_difference_would_show(half, word, asked):
     """2.8 / 1.96 * 0.03 = 0.043 is below the margin, 2.8 / 1.96 * 0.04 = 0.057 above it."""
     same = {**ORIGINAL, "es": 0.1, "es paraphrased": 0.1, "auc": 0.5}
     verdict = judge(evaluation(same, half=half), worst_recovery=HARMLESS)
     assert verdict.word == word
-    assert ("use more subjects" in " ".join(verdict.reasons)) == (word == "not verifiable")
+    assert re.findall("about 140 subjects|use more subjects|subjects", " ".join(verdict.reasons)) == asked
 
 
 def with_p(case: Evaluation, p: float) -> Evaluation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from expunge.functional.testing import (
     holm,
     p_of_interval,
     sign_flip,
+    subjects_needed,
 )
 
 
@@ -97,3 +100,30 @@ def test_many_differences_are_flipped_by_chance_and_always_alike():
     found = sign_flip(differences)
     assert found == sign_flip(differences)
     assert found == pytest.approx(stats.ttest_1samp(differences, 0.0).pvalue, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("n", "half", "wanted", "expected"),
+    [
+        (10, 0.05, 0.05, 10),
+        (10, 0.10, 0.05, 40),  # half the width takes four times the subjects
+        (10, 0.12, 0.05, 58),  # 57.6
+        (20, 0.25, 0.05, 500),
+        (20, 0.2501, 0.05, 510),  # 500.4, and two digits are rounded up
+        (30, 0.9, 0.05, 9800),  # 9,720
+        (10, 0.02, 0.05, 2),  # 1.6
+        (10, math.inf, 0.05, None),
+        (10, 0.1, 0.0, None),
+        (0, 0.1, 0.05, None),
+    ],
+)
+def test_subjects_needed_by_hand(n, half, wanted, expected):
+    assert subjects_needed(n, half, wanted) == expected
+
+
+@given(st.integers(1, 10_000), st.floats(0.001, 1), st.floats(0.001, 1))
+def test_so_many_subjects_are_enough_and_hardly_too_many(n, half, wanted):
+    needed = subjects_needed(n, half, wanted)
+    assert half * math.sqrt(n / needed) <= wanted * (1 + 1e-6)
+    exact = n * (half / wanted) ** 2
+    assert needed <= max(exact + 1, 1.1 * exact) + 1e-6

@@ -66,7 +66,20 @@ def test_over_refusal_has_the_original_as_control():
 def test_without_a_retrained_model_there_are_shares_and_no_distance():
     score = mix([[CORRECT], [MADE_UP], []])
     assert math.isnan(score.value)
+    assert score.missing == "there is no retrained model to compare with"
     assert score.details == {"correct": 0.5, "refusal": 0, "fabricated": 0.5, "gibberish": 0}
+
+
+def test_a_mix_of_nothing_says_which_model_did_not_answer():
+    said, nothing = [[CORRECT], [MADE_UP]], [[], []]
+    for own, retrained, why in [
+        (nothing, said, "no forget prompt was answered"),
+        (said, nothing, "no forget prompt was answered by the retrained model"),
+        (said, said, ""),
+    ]:
+        score = mix(own, retrained=retrained)
+        assert score.missing == why
+        assert math.isnan(score.value) == bool(why)
 
 
 def test_samples_are_one_hot_records():

@@ -7,12 +7,16 @@ import io
 import math
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
+from expunge.evaluation.verdict.policy import Word
 from expunge.reports.bench import (
+    ACCURACY,
     MEMBERSHIP,
     OTHER_FORM,
+    PROBABILITY,
     SAID,
     STRENGTH,
     BenchRow,
@@ -25,9 +29,10 @@ from expunge.reports.bench import (
     to_csv,
     to_markdown,
 )
-from expunge.reports.bench_page import Trade, front, to_page, trades
+from expunge.reports.bench_page import Trade, axis_measure, front, to_page, trades
 from expunge.reports.reading import Value
 from expunge.reports.record import RunRecord
+from expunge.reports.words import GROUNDS
 
 
 def record(scores: dict[str, dict[str, float]], *, columns: list[str]) -> RunRecord:
@@ -131,10 +136,49 @@ def test_sentences_follow_the_numbers():
     good, bad = paragraph(Summary("a", rows()[:2])), paragraph(Summary("b", rows()[2:]))
     assert "from 1.00 to 0.16 (retrained 0.10, mean distance 0.06), within the margin" in good
     assert "in 1 of 2 runs" in good
-    assert "finds the forget records more memorised in 1 of 2 runs (AUC 0.70, retrained 0.50, 0.20 apart)" in good
+    assert (
+        "the loss attack finds the forget records more memorised in 1 of 2 runs (AUC 0.70, retrained 0.50, 0.20 apart)"
+        in good
+    )
     assert "It keeps 0.980" in good
     assert "suspiciously unlikely in 1 of 1 runs (AUC 0.10, retrained 0.50, 0.40 apart)" in bad
     assert "costs utility: it keeps 0.400" in bad
+
+
+def of_word(word: str, auc: float = 0.5, seed: int = 0) -> BenchRow:
+    measures = {STRENGTH: Triple(1.0, 0.1, 0.1), OTHER_FORM: Triple(0.9, 0.1, 0.12), MEMBERSHIP: Triple(1.0, 0.5, auc)}
+    return BenchRow(method="a", seed=seed, verdict=word, seconds=1.0, measures=measures, utility=0.99)
+
+
+@pytest.mark.parametrize("word", get_args(Word))
+def test_the_paragraph_gives_the_grounds_of_every_verdict(word):
+    said = paragraph(Summary("a", [of_word(word), of_word("removed", seed=1)]))
+    if word == "removed":
+        assert said.endswith(f"Verdict removed in 2 of 2 runs: {GROUNDS['removed']}.")
+    else:
+        assert f"Verdict {word} in 1 of 2 runs: {GROUNDS[word]}. Verdict removed in 1 of 2 runs: " in said
+
+
+def test_a_loss_attack_that_finds_nothing_does_not_contradict_the_verdict_exposed():
+    said = paragraph(Summary("a", [of_word("exposed"), of_word("removed", seed=1)]))
+    assert "finds no more" not in said
+    assert (
+        "The loss attack shows no difference beyond the margin (AUC 0.50), but another membership attack finds the "
+        "forget records less likely than unseen ones in 1 of 2 runs."
+    ) in said
+    alone = paragraph(Summary("a", [of_word("removed")]))
+    assert "The loss attack shows no difference from the retrained model beyond the margin (AUC 0.50)." in alone
+    # An attack that finds them itself needs no other.
+    assert "another membership attack" not in paragraph(Summary("a", [of_word("exposed", auc=0.1)]))
+
+
+def test_a_utility_that_is_kept_does_not_contradict_the_verdict_damaged():
+    said = paragraph(Summary("a", [of_word("damaged"), of_word("removed", seed=1)]))
+    assert (
+        "It keeps 0.990 of the original's utility (least 0.990), but replies to retain prompts are out of range in 1 "
+        "of 2 runs."
+    ) in said
+    assert "out of range in" not in paragraph(Summary("a", [replace(of_word("damaged"), utility=0.5)]))
 
 
 def test_a_run_that_failed_is_a_row_and_is_said():
@@ -176,6 +220,35 @@ def test_trades_are_mean_distances_and_utilities_with_their_ranges():
     assert second.distance.low is None  # one seed has no range
     unknown = BenchRow(method="c", seed=0, verdict="not verifiable", seconds=1.0, utility=1.0)
     assert [one.method for one in trades([*rows(), unknown])] == ["a", "b"]
+
+
+def known_by(strength: float, accuracy: float, probability: float) -> BenchRow:
+    """The original's values; the retrained model has 0.1 of everything."""
+    values = {STRENGTH: strength, ACCURACY: accuracy, PROBABILITY: probability}
+    measures = {name: Triple(value, 0.1, 0.12) for name, value in values.items()}
+    return BenchRow(method="a", seed=0, verdict="removed", seconds=1.0, measures=measures, utility=1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([known_by(0.9, 1.0, 1.0)], (STRENGTH, True)),
+        ([known_by(0.14, 0.3, 0.4)], (PROBABILITY, True)),
+        ([known_by(0.9, 1.0, 0.3), known_by(0.12, 0.4, 0.9)], (ACCURACY, True)),  # 0.3 and 0.2 in the worst run
+        ([known_by(0.14, 0.12, 0.1)], (STRENGTH, False)),
+        ([], (STRENGTH, False)),
+    ],
+)
+def test_the_plot_reads_forgetting_by_a_measure_that_separates_the_models(rows, expected):
+    assert axis_measure(rows) == expected
+
+
+def test_the_plot_marks_no_region_where_the_original_would_be_in_it():
+    page = to_page([known_by(0.14, 0.12, 0.1)], title="t")
+    assert 'class="band"' not in page
+    assert "No region is marked: no measure separates the original from the retrained model" in page
+    assert "distance from the retrained model: probability" in to_page([known_by(0.14, 0.12, 0.9)], title="t")
+    assert 'class="band"' in to_page([known_by(0.14, 0.12, 0.9)], title="t")
 
 
 def test_the_page_shows_the_plot_the_table_and_the_paragraphs():

@@ -45,7 +45,7 @@ def test_tables_of_distances_have_p_where_it_decides_alone():
     decides, others = [table for table in page_of(audited()).tables if "standing" in table[0]]
     assert decides == [
         ["metric", "distance", "standing", "p", "detectable", "n"],
-        ["Extraction strength", "0.0134 -0.04 to 0.045", "inside", "0.25", "0.0607", "12"],
+        ["Extraction strength", "0.0134 -0.04 to 0.045", "inside", "0.25", "0.0607", "12 18 needed"],
     ]
     assert others[0] == ["metric", "distance", "standing", "detectable", "n"]
     assert others[1][:3] == ["Probability, paraphrased answer", "0.3 0.1 to 0.5", "outside"]
@@ -179,7 +179,7 @@ def test_forms_and_metrics_in_a_sentence_are_words():
 def test_the_smallest_difference_that_would_show_is_told_once(reading):
     assert size_sentence(reading) == (
         "With 12 subjects, 1 of 1 metric that decides may miss a difference of the margin, 0.05: the smallest that "
-        "each shows reliably (5 % level, 80 % power) is 0.0607."
+        "each shows reliably (5 % level, 80 % power) is 0.0607. About 18 subjects would be enough."
     )
     said = replace(reading.record, verdict={**reading.record.verdict, "reasons": ["At this size nothing shows."]})
     assert size_sentence(Reading(said)) == ""
@@ -197,3 +197,25 @@ def test_one_metric_that_read_fewer_subjects_does_not_make_the_forget_set_small(
     assert size_sentence(Reading(from_plain(plain))) == ""
     plain["scores"] = [{**item, "n": 9} for item in plain["scores"]]
     assert "The forget set has 9 subjects" in size_sentence(Reading(from_plain(plain)))
+
+
+def test_the_table_says_how_many_subjects_would_be_enough():
+    """12 subjects show 0.0607 and 0.05 takes 17.7; what lies outside the margin has been found already."""
+    page = render(from_plain(audited()))
+    assert "18 needed" in page
+    assert page.count(" needed</small>") == 1
+    assert "Needed is the number of subjects that would show a difference of the margin." in page
+    plain = audited()
+    plain["verdict"]["measures"][0]["distance"]["detectable"] = 0.05
+    page = render(from_plain(plain))
+    assert "needed</small>" not in page
+    assert "Needed is" not in page
+
+
+def test_a_membership_attack_needs_the_subjects_twice():
+    plain = audited()
+    wide = {**plain["verdict"]["measures"][0]["distance"], "detectable": 0.2}
+    plain["verdict"]["measures"].append({"label": LOSS, "standing": "undecided", "distance": wide})
+    assert size_sentence(Reading(from_plain(plain))).endswith(
+        "About 200 subjects in the forget set, and as many in the holdout set, would be enough."
+    )

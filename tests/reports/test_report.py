@@ -287,6 +287,15 @@ def test_details_that_were_not_measured_say_so():
     assert "unlearned: p not measured" in page_of(plain).text
 
 
+def test_a_number_that_is_missing_says_why():
+    plain = full()
+    why = {"missing": "no forget prompt was answered <b>"}
+    plain["scores"].append({**score("answer_mix(split=forget)", "unlearned", None), **why})
+    page = page_of(plain)
+    assert "No number for unlearned, because no forget prompt was answered <b>." in page.text
+    assert "because" not in page_of(full()).text
+
+
 def test_record_survives_the_disk(tmp_path):
     write_record(tmp_path / "record.json", from_plain(full()))
     found = read_record(tmp_path / "record.json")

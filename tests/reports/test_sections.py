@@ -7,11 +7,13 @@ import re
 
 import pytest
 
+from expunge.reports.comparison import Run, compare_records, render_comparison
+from expunge.reports.headline import headline
 from expunge.reports.reading import Reading, Value
 from expunge.reports.record import from_plain
-from expunge.reports.sections import distributions, forgetting, membership, neighbours, settings, training
+from expunge.reports.sections import distributions, forgetting, membership, neighbours, settings, summary, training
 from expunge.reports.sections.distances import standing
-from tests.reports.records import STRENGTH, full, score, without
+from tests.reports.records import PARAPHRASED, ROLES, STRENGTH, full, gap, score, without
 
 
 @pytest.fixture
@@ -45,6 +47,69 @@ def test_the_region_is_the_margin_around_the_retrained_models_forgetting(reading
     band = re.search(r'<rect class="band" x="([\d.]+)".*?width="([\d.]+)"', figure.svg)
     assert [float(side) for side in band.groups()] == pytest.approx([48 + 0.84 * 398, 0.1 * 398], abs=0.06)
     assert "lies outside the shaded region" in figure.reading
+
+
+def unseparated(*bounds: float) -> dict:
+    """A record whose original is where the retrained model is by extraction strength; ``bounds`` are of the gap."""
+    plain = full()
+    for item in plain["scores"]:
+        if (item["label"], item["role"]) == (STRENGTH, "original"):
+            item.update(value=0.11 + bounds[0], low=None, high=None)
+    plain["gaps"] = [one for one in plain["gaps"] if (one["label"], one["role"]) != (STRENGTH, "original")]
+    plain["gaps"].append(gap(STRENGTH, "original", *bounds))
+    return plain
+
+
+@pytest.mark.parametrize(
+    "bounds", [(0.04, 0.03, 0.05), (0.2, 0.04, 0.36), (0.2, -0.1, 0.5), (0.04,), (-0.3, -0.4, -0.2)]
+)
+def test_the_axis_is_a_metric_that_tells_the_original_from_the_retrained_model(bounds):
+    """Within the margin, or with an interval that includes it, the original is in the region itself or may be."""
+    reading = Reading(from_plain(unseparated(*bounds)))
+    (figure,), places = forgetting.plane(reading)
+    assert "forgetting, 1 - probability, paraphrased answer (separates original and retrained most)" in figure.svg
+    assert [place.forgetting.value for place in places] == pytest.approx([0.3, 0.8, 0.5])
+    assert figure.reading.startswith(
+        "Extraction strength is not shown to separate the original from the retrained model by more than the margin, "
+        "so the axis shows probability, paraphrased answer, which separates them most. The unlearned model lies outside"
+    )
+    (left,) = re.findall(r'<rect class="band" x="([\d.]+)"', figure.svg)
+    assert float(left) == pytest.approx(48 + 0.75 * 398, abs=0.06)
+    tile = summary.tiles(reading)[0]
+    assert (tile.value, tile.retrained) == ("0.5", "0.8")  # the same metric as the chart's
+
+
+def test_the_separation_is_counted_in_standard_errors():
+    """0.3 with half an interval of 0.02 is 29 standard errors, 0.5 with 0.2 is 5."""
+    plain = unseparated(0.0, -0.01, 0.01)
+    cloze = STRENGTH.replace("trained", "cloze")
+    plain["scores"] += [score(cloze, role, value) for role, value in zip(ROLES, (0.5, 0.2, 0.4), strict=True)]
+    plain["gaps"] += [gap(cloze, "original", 0.3, 0.28, 0.32), gap(PARAPHRASED, "original", 0.5, 0.3, 0.7)]
+    assert headline(Reading(from_plain(plain))).label == cloze
+    plain["gaps"][-2] = gap(cloze, "original", 0.3, 0.1, 0.5)
+    assert headline(Reading(from_plain(plain))).label == PARAPHRASED
+
+
+def test_without_a_metric_that_separates_no_region_is_drawn():
+    plain = unseparated(0.0, -0.01, 0.01)
+    plain["gaps"].append(gap(PARAPHRASED, "original", 0.5, 0.04, 0.9))
+    reading = Reading(from_plain(plain))
+    (figure,), _ = forgetting.plane(reading)
+    assert "band" not in figure.svg
+    assert ">removed<" not in figure.svg
+    assert figure.reading == (
+        "No region is marked as removed: no forget metric is shown to separate the original from the retrained model "
+        "by more than the margin."
+    )
+    tile = summary.tiles(reading)[0]
+    assert tile.words.endswith("The original is not shown to differ from the retrained model by this metric.")
+    runs = [Run(name, from_plain(plain), key="k") for name in "ab"]
+    page = render_comparison(compare_records(runs))
+    assert "No region is marked as removed" in page
+    assert "In the shaded region" not in page
+    both = [Run(name, from_plain(unseparated(0.0, -0.01, 0.01)), key="k") for name in "ab"]
+    page = render_comparison(compare_records(both))
+    assert "so the axis shows probability, paraphrased answer, which separates them most. In the shaded region" in page
 
 
 def test_a_model_in_the_region_is_said_to_be_inside():

@@ -136,7 +136,9 @@ def test_what_the_record_and_report_say_without_any_weights(untrained, stub, tmp
     stub.reply = tells
     run, record = audit(request(untrained, stub, tmp_path / "out"))
     name = "127.0.0.1#small"
-    assert record["model"] == {"name": name, "digest": None, "dtype": None, "parameters": None, "endpoint": name}
+    unread = {"digest": None, "dtype": None, "parameters": None}
+    assert record["model"] == {"name": name, **unread, "endpoint": name, "judged": name}
+    assert f"<h1>Expunge report: {name}</h1>" in run.report.read_text()
     assert record["access"] == "prompts"
     assert record["limits"] == [*LIMITS, NO_ATTACK, LIMIT]
     assert set(record["digests"]) == {"code"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,7 +52,7 @@ def verdict_lines(record: Mapping[str, Any]) -> list[str]:
 class _Table(NamedTuple):
     """Numbers by metric and model, and what the metrics are called."""
 
-    values: Mapping[str, Mapping[str, float]]
+    values: Mapping[str, Mapping[str, float | None]]
     names: Mapping[str, str]
     roles: Sequence[str]
 
@@ -59,17 +60,25 @@ class _Table(NamedTuple):
         """One line for each metric."""
         return [f"{self.names[label][:WIDTH]:<{WIDTH}}{self._cells(self.values[label])}" for label in labels]
 
-    def _cells(self, row: Mapping[str, float]) -> str:
-        return "".join(f" {row[role]:>{COLUMN - 1}.3g}" if role in row else f"{'-':>{COLUMN}}" for role in self.roles)
+    def _cells(self, row: Mapping[str, float | None]) -> str:
+        known = {role: value for role, value in row.items() if value is not None and not math.isnan(value)}
+        return "".join(
+            f" {known[role]:>{COLUMN - 1}.3g}" if role in known else f"{'-':>{COLUMN}}" for role in self.roles
+        )
 
 
 def score_lines(record: Mapping[str, Any]) -> list[str]:
-    """One line for each metric, one column for each model; under the suite's rows where it has some."""
+    """One line for each metric, one column for each model, then why numbers are missing.
+
+    Under the suite's rows where it has some.
+    """
+    from expunge.reports.sections.tables import missing
     from expunge.reports.words import names
 
-    values: dict[str, dict[str, float]] = {}
+    of_label: dict[str, list[Mapping[str, Any]]] = {}
     for score in record["scores"]:
-        values.setdefault(score["label"], {})[score["role"]] = score["value"]
+        of_label.setdefault(score["label"], []).append(score)
+    values = {label: {score["role"]: score["value"] for score in scores} for label, scores in of_label.items()}
     table = _Table(values, names(values), record["columns"])
     rows = record.get("rows", ())
     in_rows = [line for number, row in enumerate(rows, start=1) for line in _row_lines(number, row, table)]
@@ -77,7 +86,9 @@ def score_lines(record: Mapping[str, Any]) -> list[str]:
     others = [label for label in values if label not in told]
     between = ["Further metrics"] if rows and others else []
     head = " " * WIDTH + "".join(f" {role:>{COLUMN - 1}}" for role in table.roles)
-    return ["", head, *in_rows, *between, *table.lines(others)]
+    why = [(table.names[label], text) for label, scores in of_label.items() if (text := missing(scores))]
+    notes = [f"- {name}: {text}" for name, text in why]
+    return ["", head, *in_rows, *between, *table.lines(others), *notes]
 
 
 def _row_lines(number: int, row: Mapping[str, Any], table: _Table) -> list[str]:

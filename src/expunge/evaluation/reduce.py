@@ -31,10 +31,11 @@ def score_record(
     """Returns one score with its sizes and, where it has one, its interval."""
     clusters = _clusters(score.samples, splits)
     low, high = _interval(metric, clusters, (score,), splits, bootstrap)
+    value = score.value
     return ScoreRecord(
         label=metric.label,
         role=role,
-        value=score.value,
+        value=value,
         low=low,
         high=high,
         n=_subjects(clusters),
@@ -42,7 +43,15 @@ def score_record(
         unit=metric.unit,
         direction=metric.aim,
         details=dict(score.details),
+        missing=_missing(score) if math.isnan(value) else "",
     )
+
+
+def _missing(score: Score) -> str:
+    """Why there is no value: what the metric says, else the splits of which no record has a number."""
+    empty = dict.fromkeys(sample.split for sample in score.samples if np.isnan(sample.values).all())
+    said = f"no {' and no '.join(empty)} record has a number" if empty else "its formula has no value on these numbers"
+    return score.missing or said
 
 
 def gap(

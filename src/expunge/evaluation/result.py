@@ -25,6 +25,7 @@ class ScoreRecord:
         direction: lower, higher, or closer to the retrained model.
         details: further numbers, such as D, p and n of a test; ``not_asked`` is the number of records left out because
             the model could not be asked about them.
+        missing: why the value is NaN; empty where it is a number.
     """
 
     label: str
@@ -37,6 +38,7 @@ class ScoreRecord:
     unit: str
     direction: Direction
     details: Mapping[str, float] = field(default_factory=dict)
+    missing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

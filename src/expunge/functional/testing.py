@@ -87,3 +87,24 @@ def detectable_mean(n: int) -> float:
     A difference of one subject lies between -1 and 1, so that its variance is at most 1.
     """
     return min(1.0, POWER * math.sqrt(1 / n))
+
+
+def subjects_needed(n: int, half: float, wanted: float) -> int | None:
+    """Returns how many subjects are enough for ``wanted``, rounded up to two significant digits.
+
+    Half an interval, and the smallest difference that is found, fall with the square root of the subjects:
+    n (half / wanted)^2.
+
+    Args:
+        n: subjects behind ``half``.
+        half: half an interval, or the smallest difference that n subjects show, in the unit of the metric.
+        wanted: what it should be at most, in the same unit.
+
+    Returns:
+        None where no number follows: no subjects, no interval, or nothing but 0 is wanted.
+    """
+    if n <= 0 or wanted <= 0 or not math.isfinite(half):
+        return None
+    exact = round(n * (half / wanted) ** 2, 9)
+    step = 10 ** max(0, math.floor(math.log10(exact)) - 1) if exact >= 1 else 1
+    return max(1, math.ceil(exact / step)) * step

@@ -119,9 +119,14 @@ class AnswerMix(ReplyMetric):
         reference = "retrained" if self.split in FORGET_SIDE else "original"
         other, other_judged = answers.maybe(reference, found), answers.maybe(reference, judged)
         if other is None or other_judged is None:
-            return Score(self._samples(own_NK), _unknown, details)
+            missing = f"there is no {reference} model to compare with"
+            return Score(self._samples(own_NK), _unknown, details, missing)
         reference_NK = kinds_of(other, other_judged, limit)
-        return Score((*self._samples(own_NK), *self._samples(reference_NK)), total_variation, details)
+        missing = self._unanswered(own_NK) or self._unanswered(reference_NK, f" by the {reference} model")
+        return Score((*self._samples(own_NK), *self._samples(reference_NK)), total_variation, details, missing)
+
+    def _unanswered(self, kinds_NK: Floats, by: str = "") -> str:
+        return f"no {self.split} prompt was answered{by}" if np.isnan(kinds_NK).all() else ""
 
     def _samples(self, kinds_NK: Floats) -> tuple[Sample, ...]:
         return tuple(Sample(self.split, kinds_NK[:, place]) for place in range(len(KINDS)))

@@ -247,11 +247,13 @@ class Score(NamedTuple):
         samples: the per-record numbers that the value is made of.
         statistic: maps the arrays of ``samples`` (NaN removed) to the value; the bootstrap calls it again.
         details: further numbers, such as D, p and n of a test.
+        missing: why the value is NaN, where the metric knows; a clause without a full stop.
     """
 
     samples: tuple[Sample, ...]
     statistic: Callable[..., float]
     details: Mapping[str, float] = {}
+    missing: str = ""
 
     @property
     def value(self) -> float:

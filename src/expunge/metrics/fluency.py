@@ -184,7 +184,8 @@ class ReplyPerplexity(ReplyMetric):
     def compute(self, answers: Answers) -> Score:
         """``perplexity`` over all replies; NaN where all are empty."""
         pairs_N2 = sums_of_pairs(answers[self.needs()[0]])
-        return Score((Sample(self.split, pairs_N2[:, 0]), Sample(self.split, pairs_N2[:, 1])), perplexity)
+        samples = (Sample(self.split, pairs_N2[:, 0]), Sample(self.split, pairs_N2[:, 1]))
+        return Score(samples, perplexity, missing="" if np.nansum(pairs_N2[:, 1]) else "every reply is empty")
 
 
 def sums_of_pairs(answer: Any) -> Floats:

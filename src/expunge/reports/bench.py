@@ -13,7 +13,7 @@ from typing import NamedTuple
 from expunge.evaluation.verdict.policy import Thresholds
 from expunge.reports.reading import Reading
 from expunge.reports.record import RunRecord
-from expunge.reports.words import Label
+from expunge.reports.words import GROUNDS, Label
 
 DEFAULTS = Thresholds()  # of records that do not say
 STRENGTH, OTHER_FORM, ACCURACY, PROBABILITY, MEMBERSHIP, SAID = (
@@ -169,6 +169,7 @@ def paragraph(summary: Summary) -> str:
         *_other_form(summary),
         *_membership(summary),
         *_cost(summary),
+        *_verdicts(summary),
     ]
     failed = [row for row in summary.rows if row.trouble is not None]
     if failed:
@@ -215,15 +216,19 @@ def _membership(summary: Summary) -> list[str]:
     left, right = (statistics.fmean(summary.values(MEMBERSHIP, column)) for column in ("own", "retrained"))
     within, count = summary.within(MEMBERSHIP)
     if within == count:
-        return [f"Membership inference finds no more than in the retrained model (AUC {left:.2f})."]
+        exposed = _count(summary, "exposed")
+        if not exposed:
+            return [f"The loss attack shows no difference from the retrained model beyond the margin (AUC {left:.2f})."]
+        return [
+            f"The loss attack shows no difference beyond the margin (AUC {left:.2f}), but another membership attack "
+            f"finds the forget records less likely than unseen ones in {exposed} of {len(summary.rows)} runs."
+        ]
     said = f"AUC {left:.2f}, retrained {right:.2f}, {_size(gaps)} apart"
     margin = summary.rows[0].margin
     above, below = sum(gap > margin for gap in gaps), sum(gap < -margin for gap in gaps)
     sides = [(above, "more memorised"), (below, "suspiciously unlikely")]
     found = " and ".join(f"{side} in {number}" for number, side in sides if number)
-    return [
-        f"Next to the retrained model, membership inference finds the forget records {found} of {count} runs ({said})."
-    ]
+    return [f"Next to the retrained model, the loss attack finds the forget records {found} of {count} runs ({said})."]
 
 
 def _size(gaps: Sequence[float]) -> str:
@@ -240,14 +245,28 @@ def _cost(summary: Summary) -> list[str]:
     found = []
     if summary.utilities:
         worst = min(summary.utilities)
-        kept = "keeps" if worst >= summary.rows[0].least_utility else "costs utility: it keeps"
-        found.append(
-            f"It {kept} {statistics.fmean(summary.utilities):.3f} of the original's utility (least {worst:.3f})."
-        )
+        enough = worst >= summary.rows[0].least_utility
+        kept = "keeps" if enough else "costs utility: it keeps"
+        damaged = _count(summary, "damaged") if enough else 0  # by what is said, since utility is kept
+        but = f", but replies to retain prompts are out of range in {damaged} of {len(summary.rows)} runs"
+        mean = statistics.fmean(summary.utilities)
+        found.append(f"It {kept} {mean:.3f} of the original's utility (least {worst:.3f}){but if damaged else ''}.")
     seconds = [row.seconds for row in summary.rows if not math.isnan(row.seconds)]
     if seconds:
         found.append(f"Unlearning took {statistics.fmean(seconds):.1f} s.")
     return found
+
+
+def _count(summary: Summary, word: str) -> int:
+    return sum(row.verdict == word for row in summary.rows)
+
+
+def _verdicts(summary: Summary) -> list[str]:
+    """Each verdict with its grounds, so that no number above has to be read as the verdict."""
+    words = dict.fromkeys(row.verdict for row in summary.rows if row.verdict in GROUNDS)
+    return [
+        f"Verdict {word} in {_count(summary, word)} of {len(summary.rows)} runs: {GROUNDS[word]}." for word in words
+    ]
 
 
 def to_markdown(rows: Sequence[BenchRow], *, title: str) -> str:

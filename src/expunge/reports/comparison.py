@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from expunge.config import to_plain
 from expunge.errors import InputError
 from expunge.reports import matched
+from expunge.reports.headline import headline
 from expunge.reports.pages import render_page
 from expunge.reports.reading import ORIGINAL, RETRAINED, Reading, Value
 from expunge.reports.record import RunRecord
 from expunge.reports.sections.figure import Figure
-from expunge.reports.sections.forgetting import dots, plane
+from expunge.reports.sections.forgetting import axis_sentence, dots, plane
 from expunge.reports.sections.summary import tiles
 from expunge.reports.sections.verdict import box
 from expunge.reports.words import Label, counted, listed, names
@@ -303,7 +304,11 @@ def render_comparison(comparison: Comparison) -> str:
 
 def _region(merged: Reading) -> str:
     if merged.has_reference:
-        return "In the shaded region forgetting is within the margin of the retrained model, and utility is kept."
+        why, read = axis_sentence(merged), headline(merged)
+        if read is None or not read.separates:
+            return why
+        told = "In the shaded region forgetting is within the margin of the retrained model, and utility is kept."
+        return f"{why} {told}".strip()
     return "The band shows where utility is kept; no retrained model is common to all runs."
 
 
@@ -329,5 +334,6 @@ def _merged(comparison: Comparison) -> Reading:
             for score in run.record.scores:
                 if score["role"] == column.role:
                     scores.setdefault((score["label"], title), {**score, "role": title})
-    merged = replace(first, columns=list(kept), scores=list(scores.values()), gaps=[], distributions=[])
+    common = [gap for gap in first.gaps if gap["role"] == ORIGINAL and {ORIGINAL, RETRAINED} <= set(kept)]
+    merged = replace(first, columns=list(kept), scores=list(scores.values()), gaps=common, distributions=[])
     return Reading(merged, baseline=None)  # a run may have any name

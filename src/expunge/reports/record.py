@@ -12,6 +12,7 @@ from expunge.errors import InputError
 from expunge.storage import atomic
 
 SCHEMA_VERSION = 1
+UNKNOWN = "unknown"  # method of a model that was made elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class RunRecord:
         expunge: version of the package.
         finished: ISO 8601 time, UTC.
         model: name, digest, dtype and parameters of the original, or of the model that is judged where there is none;
-            None what could not be read. ``endpoint`` names the address where that is what is judged.
+            None what could not be read. ``endpoint`` names the address where that is what is judged; ``judged`` names
+            what is judged: the run folder, the folder of a model made elsewhere, or the address.
         access: what was read of the model that is judged: ``weights``, or ``prompts`` where only replies were.
         method: name, what it promises, its settings and paper.
         axes: axes with their settings.
@@ -49,7 +51,7 @@ class RunRecord:
             low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high, bound, untried) where
             attacks were run; ``relative`` (share, subjects, p), see ``expunge.evaluation.verdict.relative``, where it
             could be tested.
-        advice: sentences that say what to change in the next run; empty for most verdicts.
+        advice: sentences that say what to change in the next run; empty where no setting of a run is the answer.
         attacks: what each attack found on all models, see ``expunge.attacks.result.AttackResult``.
         rows: rows of a suite that has some: name, labels of its metrics, names of its attacks, and why it is absent.
         policy: words that were asked for (``accept``) and whether the verdict is one (``met``; None if none was).

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from expunge.reports.pages import render_page
 from expunge.reports.reading import ORIGINAL, Reading
-from expunge.reports.record import RunRecord
+from expunge.reports.record import UNKNOWN, RunRecord
 from expunge.reports.sections import (
     attacks,
     baseline,
@@ -36,6 +36,8 @@ def render(record: RunRecord) -> str:
         reading.drawn,
         columns=reading.roles,
         record=record,
+        heading=record.model.get("judged") or record.model["name"],
+        origin=origin(record),
         box=verdict.box(reading),
         candidate=reading.candidate,
         named=reading.name,
@@ -67,6 +69,13 @@ def render(record: RunRecord) -> str:
         groups=tables.groups(reading),
         omitted=tables.omitted(reading),
     )
+
+
+def origin(record: RunRecord) -> str:
+    """Returns how the judged model was made, or what a model made elsewhere is compared with, for the heading."""
+    if record.method["name"] != UNKNOWN:
+        return f", {record.method['name']} on {record.model['name']}"
+    return f", compared with {record.model['name']}" if ORIGINAL in record.columns else ""
 
 
 def size_sentence(reading: Reading) -> str:

@@ -18,6 +18,16 @@ MEANINGS = {
     "damaged": "The model lost too much of what it should keep.",
     "not verifiable": "What is at hand does not suffice to say whether the records are gone.",
 }
+GROUNDS = {  # what the rules found for each verdict, without a run's numbers
+    "not known": "no forget metric is shown to tell the original from the retrained model",
+    "not removed": "no forget metric moved in the direction of forgetting",
+    "removed": "every forget metric is within the margin, and no attack brings the answers back",
+    "suppressed": "an attack brings the answers back",
+    "partly removed": "a forget metric is outside the margin, or utility is too low for a removal",
+    "exposed": "a membership attack finds the forget records less likely than unseen ones",
+    "damaged": "utility fell too far, or replies to retain prompts are out of range",
+    "not verifiable": "the numbers leave the verdict open",
+}
 TONES = {  # class of the style sheet that the verdict's edge takes
     "removed": "good",
     "suppressed": "warn",

@@ -16,7 +16,7 @@ import expunge
 from expunge.attacks.result import AttackResult
 from expunge.config import build, to_plain
 from expunge.data.reader import Rejection
-from expunge.evaluation.result import Evaluation
+from expunge.evaluation.result import Evaluation, ScoreRecord
 from expunge.evaluation.runner import REFERENCE
 from expunge.evaluation.subjects import Subject
 from expunge.evaluation.verdict.measures import Measure
@@ -29,13 +29,14 @@ from expunge.methods.recipe import resolve
 from expunge.models.changes import Changes
 from expunge.models.load import Description, describe, load_model
 from expunge.reports.empirical import to_distributions
+from expunge.reports.record import UNKNOWN
 from expunge.storage.events import Event, read_events
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest, tokenizer_digest
 from expunge.workflows.inputs import left_out
 from expunge.workflows.prompted import LIMIT
-from expunge.workflows.remedy import remedies
+from expunge.workflows.remedy import course_of, remedies
 from expunge.workflows.written import rendering_facts
 
 NO_ATTACK = "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression."
@@ -89,7 +90,7 @@ def build_record(
         "schema_version": 1,
         "expunge": expunge.__version__,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": _model_facts(columns, digests, notes),
+        "model": {**_model_facts(columns, digests, notes), "judged": _judged_name(run, columns)},
         "access": columns.access,
         "method": _method_facts(settings),
         "axes": settings.get("axes", {}),
@@ -110,7 +111,7 @@ def build_record(
             **digests,
         },
         "columns": audited.evaluation.roles,
-        "scores": [to_plain(score) for score in audited.evaluation.scores],
+        "scores": [_score_facts(score) for score in audited.evaluation.scores],
         "gaps": [to_plain(gap) for gap in audited.evaluation.gaps if gap.reference == REFERENCE],
         "omitted": [to_plain(item) for item in audited.evaluation.omitted],
         "rendering": rendering_facts(run),
@@ -119,7 +120,7 @@ def build_record(
         "distributions": to_distributions(audited.evaluation.samples),
         "attacks": [to_plain(result) for result in audited.attacks],
         "verdict": {"role": columns.judged, **_verdict_facts(audited)},
-        "advice": remedies(audited.verdict.word, settings, saved.get("steps", 0)),
+        "advice": _advice(audited, settings, saved.get("steps", 0)),
         "thresholds": to_plain(audited.policy.thresholds),
         "policy": {"accept": list(audited.policy.accept), "met": audited.policy.is_met(audited.verdict.word)},
         "changes": None if audited.changes is None else _change_facts(audited.changes),
@@ -133,6 +134,16 @@ def build_record(
             "threads": torch.get_num_threads(),
         },
     }
+
+
+def _score_facts(score: ScoreRecord) -> dict[str, Any]:
+    """All of a score; ``missing`` only where there is no number."""
+    return {name: value for name, value in to_plain(score).items() if name != "missing" or value}
+
+
+def _advice(audited: Audited, settings: Mapping[str, Any], steps: int) -> list[str]:
+    verdict = audited.verdict
+    return remedies(verdict.word, settings, steps, course=course_of(verdict, audited.policy.thresholds))
 
 
 def _adapted_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,6 +220,21 @@ def _change_facts(changed: Changes) -> dict[str, Any]:
     return {"share": changed.share, "parts": [part._asdict() for part in changed.parts]}
 
 
+def _judged_name(run: RunFolder, columns: Columns) -> str | None:
+    """Name of the model that is judged: that of its folder or address; what a run made is called by the run."""
+    if columns.endpoint is not None:
+        return columns.endpoint.name
+    if run.config.get("verb") == "unlearn":
+        return run.root.resolve().name
+    return None if columns.candidate is None else _folder_name(columns.candidate)
+
+
+def _folder_name(place: str) -> str:
+    """Last part of an address of a model; ``.`` and ``..`` have none of their own."""
+    name = Path(place).name
+    return Path(place).resolve().name if name in ("", "..") else name
+
+
 def _model_facts(columns: Columns, digests: Mapping[str, str], notes: Mapping[str, Description]) -> dict[str, Any]:
     """The original; where there is none, the model that is judged, of which a service shows no more than a name."""
     named = {} if columns.endpoint is None else {"endpoint": columns.endpoint.name}
@@ -218,13 +244,13 @@ def _model_facts(columns: Columns, digests: Mapping[str, str], notes: Mapping[st
         return {"name": named.get("endpoint"), "digest": None, "dtype": None, "parameters": None, **named}
     described = notes[role] if role in notes else describe(load_model(source, rendering=columns.rendering).model)
     facts = {"digest": digests[role], "dtype": described.dtype, "parameters": described.parameters}
-    return {"name": Path(source).name, **facts, **named}
+    return {"name": _folder_name(source), **facts, **named}
 
 
 def _method_facts(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "method" not in settings:
         unknown = {"guarantee": "unknown", "artefact": "weights", "reversible": None, "access": "unknown", "paper": ""}
-        return {"name": "unknown", **unknown, "settings": {}}
+        return {"name": UNKNOWN, **unknown, "settings": {}}
     spec = resolve(settings["method"], settings["settings"]).method.spec
     return {
         "name": settings["method"],

@@ -156,7 +156,7 @@ def _unchanged(facts: Facts) -> Finding | None:
 def _gibberish(harm: Harm, limits: Thresholds) -> Finding | None:
     if not harm.gibberish or harm.utility is None or harm.utility >= limits.damage:
         return None
-    sentence = f"Replies are outside the range of speech and utility is {harm.utility:.2f}: all answers went, not some."
+    sentence = f"Replies to retain prompts are out of range, and utility is {harm.told}, below {limits.damage:.2f}."
     return Finding("gibberish", sentence, bars=True)
 
 

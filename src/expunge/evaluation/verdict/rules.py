@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.verdict.findings import Facts, Finding, findings
-from expunge.evaluation.verdict.measures import Measure, measures, unread
+from expunge.evaluation.verdict.measures import Distance, Measure, measures, unread
 from expunge.evaluation.verdict.policy import Recovery, Thresholds, Word
 from expunge.evaluation.verdict.ranks import Ranks, decoy_ranks
 from expunge.evaluation.verdict.speech import Harm, harm
+from expunge.functional.testing import subjects_needed
 
 
 class Verdict(NamedTuple):
@@ -120,10 +122,12 @@ def _rule(case: _Case, ranks: Sequence[Ranks], limits: Thresholds) -> _Ruling:
 
 
 def _not_known(compared: Sequence[Measure], limits: Thresholds) -> _Ruling:
-    same = f"No forget metric tells the original from the retrained model{_by(limits)}."
+    same = f"No forget metric is shown to tell the original from the retrained model{_by(limits)}."
     if not all(_lacks(one, limits) for one in compared):
-        blunt = "At this size that does not show that the original knows nothing; use more subjects."
-        return _Ruling("not verifiable", (same, blunt))
+        blunt = [one for one in compared if one.original_distance and one.original_distance.detectable > limits.margin]
+        enough = _enough([(one, one.original_distance, one.original.n) for one in blunt], limits)
+        little = f"At this size that does not show that the original knows nothing; {enough}."
+        return _Ruling("not verifiable", (same, little))
     return _Ruling("not known", (same,))
 
 
@@ -211,7 +215,7 @@ def _open(compared: Sequence[Measure], limits: Thresholds) -> list[str]:
     found = []
     blunt = [one for one in compared if one.distance is None or one.distance.detectable > limits.margin]
     if blunt:
-        found.append(f"At this size {_size_reason(blunt, limits)}; use more subjects.")
+        found.append(f"At this size {_size_reason(blunt, limits)}.")
     open_ended = [one for one in compared if one not in blunt and one.stands(limits) != "inside"]
     if open_ended:
         found.append(f"The intervals of {len(open_ended)} forget metrics reach beyond the margin.")
@@ -219,12 +223,31 @@ def _open(compared: Sequence[Measure], limits: Thresholds) -> list[str]:
 
 
 def _size_reason(blunt: Sequence[Measure], limits: Thresholds) -> str:
-    worst = max(math.inf if one.distance is None else one.distance.detectable for one in blunt)
-    if math.isinf(worst):
-        return f"{len(blunt)} forget metrics have no interval"
+    """Metrics without an interval come first: of those no number of subjects can be worked out."""
+    without = [one for one in blunt if one.distance is None or math.isinf(one.distance.detectable)]
+    if without:
+        few = max(one.own.n for one in without) < MIN_SUBJECTS
+        needed = f"an interval needs at least {MIN_SUBJECTS} subjects" if few else "use more subjects"
+        return f"{len(without)} forget metrics have no interval; {needed}"
+    worst = max(one.distance.detectable for one in blunt if one.distance is not None)
     return (
-        f"{len(blunt)} forget metrics would show a difference only from {worst:.2f}, and the margin is {limits.margin}"
+        f"{len(blunt)} forget metrics would show a difference only from {worst:.2f}, and the margin is {limits.margin};"
+        f" {_enough([(one, one.distance, one.own.n) for one in blunt], limits)}"
     )
+
+
+def _enough(blunt: Sequence[tuple[Measure, Distance | None, int]], limits: Thresholds) -> str:
+    """How many subjects would show a difference of the margin, to the metric that needs most of them."""
+    needed = {
+        number: measure.membership
+        for measure, distance, n in blunt
+        if distance is not None and (number := subjects_needed(n, distance.detectable, limits.margin)) is not None
+    }
+    if not needed:
+        return "use more subjects"
+    most = max(needed)
+    where = " in the forget set and as many in the holdout set" if needed[most] else ""
+    return f"about {most:,} subjects{where} would show a difference of {limits.margin}"
 
 
 def _by(limits: Thresholds) -> str:

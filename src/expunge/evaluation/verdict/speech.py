@@ -23,18 +23,32 @@ class Harm(NamedTuple):
             infinity without one.
         speech: sentences for every number of the replies that is out of range.
         gibberish: whether it loops, reads badly or says nothing; refusing is speech.
+        interval: of ``utility``, 95 %: the model's own as a share of the original's value; None with few subjects.
     """
 
     utility: float | None
     beside: float
     speech: tuple[str, ...]
     gibberish: bool
+    interval: tuple[float, float] | None = None
+
+    @property
+    def told(self) -> str:
+        """Utility in words, with its interval where it has one."""
+        interval = "" if self.interval is None else " (95 % interval {:.2f} to {:.2f})".format(*self.interval)
+        return f"{self.utility:.2f} of the original's{interval}"
 
     def reasons(self, limits: Thresholds) -> tuple[str, ...]:
         """Why the model is damaged; empty where it is not."""
         lost = self.utility is not None and self.utility < limits.damage and self.beside < -limits.margin
-        fallen = f"Utility fell to {self.utility:.2f} of the original's, below {limits.damage:.2f}." if lost else ""
+        fallen = f"Utility fell to {self.told}, below {limits.damage:.2f}.{self._doubt(limits)}" if lost else ""
         return tuple(reason for reason in (fallen, *self.speech) if reason)
+
+    def _doubt(self, limits: Thresholds) -> str:
+        """Nothing where the whole interval is below the bound."""
+        if self.interval is None or self.interval[1] < limits.damage:
+            return ""
+        return f" This is a point estimate: the interval includes {limits.damage:.2f}."
 
 
 def harm(evaluation: Evaluation, role: str, limits: Thresholds) -> Harm:
@@ -45,7 +59,14 @@ def harm(evaluation: Evaluation, role: str, limits: Thresholds) -> Harm:
     worst = _utility(evaluation, role)
     if worst is None:
         return Harm(None, -math.inf, speech, gibberish)
-    return Harm(worst.share, _beside(evaluation, worst), speech, gibberish)
+    return Harm(worst.share, _beside(evaluation, worst), speech, gibberish, _interval(evaluation, worst, role))
+
+
+def _interval(evaluation: Evaluation, worst: Kept, role: str) -> tuple[float, float] | None:
+    own = evaluation.get(worst.label, role)
+    if own is None or own.low is None or own.high is None or not worst.original:
+        return None
+    return own.low / worst.original, own.high / worst.original
 
 
 def _beside(evaluation: Evaluation, worst: Kept) -> float:

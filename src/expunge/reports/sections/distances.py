@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from expunge.functional.testing import DETECTABLE, detectable_auc, detectable_mean
+from expunge.functional.testing import DETECTABLE, detectable_auc, detectable_mean, subjects_needed
 from expunge.reports.charts import Dot, Row, dot_chart
 from expunge.reports.reading import ORIGINAL, Reading, Value, is_membership, value_of
 from expunge.reports.sections.figure import Figure, figures
@@ -34,6 +34,8 @@ class Distance(NamedTuple):
         n: subjects.
         decides: whether the verdict rests on it.
         p: of no distance, after Holm; NaN where it does not decide, or has no interval to read it off.
+        needed: subjects with which the smallest detectable difference is the margin; None where these records are
+            enough, where the metric is outside the margin, and without an interval.
     """
 
     label: str
@@ -44,6 +46,7 @@ class Distance(NamedTuple):
     n: int
     decides: bool = False
     p: float = math.nan
+    needed: int | None = None
 
 
 def standing(difference: Value, margin: float) -> Standing:
@@ -70,7 +73,13 @@ def distances(reading: Reading) -> list[Distance]:
         if gap["label"] not in decided and difference.known:
             place, role = standing(difference, margin), gap["role"]
             found.append(Distance(gap["label"], role, difference, place, _detectable(gap, difference), gap["n"]))
-    return [*decided.values(), *found]
+    return [item._replace(needed=_needed(item, margin)) for item in (*decided.values(), *found)]
+
+
+def _needed(item: Distance, margin: float) -> int | None:
+    if item.standing == "outside" or item.detectable <= margin or item.difference.low is None:
+        return None
+    return subjects_needed(item.n, item.detectable, margin)
 
 
 def decisive(reading: Reading) -> list[Distance]:
@@ -210,6 +219,16 @@ def explanation(reading: Reading) -> list[str]:
         "Inside: the whole interval lies in the margin; undecided: all else. The smallest detectable difference is "
         "found at the 5 % level with 80 % power; without an interval it is what so many subjects show at the largest "
         "spread.",
+        *_needed_sentence(reading),
+    ]
+
+
+def _needed_sentence(reading: Reading) -> list[str]:
+    if all(item.needed is None for item in distances(reading)):
+        return []
+    return [
+        "Needed is the number of subjects that would show a difference of the margin. A membership attack needs as "
+        "many in the holdout set."
     ]
 
 
@@ -223,8 +242,11 @@ def power(reading: Reading) -> str:
     least, most = (number(pick(item.detectable for item in blunt)) for pick in (min, max))
     bounds = least if least == most else f"{least} to {most}"
     size = counted(max(item.n for item in blunt), "subject")
+    needed, in_both = max((_needed(item, margin) or 0, is_membership(item.label)) for item in blunt)
+    both = " in the forget set, and as many in the holdout set," if in_both else ""
+    enough = f" About {counted(needed, 'subject')}{both} would be enough." if needed else ""
     told = f"{len(blunt)} of {counted(len(decided), 'metric')} that decide{'s' if len(decided) == 1 else ''}"
     return (
         f"With {size}, {told} may miss a difference of the margin, {margin}: the smallest that each shows reliably "
-        f"(5 % level, 80 % power) is {bounds}."
+        f"(5 % level, 80 % power) is {bounds}.{enough}"
     )

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from expunge.data.record import FORMS
 from expunge.reports.charts import Dot, Region, Row, Spot, dot_chart, dots_of, plane_chart, unit_axis
+from expunge.reports.headline import Headline, headline
 from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Utility, Value, is_attack, is_membership
 from expunge.reports.sections.figure import Figure, figures
 from expunge.reports.sections.summary import complement
 from expunge.reports.svg import Axis, number, place_of
-from expunge.reports.words import Label, listed, title, words
+from expunge.reports.words import Label, listed, sentence, title, words
 
 ROWS = 12  # of one panel; a longer chart would not fit a printed page
 _NOT_ASKED = ("perturbed_answer", "decoy")  # forms that other metrics compare with, not ways to ask
@@ -45,9 +46,9 @@ class Forms(NamedTuple):
 
 def plane(reading: Reading) -> tuple[list[Figure], list[Place]]:
     """Returns the chart of forgetting against utility, and the coordinates of each model."""
-    label = reading.find(KNOWLEDGE, "forget")
-    found = [] if label is None else _places(reading, label)
-    if not found or label is None:
+    read = headline(reading)
+    found = [] if read is None else _places(reading, read.label)
+    if not found or read is None:
         return [], []
     limits = reading.record.thresholds
     bounds = [bound for place in found for bound in place.utility if bound is not None]
@@ -55,18 +56,18 @@ def plane(reading: Reading) -> tuple[list[Figure], list[Place]]:
     # A wide interval may leave the chart, a value may not.
     top = max(1.05, min(1.5, highest), *(place.utility.value for place in found))
     y = Axis.linear(max(0.0, min(0.8, int(lowest * 10) / 10)), top, "utility, original = 1")
-    region = _region(reading, label, limits["margin"], limits["utility"], y.high)
+    region = _region(reading, read, limits["margin"], limits["utility"], y.high)
     spots = [Spot(Dot(place_of(role, reading.drawn), role, x), value) for role, x, value in found]
     name = "Forgetting against utility"
     chart = plane_chart(
         spots,
-        unit_axis(f"forgetting, 1 - {title(label)}"),
+        unit_axis(f"forgetting, {read.axis}"),
         y,
         title=name,
         region=region,
         note="removed" if region and region.x != (0.0, 1.0) else "utility kept",
     )
-    return figures((name, chart, _plane_sentence(reading, found, region))), found
+    return figures((name, chart, _plane_sentence(reading, read, found, region))), found
 
 
 def _places(reading: Reading, label: str) -> list[Place]:
@@ -78,27 +79,53 @@ def _places(reading: Reading, label: str) -> list[Place]:
     ]
 
 
-def _region(reading: Reading, label: str, margin: float, least: float, top: float) -> Region | None:
-    """Within the margin of the retrained model's forgetting, and at least the utility asked of a removal."""
-    reference = reading.value(label, RETRAINED)
-    if not reference.known:
+def _region(reading: Reading, read: Headline, margin: float, least: float, top: float) -> Region | None:
+    """Within the margin of the retrained model's forgetting, and at least the utility asked of a removal.
+
+    None where the original is in there too, or may be: then the place of a model shows no removal.
+    """
+    if not reading.has_reference:
         return Region((0.0, 1.0), (least, top))
+    reference = reading.value(read.label, RETRAINED)
+    if not read.separates or not reference.known:
+        return None
     centre = 1 - reference.value
     return Region((max(0.0, centre - margin), min(1.0, centre + margin)), (least, top))
 
 
-def _plane_sentence(reading: Reading, found: Sequence[Place], region: Region | None) -> str:
+def axis_sentence(reading: Reading) -> str:
+    """Returns why the axis shows another metric than usual, or why no region is marked; nothing in the usual case."""
+    read = headline(reading)
+    if read is None or not reading.has_reference:
+        return ""
+    if not read.separates:
+        return (
+            "No region is marked as removed: no forget metric is shown to separate the original from the retrained "
+            "model by more than the margin."
+        )
+    if read.replaced is None:
+        return ""
+    return (
+        f"{sentence(title(read.replaced))} is not shown to separate the original from the retrained model by more than "
+        f"the margin, so the axis shows {title(read.label)}, which separates them most."
+    )
+
+
+def _plane_sentence(reading: Reading, read: Headline, found: Sequence[Place], region: Region | None) -> str:
     own = next((place for place in found if place.role == reading.candidate), None)
-    if own is None or region is None:
+    why = axis_sentence(reading)
+    if own is None:
         return "The model in question could not be placed."
     if not reading.has_reference:
         return "Without a retrained model no region counts as removed; the band shows where utility is kept."
+    if region is None:
+        return why or f"The retrained model has no {title(read.label)}, so no region is marked as removed."
     inside = region.x[0] <= own.forgetting.value <= region.x[1] and own.utility.value >= region.y[0]
     where = "inside" if inside else "outside"
     return (
-        f"The {own.role} model lies {where} the shaded region, where forgetting is within the margin of the retrained "
-        "model and utility is kept; the verdict asks this of every metric, not of this one alone."
-    )
+        f"{why} The {own.role} model lies {where} the shaded region, where forgetting is within the margin of the "
+        "retrained model and utility is kept; the verdict asks this of every metric, not of this one alone."
+    ).strip()
 
 
 def dots(reading: Reading) -> list[Figure]:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.functional.testing import detectable_auc, detectable_mean
-from expunge.reports.reading import KNOWLEDGE, ORIGINAL, RETRAINED, Reading, Value, is_membership, value_of
+from expunge.reports.headline import headline
+from expunge.reports.reading import ORIGINAL, RETRAINED, Reading, Value, is_membership, value_of
 from expunge.reports.svg import number
 from expunge.reports.words import Label, counted, sentence, title, words
 
@@ -76,16 +77,19 @@ def _empty(name: str, sentence: str) -> Tile:
 
 
 def _forgetting(reading: Reading) -> Tile:
-    label = reading.find(KNOWLEDGE, "forget")
-    if label is None:
+    read = headline(reading)
+    if read is None:
         return _empty("Forgetting", "No metric that tells how much of an answer the model holds was read.")
+    label = read.label
     own, retrained = reading.value(label, reading.candidate), reading.value(label, RETRAINED)
-    if label.startswith("extraction_strength"):
+    if (Label.parse(label).name, Label.parse(label).form) == ("extraction_strength", "trained"):
         before = reading.value(label, ORIGINAL)
         once = f", {share(before.value)} before" if before.known else ""
         text = f"Given the question, the model completes {share(own.value)} of an answer unaided{once}."
     else:
         text = f"One minus {title(label)} on the forget set."
+    if reading.has_reference and not read.separates:
+        text += " The original is not shown to differ from the retrained model by this metric."
     return _tile("Forgetting", complement(own), complement(retrained), text)
 
 

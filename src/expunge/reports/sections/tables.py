@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from expunge.reports.reading import Reading, Value, is_attack
 from expunge.reports.svg import number
@@ -32,7 +32,7 @@ class Omission(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One metric: its recorded name, a number for each model, its size, direction, and further numbers."""
+    """One metric: its recorded name, a number for each model, its size, direction, details, and why one is missing."""
 
     label: str
     values: list[Value]
@@ -40,6 +40,7 @@ class Row(NamedTuple):
     records: str
     direction: str
     details: str
+    missing: str
 
 
 def groups(reading: Reading) -> list[tuple[str, list[Row]]]:
@@ -63,7 +64,18 @@ def _row(reading: Reading, label: str) -> Row:
         if score["details"]
     )
     values = [reading.value(label, role) for role in reading.roles]
-    return Row(label, values, size, counted(records, "record") if clustered else "", last["direction"], details)
+    clusters = counted(records, "record") if clustered else ""
+    return Row(label, values, size, clusters, last["direction"], details, missing(scores))
+
+
+def missing(scores: Sequence[Mapping[str, Any]]) -> str:
+    """Returns why models have no number in one metric, as a clause with a full stop; empty where none says so."""
+    reasons: dict[str, list[str]] = {}
+    for score in scores:
+        if score.get("missing"):
+            reasons.setdefault(score["missing"], []).append(model(score["role"]))
+    told = [f"no number for {listed(roles)}, because {reason}" for reason, roles in reasons.items()]
+    return f"{'; '.join(told)}." if told else ""
 
 
 def _detail(name: str, value: float | None) -> str:
