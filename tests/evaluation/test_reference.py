@@ -29,7 +29,7 @@ def world(
     made = evaluation(original, retrained, half=half, **own)
     counts = dict(zip(("original", "retrained"), recites, strict=True))
     scores = tuple(
-        replace(score, details={"verbatim": float(counts[score.role])})
+        replace(score, details={"completed_verbatim": float(counts[score.role])})
         if score.label == "es" and score.role in counts
         else score
         for score in made.scores

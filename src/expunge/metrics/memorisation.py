@@ -164,8 +164,8 @@ class ExactMemorisation(KnowledgeMetric):
 class ExtractionStrength(KnowledgeMetric):
     """Share of the answer, its end-of-sequence token included, that greedy decoding completes without help.
 
-    The mean over records. Of the form ``trained`` the details count ``long`` answers, of at least ``LONG`` tokens, and
-    those of them that are completed ``verbatim`` from their first token.
+    The mean over records. Of the form ``trained`` the details count ``long_answers``, of at least ``LONG`` tokens, and
+    ``completed_verbatim``, those of them that it completes from their first token.
     """
 
     unit = "fraction of answer tokens, 0 to 1"
@@ -187,7 +187,12 @@ class ExtractionStrength(KnowledgeMetric):
         if self.form != "trained":
             return mean_score(self.split, values_N)
         long_N = per_record(ranks, len) >= LONG
-        return mean_score(self.split, values_N, long=float(sum(long_N)), verbatim=float(sum(long_N & (values_N == 1))))
+        return mean_score(
+            self.split,
+            values_N,
+            long_answers=float(sum(long_N)),
+            completed_verbatim=float(sum(long_N & (values_N == 1))),
+        )
 
 
 @metrics.register("probability")

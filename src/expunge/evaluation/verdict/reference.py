@@ -41,7 +41,7 @@ def unsound(evaluation: Evaluation, alike: Mapping[str, str]) -> tuple[str, ...]
 def verbatim(evaluation: Evaluation, role: str) -> int:
     """Returns how many long forget answers a model completes word for word; 0 where that was not measured."""
     score = _score(evaluation, role, "extraction_strength")
-    return 0 if score is None else int(score.details.get("verbatim", 0))
+    return 0 if score is None else int(score.details.get("completed_verbatim", 0))
 
 
 def recited(count: int) -> str:
