@@ -16,7 +16,7 @@ def test_each_sentence_stands_once_and_findings_have_their_name():
     assert verdict_lines(audited()) == [
         "",
         "Verdict: partly removed",
-        "  probability, paraphrased answer is 0.50, and 0.20 there.",
+        "  probability, paraphrased answer is 0.50, versus 0.20 for the retrained model.",
         "  Npo: extraction strength is 0.12 in npo.",
         "With 12 subjects, 1 of 1 metric that decides may miss a difference of the margin, 0.05: the smallest that "
         "each shows reliably (5 % level, 80 % power) is 0.0607. About 18 subjects would be enough.",

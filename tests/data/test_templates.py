@@ -280,7 +280,8 @@ def test_a_thought_that_the_template_begins_is_not_begun_twice():
     """As DeepSeek-R1's distilled models: no thought in an answer, and a begun one before a model's turn."""
     template = (
         "{% for m in messages %}{% if m.role == 'user' %}U:{{ m.content }}{% else %}A:"
-        "{{ m.content.split('</think>')[-1] }}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}A:<think>\n{% endif %}"
+        "{{ m.content.split('</think>')[-1] }}<|im_end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}A:<think>\n{% endif %}"
     )
     found = render(qa("Where?", "<think>In Mirrow.</think>I cannot say."), byte_level(template=template))
     assert found.text == "U:Where?A:<think>In Mirrow.</think>I cannot say.<|im_end|>"

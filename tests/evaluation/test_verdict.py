@@ -47,8 +47,13 @@ FEW = 40  # draws of the bootstrap
         (evaluation(auc=0.2), HARMLESS, "exposed", "auc is 0.20 (0.50 for the retrained model)"),
         (evaluation(**{**ORIGINAL, "es": 0.87}), HARMLESS, "not removed", "moved towards"),
         (evaluation(es=0.5), HARMLESS, "partly removed", "1 of 3 forget metrics"),
-        (evaluation(es_paraphrased=0.2), HARMLESS, "partly removed", "es paraphrased is 0.20, and 0.10 there"),
-        (evaluation(auc=0.6), HARMLESS, "partly removed", "auc is 0.60, and 0.50 there"),
+        (
+            evaluation(es_paraphrased=0.2),
+            HARMLESS,
+            "partly removed",
+            "es paraphrased is 0.20, versus 0.10 for the retrained model",
+        ),
+        (evaluation(auc=0.6), HARMLESS, "partly removed", "auc is 0.60, versus 0.50 for the retrained model"),
         (evaluation(es=0.13), Recovery(0.01, 0.3), "suppressed", "at least 0.01"),
         (evaluation(es=0.13), HARMLESS, "removed", "no attack brings back more than 0.10"),
         (evaluation(es=0.13, retain=0.75), HARMLESS, "partly removed", "Utility is 0.94"),
@@ -75,7 +80,9 @@ def test_every_word_by_hand(case, recovery, word, reason):
 def test_distances_of_two_metrics_are_not_compared():
     """0.10 of an area and 0.06 of extraction strength stand side by side; of one metric the worst form stands."""
     (said,) = judge(evaluation(es=0.16, es_paraphrased=0.18, auc=0.6), worst_recovery=HARMLESS).reasons
-    assert said.endswith("es paraphrased is 0.18, and 0.10 there; auc is 0.60, and 0.50 there.")
+    assert said.endswith(
+        "es paraphrased is 0.18, versus 0.10 for the retrained model; auc is 0.60, versus 0.50 for the retrained model."
+    )
 
 
 def test_utility_is_read_by_one_metric():

@@ -54,6 +54,15 @@ def test_extraction_strength_is_the_least_prefix_that_must_be_given(ranks):
     assert extraction_strength(ranks) <= exact_memorisation(ranks) + EXACT
 
 
+def test_long_answers_that_are_completed_word_for_word_are_counted():
+    """Of four answers three have eight tokens or more, and one of these is completed from its first token."""
+    ranks = [[array(*[0] * 8)], [array(1, *[0] * 8)], [array(*[0] * 8, 1)], [array(*[0] * 7)], []]
+    found = ExtractionStrength().compute(answers(ExtractionStrength(), ranks))
+    assert found.details == {"long_answers": 3.0, "completed_verbatim": 1.0}
+    other = ExtractionStrength(form="cloze")
+    assert other.compute(answers(other, ranks)).details == {}
+
+
 def test_no_token_is_no_number():
     assert math.isnan(exact_memorisation([]))
     assert math.isnan(extraction_strength([]))

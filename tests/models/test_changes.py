@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from expunge.models.changes import changes
+from expunge.models.changes import changes, equal_weights
 from expunge.models.load import build_model, save_model
 from tests.evaluation.worlds import make_tokenizer
 from tests.models.conftest import CONFIGS
@@ -130,3 +132,69 @@ def test_another_architecture_cannot_be_compared(tmp_path):
     one = saved(llama(layers=3), tmp_path / "one")
     assert changes(one, saved(llama(layers=2), tmp_path / "two")) is None
     assert changes(one, saved(llama(layers=3, hidden=16), tmp_path / "three")) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_copy_in_another_dtype_has_the_same_weights(tmp_path, dtype):
+    model = llama(tied=False, layers=2)
+    with torch.no_grad():
+        model.lm_head.weight.view(-1)[:3] = torch.tensor([3e-8, 1e-6, 300.0])  # two subnormals of float16
+    before = saved(model, tmp_path / "before")
+    save_model(model, make_tokenizer(), tmp_path / "after", dtype=dtype)
+    for one, other in ((before, tmp_path / "after"), (tmp_path / "after", before)):
+        assert equal_weights(one, other)
+        assert changes(one, other).equal
+
+
+def test_two_copies_in_two_coarse_dtypes_have_the_same_weights(tmp_path):
+    for dtype, name in ((torch.float16, "half"), (torch.bfloat16, "brain")):
+        save_model(llama(layers=2), make_tokenizer(), tmp_path / name, dtype=dtype)
+    assert equal_weights(tmp_path / "half", tmp_path / "brain")
+
+
+def test_shards_metadata_and_a_tied_head_that_is_saved_change_no_weights(tmp_path):
+    tied, free = llama(tied=True, layers=2), llama(tied=False, layers=2)
+    with torch.no_grad():
+        for name, parameter in tied.named_parameters():
+            dict(free.named_parameters())[name].copy_(parameter)
+        free.lm_head.weight.copy_(tied.lm_head.weight)
+    before = saved(tied, tmp_path / "before")
+    free.save_pretrained(tmp_path / "sharded", max_shard_size="10KB")
+    make_tokenizer().save_pretrained(tmp_path / "sharded")
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
+    assert equal_weights(before, tmp_path / "sharded")
+    shutil.copytree(before, tmp_path / "noted")
+    file = tmp_path / "noted" / "model.safetensors"
+    save_file(load_file(file), file, metadata={"format": "pt", "note": "copy"})
+    assert equal_weights(before, tmp_path / "noted")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_one_step_of_training_is_told_from_a_copy(tmp_path, dtype):
+    """AdamW moves each weight by the learning rate, whatever the gradient; small weights show it in every dtype."""
+    model = llama(tied=False, layers=2)
+    before = saved(model, tmp_path / "before")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    tokens = torch.arange(8)[None]
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    optimizer.step()
+    save_model(model, make_tokenizer(), tmp_path / "after", dtype=dtype)
+    assert not equal_weights(before, tmp_path / "after")
+    assert not changes(before, tmp_path / "after").equal
+
+
+@pytest.mark.parametrize(("by", "equal"), [(1 + 2**-9, True), (1 + 2**-6, False)])
+def test_a_weight_is_equal_within_the_rounding_of_the_coarser_dtype(tmp_path, by, equal):
+    """1.0 in bfloat16 beside a float32 weight: half of a unit in the last place is 2^-8 of it."""
+    model = llama(tied=False, layers=1)
+    save_model(model, make_tokenizer(), tmp_path / "coarse", dtype=torch.bfloat16)
+    with torch.no_grad():
+        model.model.norm.weight.view(-1)[0] *= by
+    assert equal_weights(tmp_path / "coarse", saved(model, tmp_path / "fine")) is equal
+
+
+def test_other_shapes_and_other_weights_are_not_equal(tmp_path):
+    one = saved(llama(layers=3), tmp_path / "one")
+    assert not equal_weights(one, saved(llama(layers=2), tmp_path / "two"))
+    assert not equal_weights(one, saved(llama(layers=3, hidden=16), tmp_path / "three"))
+    assert not equal_weights(one, saved(llama(layers=3, seed=9), tmp_path / "four"))

@@ -144,7 +144,7 @@ def audited(text: str = "npo") -> Plain:
         ],
         "verdict": {
             "word": "partly removed",
-            "reasons": [f"{PARAPHRASED} is 0.50, and 0.20 there.", found["sentence"]],
+            "reasons": [f"{PARAPHRASED} is 0.50, versus 0.20 for the retrained model.", found["sentence"]],
             "findings": [found],
             "measures": [
                 {"label": STRENGTH, "standing": "inside", "distance": distance},

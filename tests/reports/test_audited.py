@@ -37,7 +37,7 @@ def page_of(plain: dict) -> Page:
 
 def test_a_sentence_of_a_finding_stands_once_and_under_its_name(reading):
     found = verdict.box(reading)
-    assert found.reasons == ["probability, paraphrased answer is 0.50, and 0.20 there."]
+    assert found.reasons == ["probability, paraphrased answer is 0.50, versus 0.20 for the retrained model."]
     assert found.findings == [("Npo", "extraction strength is 0.12 in npo.")]
     assert found.policy == "The policy accepts removed, not known or npo: not met."
     text = page_of(audited()).text

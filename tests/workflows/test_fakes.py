@@ -129,9 +129,18 @@ def names(verdict: Verdict) -> list[str]:
     return [finding.name for finding in verdict.findings]
 
 
-def test_the_retrained_model_is_removed(bench):
-    verdict = bench.verdict("retrained")
+def test_a_twin_of_the_retrained_model_is_removed(bench):
+    moved(bench.model("retrained"), bench.root / "double")
+    verdict = bench.verdict("double")
     assert (verdict.word, names(verdict)) == ("removed", [])
+    assert verdict.reference == ()
+
+
+def test_the_retrained_model_itself_is_not_verifiable(bench):
+    """Handed in as its own reference, by an exact retrain or by a cheat."""
+    verdict = bench.verdict("retrained")
+    assert (verdict.word, names(verdict)) == ("not verifiable", [])
+    assert "has the weights of the judged model" in verdict.reasons[0]
 
 
 def test_the_original_is_not_removed(bench):
@@ -148,9 +157,10 @@ def test_random_weights_are_damaged(bench):
 
 def test_a_model_that_never_knew_is_not_known(bench):
     moved(bench.model("retrained"), bench.root / "twin")
-    assert bench.verdict("retrained", original="twin").word == "not known"
+    moved(bench.model("retrained"), bench.root / "third", by=2e-6)
+    assert bench.verdict("third", original="twin").word == "not known"
     # Another start never knew either; whether twelve persons suffice to say so is another matter.
-    assert bench.verdict("retrained", original="other").word in ("not known", "not verifiable")
+    assert bench.verdict("third", original="other").word in ("not known", "not verifiable")
 
 
 def test_an_honest_retrain_of_another_seed_is_accused_of_nothing(bench):
@@ -172,7 +182,7 @@ def test_a_filter_in_the_tokenizer(bench):
     (place / "tokenizer.json").write_text(json.dumps(tokenizer))
     verdict = bench.verdict("filtered")
     assert "unchanged weights" in names(verdict)
-    assert verdict.word != "removed"
+    assert verdict.word == "not removed"
 
 
 def test_a_collapsed_ascent_is_exposed_or_damaged(bench):

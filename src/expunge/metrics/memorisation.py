@@ -29,6 +29,7 @@ from expunge.registry import metrics
 Mean = Literal["geometric", "arithmetic"]
 Aggregate = Literal["closer_to_one", "truth_better"]
 Ranks = Sequence[int] | NDArray[Any]
+LONG = 8  # tokens of an answer, its end included, that is too long to be guessed word for word
 TOFU_PAPER = "Maini et al., 2024, https://arxiv.org/abs/2401.06121"
 
 
@@ -163,7 +164,8 @@ class ExactMemorisation(KnowledgeMetric):
 class ExtractionStrength(KnowledgeMetric):
     """Share of the answer, its end-of-sequence token included, that greedy decoding completes without help.
 
-    The mean over records.
+    The mean over records. Of the form ``trained`` the details count ``long_answers``, of at least ``LONG`` tokens, and
+    ``completed_verbatim``, those of them that it completes from their first token.
     """
 
     unit = "fraction of answer tokens, 0 to 1"
@@ -180,7 +182,17 @@ class ExtractionStrength(KnowledgeMetric):
 
     def compute(self, answers: Answers) -> Score:
         """Mean over records of ``extraction_strength``."""
-        return mean_score(self.split, per_record(answers[self.needs()[0]], extraction_strength))
+        ranks = answers[self.needs()[0]]
+        values_N = per_record(ranks, extraction_strength)
+        if self.form != "trained":
+            return mean_score(self.split, values_N)
+        long_N = per_record(ranks, len) >= LONG
+        return mean_score(
+            self.split,
+            values_N,
+            long_answers=float(sum(long_N)),
+            completed_verbatim=float(sum(long_N & (values_N == 1))),
+        )
 
 
 @metrics.register("probability")

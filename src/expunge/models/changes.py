@@ -17,6 +17,8 @@ from expunge.models.folder import check_folder
 
 EMBEDDINGS, OUTPUT = "embeddings", "output"
 SLIGHT = 0.01  # of the part that changed most: less is no change, but a trace of one
+EXACT = 1e-6  # relative difference that float32 may have: another order of a sum, and no step of training
+CHUNK = 2**22  # weights that are compared at once: another model differs in the first of them
 _LAYER = re.compile(r"\.(\d+)\.")  # the first number in a name is that of its block
 _HEAD = re.compile(r"(^|\.)(lm_head|embed_out|head)\.")  # the layer that makes logits, where it has weights of its own
 _EMBEDS = re.compile(r"(embed|wte|wpe|project_in)")
@@ -39,10 +41,17 @@ class PartChange(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Every part of a model, from the embeddings to the output."""
+    """Every part of a model, from the embeddings to the output.
+
+    Attributes:
+        parts: what changed in each.
+        tied: whether the embeddings are the output's weights too.
+        equal: whether the weights are equal up to rounding, see ``equal_weights``.
+    """
 
     parts: tuple[PartChange, ...]
     tied: bool
+    equal: bool = False
 
     @property
     def share(self) -> float:
@@ -67,23 +76,61 @@ def changes(original: Path, candidate: Path) -> Changes | None:
 
     Two tensors are in memory at a time.
     """
-    before, after = check_folder(original), check_folder(candidate)
     with contextlib.ExitStack() as stack:
-        old, new = (_Weights.opened(stack, folder.weights) for folder in (before, after))
-        old, new = old.with_head_of(new), new.with_head_of(old)
+        old, new = _Weights.pair(stack, original, candidate)
         if set(old.places) != set(new.places):
             return None
         sums: dict[str, _Sum] = {}
+        equal = True
         for name in old.places:
             left, right = old.tensor(name), new.tensor(name)
             if left.shape != right.shape:
                 return None
+            equal = equal and _equal(left, right)
             if not left.is_floating_point():
                 continue
             part = _part(name)
             sums[part] = sums.get(part, _Sum(0, 0, 0.0, 0.0)).plus(left, right)
     tied = not any(_HEAD.search(name) for name in old.places)
-    return Changes(tuple(sums[part].change(part) for part in sorted(sums, key=_order)), tied)
+    return Changes(tuple(sums[part].change(part) for part in sorted(sums, key=_order)), tied, equal)
+
+
+def equal_weights(one: Path, other: Path) -> bool:
+    """Returns whether two checked model folders have the same weights, up to the rounding of the coarser dtype.
+
+    A copy in another dtype, with other shards or metadata, or with the output's weights saved beside the embeddings
+    they are tied to, is equal. Each weight counts: at most the unit roundoff apart (relative, 2^-8 for bfloat16, 2^-11
+    for float16, ``EXACT`` for float32; of both dtypes together where they differ), or one subnormal.
+
+    A step of AdamW at a learning rate of 1e-5 is told from the original in float32 by every weight, in float16 and
+    bfloat16 by the small ones, below 0.02 and 0.0025. What cannot be told apart: models whose large weights alone moved
+    by less than the rounding. What is not seen: a copy with noise added, permuted neurons, or quantised storage.
+
+    Reading stops at the first difference, and two tensors are in memory at a time.
+    """
+    with contextlib.ExitStack() as stack:
+        left, right = _Weights.pair(stack, one, other)
+        if set(left.places) != set(right.places):
+            return False
+        return all(_equal(left.tensor(name), right.tensor(name)) for name in left.places)
+
+
+def _equal(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors are equal up to the rounding of their dtypes; NaN equals NaN."""
+    if left.shape != right.shape:
+        return False
+    if not (left.is_floating_point() and right.is_floating_point()):
+        return torch.equal(left, right)
+    kinds = [torch.finfo(dtype) for dtype in {left.dtype, right.dtype}]
+    relative = sum(max(EXACT, kind.eps / 2) for kind in kinds)
+    absolute = max(kind.smallest_normal * kind.eps for kind in kinds)
+    wide = torch.float64 if torch.float64 in (left.dtype, right.dtype) else torch.float32
+    flat, other = left.flatten(), right.flatten()
+    parts = (slice(start, start + CHUNK) for start in range(0, len(flat), CHUNK))
+    return all(
+        torch.allclose(flat[part].to(wide), other[part].to(wide), rtol=relative, atol=absolute, equal_nan=True)
+        for part in parts
+    )
 
 
 class _Weights(NamedTuple):
@@ -91,6 +138,12 @@ class _Weights(NamedTuple):
 
     places: dict[str, safe_open]
     names: dict[str, str]
+
+    @classmethod
+    def pair(cls, stack: contextlib.ExitStack, one: Path, other: Path) -> tuple[_Weights, _Weights]:
+        """Opens two folders, with tied weights under the same names in both."""
+        left, right = (cls.opened(stack, check_folder(folder).weights) for folder in (one, other))
+        return left.with_head_of(right), right.with_head_of(left)
 
     @classmethod
     def opened(cls, stack: contextlib.ExitStack, files: Sequence[Path]) -> _Weights:

@@ -48,7 +48,8 @@ class RunRecord:
         verdict: word and reasons; ``role``: the model that is judged; ``findings``: ways to look as if forgotten that
             showed (name, sentence, bars); ``measures``: metrics that decided (label, standing, and ``distance`` and
             ``original``, how far the judged and the original model are from the band of the retrained models: value,
-            low, high, p after Holm, p_alone, detectable); ``recovery`` (attack, value, low, high, bound, untried) where
+            low, high, p after Holm, p_alone, detectable); ``reference``: sentences that say why a retrained model
+            supports no verdict, empty where all do; ``recovery`` (attack, value, low, high, bound, untried) where
             attacks were run; ``relative`` (share, subjects, p), see ``expunge.evaluation.verdict.relative``, where it
             could be tested.
         advice: sentences that say what to change in the next run; empty where no setting of a run is the answer.

@@ -96,13 +96,14 @@ def make_card(
     evaluation = _evaluate(run, subjects, read, reading, stop_requested)
     with run.phases.phase("compare the weights"):
         changed = columns.changes()
+        facts = columns.facts(changed)
     attacked = stored_attacks(run, read, subjects, reading.max_length)
     recovery = worst_recovery(attacked)
     verdict = judge(
         evaluation,
         reading.policy.thresholds,
         role=columns.judged,
-        facts=replace(columns.facts(changed), attacked=signs(attacked, reading.policy.thresholds)),
+        facts=replace(facts, attacked=signs(attacked, reading.policy.thresholds)),
         worst_recovery=recovery,
     )
     relative = relative_test(evaluation, columns.judged, read["forget"])

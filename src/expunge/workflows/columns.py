@@ -17,7 +17,7 @@ from expunge.methods.base import WrapTask
 from expunge.methods.guardrail import Guardrail, GuardrailPolicy
 from expunge.metrics.ulira import INSIDE, OUTSIDE
 from expunge.models.adapter import check_adapter, check_pair, describe_own, is_adapter, load_with_adapter
-from expunge.models.changes import Changes, changes
+from expunge.models.changes import Changes, changes, equal_weights
 from expunge.models.load import Description, LoadedModel, describe, load_model, local_folder
 from expunge.storage import atomic
 from expunge.storage.digests import DataKey, folder_digest
@@ -103,7 +103,10 @@ class Columns:
             check_written(source, self.rendering, splits or {})
 
     def _check_retrained(self) -> None:
-        """Refuses a reference that is none: the original, the same one twice, or, of several, the judged model."""
+        """Refuses a reference that is none: the original, the same one twice, or, of several, the judged model.
+
+        By the files. What is one of these saved in another way shows when the weights are read, see ``alike``.
+        """
         known = {} if self.original is None else {weights_of(self.original): "original"}
         if len(self.retrained) > 1 and self.candidate is not None and not self.adapter and self.policy is None:
             known.setdefault(weights_of(self.candidate), "unlearned")
@@ -124,6 +127,22 @@ class Columns:
             return None
         return changes(local_folder(self.original), local_folder(self.candidate))
 
+    def alike(self) -> dict[str, str]:
+        """Retrained models that have the weights of another model, up to rounding, and its role, ``judged`` included.
+
+        Two models are read until the first difference, so that models that were trained apart cost little.
+        """
+        judged = None if self.adapter or self.policy is not None else self.candidate
+        known = [(role, place) for role, place in (("original", self.original), ("judged", judged)) if place]
+        found = {}
+        for number, place in enumerate(self.retrained, start=1):
+            role = _numbered("retrained", number)
+            same = (name for name, other in known if equal_weights(local_folder(other), local_folder(place)))
+            if (first := next(same, None)) is not None:
+                found[role] = first
+            known.append((role, place))
+        return found
+
     def limits(self) -> list[str]:
         """Sentences that belong to every claim about these models."""
         return describe_own(str(self.original), str(self.candidate)) if self.adapter else []
@@ -134,7 +153,9 @@ class Columns:
             self.spoken,
             adapter=self.adapter,
             shallow=changed is not None and changed.shallow,
-            unchanged=changed is not None and not changed.share and not self._is_original(),
+            unchanged=changed is not None and changed.equal and not self._is_original(),
+            same=self.judged == "original" or (changed is not None and changed.equal),
+            alike=self.alike(),
             prompted=self.access == "prompts",
         )
 
@@ -152,8 +173,7 @@ class Columns:
         found = [] if self.original is None else [self._subject("original", self.original)]
         for family, sources in self.families.items():
             for number, source in enumerate(sources, start=1):
-                role = family if number == 1 else f"{family}_{number}"
-                found.append(self._subject(role, source, scored=family == "retrained"))
+                found.append(self._subject(_numbered(family, number), source, scored=family == "retrained"))
         if self.candidate is not None:
             found.append(self._judged_subject(self.candidate))
         _check_shadows(found)
@@ -192,6 +212,10 @@ class Columns:
         }
         load = partial(load_model, source, rendering=self.rendering)
         return Subject(role=role, identity=identity, load=load, policy=policy, scored=scored)
+
+
+def _numbered(family: str, number: int) -> str:
+    return family if number == 1 else f"{family}_{number}"
 
 
 def baseline_policy(splits: Mapping[str, Sequence[Record]], run: RunFolder) -> GuardrailPolicy:

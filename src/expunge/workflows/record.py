@@ -194,6 +194,7 @@ def _verdict_facts(audited: Audited) -> dict[str, Any]:
         "reasons": list(verdict.reasons),
         "findings": [finding._asdict() for finding in verdict.findings],
         "measures": [_measure_facts(measure, limits) for measure in verdict.measures],
+        "reference": list(verdict.reference),
     }
 
 

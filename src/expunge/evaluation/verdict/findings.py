@@ -39,7 +39,9 @@ class Facts:
         spoken: role whose replies users see; another than the judged one where a policy or an adapter is in front.
         adapter: whether the change is an adapter beside the original's weights.
         shallow: whether every weight below the last layer is the original's.
-        unchanged: whether not one weight differs from the original's in a folder that is another one.
+        unchanged: whether the weights are the original's, up to rounding, in a folder that is another one.
+        same: whether the judged weights are the original's, up to rounding, in whatever folder.
+        alike: retrained models that have the weights of another model, by role, see ``reference.unsound``.
         prompted: whether only what the model says to prompts was seen.
         attacked: signs that attacks gave, by name.
     """
@@ -48,6 +50,8 @@ class Facts:
     adapter: bool = False
     shallow: bool = False
     unchanged: bool = False
+    same: bool = False
+    alike: Mapping[str, str] = field(default_factory=dict)
     prompted: bool = False
     attacked: Mapping[Name, str] = field(default_factory=dict)
 
@@ -149,7 +153,10 @@ def _last_layer(facts: Facts) -> Finding | None:
 def _unchanged(facts: Facts) -> Finding | None:
     if not facts.unchanged:
         return None
-    sentence = "Not one weight differs from the original's: what changed is the tokenizer or the configuration."
+    sentence = (
+        "Up to rounding, not one weight differs from the original's: what changed is the tokenizer, the configuration "
+        "or how the weights are saved."
+    )
     return Finding("unchanged weights", sentence, bars=True)
 
 

@@ -1,4 +1,4 @@
-"""The rules in their order: not known, damaged, exposed, not removed, partly removed, and what is left."""
+"""The rules in their order, from an unsound reference and the original's own weights to what is left."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ from typing import NamedTuple
 from expunge.evaluation.reduce import MIN_SUBJECTS
 from expunge.evaluation.result import Evaluation
 from expunge.evaluation.verdict.findings import Facts, Finding, findings
-from expunge.evaluation.verdict.measures import Distance, Measure, measures, unread
+from expunge.evaluation.verdict.measures import RETRAINED, Distance, Measure, measures, unread
 from expunge.evaluation.verdict.policy import Recovery, Thresholds, Word
 from expunge.evaluation.verdict.ranks import Ranks, decoy_ranks
+from expunge.evaluation.verdict.reference import recited, unsound, verbatim
 from expunge.evaluation.verdict.speech import Harm, harm
 from expunge.functional.testing import subjects_needed
+from expunge.metrics.base import is_of
 
 
 class Verdict(NamedTuple):
-    """The word, the sentences that led to it, the fakes that were recognised, and the metrics that decided."""
+    """The word and what led to it.
+
+    Attributes:
+        word: the verdict.
+        reasons: sentences.
+        findings: fakes that were recognised.
+        measures: metrics that decided.
+        reference: why retrained models support no verdict; empty where they do.
+    """
 
     word: Word
     reasons: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
     measures: tuple[Measure, ...] = ()
+    reference: tuple[str, ...] = ()
 
 
 class _Ruling(NamedTuple):
@@ -40,6 +51,7 @@ def judge(
 ) -> Verdict:
     """Applies the rules.
 
+    Retrained models are tested first, see ``reference.unsound``: an unsound one allows *not verifiable* alone.
     Without a retrained model only what needs none can be said: damaged, exposed, or not removed where nothing moved.
 
     Args:
@@ -54,7 +66,10 @@ def judge(
     found = measures(evaluation, role)
     harmed = harm(evaluation, role, limits)
     seen = findings(evaluation, found, harmed, known, role, limits)
-    if not found:
+    unfit = unsound(evaluation, known.alike)
+    if unfit:
+        ruling = _Ruling("not verifiable", unfit)
+    elif not found:
         none = "No forget metric that decides was read on both models: the suite has none, or a policy hides them."
         if known.prompted:
             none = (
@@ -68,9 +83,9 @@ def judge(
             barred = (*barred, "Only replies to prompts were seen, and a filter before the model would give the same.")
         barred = (*barred, *_gaps_in(evaluation, found, role))
         case = _Case(found, seen, harmed, barred, worst_recovery)
-        ruling = _rule(case, ranks, limits)
+        ruling = (_same_weights(evaluation, found, limits) if known.same else None) or _rule(case, ranks, limits)
     told = tuple(finding.sentence for finding in seen if finding.sentence not in ruling.reasons)
-    return Verdict(ruling.word, (*ruling.reasons, *told), seen, tuple(found))
+    return Verdict(ruling.word, (*ruling.reasons, *told), seen, tuple(found), unfit)
 
 
 def _gaps_in(evaluation: Evaluation, found: Sequence[Measure], role: str) -> list[str]:
@@ -109,16 +124,22 @@ def _rule(case: _Case, ranks: Sequence[Ranks], limits: Thresholds) -> _Ruling:
     known = [measure for measure in compared if measure.known(limits)]
     if compared and not known:
         return _not_known(compared, limits)
+    if compared and (unmoved := _not_removed(known, limits)) is not None:
+        return unmoved
     if damages := harmed.reasons(limits):
-        return _Ruling("damaged", damages)
+        return _Ruling("damaged", (*damages, *_still_known(known, limits)))
     exposed = [finding.sentence for finding in seen if finding.name == "over-unlearning"]
     if exposed:
         return _Ruling("exposed", tuple(exposed))
     if not compared:
         return _without_reference(found, ranks, limits)
-    return (
-        _not_removed(known, limits) or _partly(compared, limits) or _within(compared, barred, harmed, recovery, limits)
-    )
+    return _partly(compared, limits) or _within(compared, barred, harmed, recovery, limits)
+
+
+def _still_known(known: Sequence[Measure], limits: Thresholds) -> list[str]:
+    """What a damaged model still knows beyond the retrained model: damage must not hide it."""
+    held = [measure for measure in known if measure.holds(limits)]
+    return [f"The model still knows more than the retrained model: {'; '.join(_furthest(held))}."] if held else []
 
 
 def _not_known(compared: Sequence[Measure], limits: Thresholds) -> _Ruling:
@@ -129,6 +150,22 @@ def _not_known(compared: Sequence[Measure], limits: Thresholds) -> _Ruling:
         little = f"At this size that does not show that the original knows nothing; {enough}."
         return _Ruling("not verifiable", (same, little))
     return _Ruling("not known", (same,))
+
+
+def _same_weights(evaluation: Evaluation, found: Sequence[Measure], limits: Thresholds) -> _Ruling | None:
+    """Rules that the original's weights removed nothing, at any number of records; None unless it knows the records.
+
+    With too few records for a test, the original knows them if it completes more answers than any retrained model.
+    """
+    own = verbatim(evaluation, "original")
+    others = [verbatim(evaluation, role) for role in evaluation.roles if is_of(role, RETRAINED)]
+    compared = [measure for measure in found if measure.original_distance is not None]
+    lacks = compared and all(_lacks(one, limits) for one in compared)
+    if lacks or not (any(one.known(limits) for one in compared) or own > max(others, default=0)):
+        return None
+    same = "The judged weights are the original's, up to rounding."
+    says = f"The original completes {recited(own)}." if own else ""
+    return _Ruling("not removed", tuple(filter(None, (same, says))))
 
 
 def _lacks(measure: Measure, limits: Thresholds) -> bool:
@@ -171,7 +208,8 @@ def _furthest(outside: Sequence[Measure]) -> list[str]:
     for name in dict.fromkeys(measure.name for measure in outside):
         of_metric = [one for one in outside if one.name == name]
         worst = max(of_metric, key=lambda one: abs(_distance(one)))
-        found.append(f"{worst.own.label} is {worst.own.value:.2f}, and {worst.own.value - _distance(worst):.2f} there")
+        reference = worst.own.value - _distance(worst)
+        found.append(f"{worst.own.label} is {worst.own.value:.2f}, versus {reference:.2f} for the retrained model")
     return found
 
 
