@@ -23,6 +23,7 @@ from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
+from expunge.evaluation.untrained_hint import untrained_hint
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.evaluation.verdict.rules import judge
 from expunge.metrics.exposure import CANARIES
@@ -111,7 +112,7 @@ def make_card(
     version = reading.tasks.version if reading.tasks is not None else None
     rows, seconds = _rows(reading.suite, read, attacked), time.perf_counter() - began
     shared = overlaps(splits)
-    hints = (*subjects_hints(splits), prompt_hint(evaluation))
+    hints = (*subjects_hints(splits), prompt_hint(evaluation), untrained_hint(evaluation))
     limits = tuple(filter(None, (*columns.limits(), *(found.sentence for found in shared), *hints)))
     for sentence in limits:
         run.events.append("warning", text=sentence)
