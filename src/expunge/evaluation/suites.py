@@ -91,7 +91,7 @@ def _memorisation() -> tuple[Metric, ...]:
         ExactMemorisation(),
         *(ExactMemorisation(form=form) for form in ASKED),
         *(DecoyRank(form=form) for form in DECOY_FORMS),
-        MultipleChoice(scoring="cloze"),
+        MultipleChoice(scoring="cloze", options="rivals"),
         Probability(),
         Probability(form="paraphrased_answer"),
         Rouge(max_new_tokens=NEW_TOKENS),
@@ -156,7 +156,7 @@ def _knowledge() -> tuple[Metric, ...]:
     return (
         *(WorstForm(metric=metric) for metric in ("extraction_strength", "probability")),
         *(MultipleChoice(scoring=scoring) for scoring in ("letter", "shuffled")),
-        MultipleChoice(scoring="cloze", without_question=True),
+        *(MultipleChoice(scoring="cloze", without_question=without) for without in (False, True)),
         MultipleChoice(split="retain", scoring="cloze"),
         *(ProbabilisticExtraction(), ExtractionLikelihood(stride=EL_STRIDE), MemorisationAccuracy()),
         LeakAtK(max_new_tokens=NEW_TOKENS),
