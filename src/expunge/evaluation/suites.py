@@ -94,6 +94,7 @@ def _memorisation() -> tuple[Metric, ...]:
         MultipleChoice(scoring="cloze", options="rivals"),
         Probability(),
         Probability(form="paraphrased_answer"),
+        Probability(form="value"),
         Rouge(max_new_tokens=NEW_TOKENS),
         TruthRatio(),
         ForgetQuality(),
