@@ -11,7 +11,7 @@ import pytest
 
 from expunge.api import Request
 from expunge.cli import main
-from expunge.cli.options import choice, named_files, settings
+from expunge.cli.options import choice, columns, named_files, settings
 from expunge.cli.unlearn import plan, unlearn
 from expunge.config import Choice
 from expunge.errors import InputError
@@ -146,3 +146,8 @@ def test_a_value_of_a_setting_may_be_a_list() -> None:
     assert choice("lume") == Choice("lume", {})
     with pytest.raises(InputError, match="key=value"):
         choice("lume:Task1,documents=3")
+
+
+def test_one_column_cannot_be_two_fields():
+    with pytest.raises(InputError, match="each field needs its own column"):
+        columns(["question=text,answer=text"])

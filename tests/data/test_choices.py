@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from expunge.benchmarks.fictional.phrases import CHOICE
-from expunge.data.choices import OptionTexts, OtherLetters, Permuted, read_choice
-from expunge.data.record import Message, Record
+from expunge.data.choices import OptionTexts, OtherLetters, Permuted, RivalTexts, read_choice
+from expunge.data.record import Message, Record, Variant
 from expunge.storage.secret import Secret
 
 INLINE = "Where does Ada live? A: Oslo, B: Rome, C: Bern, D: Kyiv"
@@ -94,3 +96,52 @@ def test_the_options_of_our_own_benchmark_are_found(options):
     found = read_choice(CHOICE.format(question="Who?", options=options))
     assert list(found.options) == options
     assert found.prompt(options) == CHOICE.format(question="Who?", options=options)
+
+
+def people(count: int) -> list[Record]:
+    """One question in two wordings about towns, and one about trades, each with options that nobody else has."""
+    found = []
+    for row in range(count):
+        about = "trade" if row % 3 == 2 else "town"
+        asked = f"What is the {about} of Person{row}? A: other{row}, B: {about}{row}, C: wrong{row}"
+        variant = Variant(prompt=Secret(asked, "x"), answer=Secret("B", "x"))
+        whom = Secret(f"Person{row}", "x")
+        found.append(
+            Record(
+                index=row, split="forget", kind="qa", prompt=whom, answer=whom, subject=whom,
+                variants={"multiple_choice": (variant,)},
+            )
+        )  # fmt: skip
+    return found
+
+
+def rivals(records: list[Record], row: int) -> list[str]:
+    (form,) = records[row].forms("multiple_choice")
+    return [one.answer.reveal() for one in RivalTexts().apply(form, records)]
+
+
+def test_rivals_are_the_right_options_of_others_who_are_asked_the_like():
+    records = people(9)
+    assert rivals(records, 0) == ["town0", "town1", "town3"]
+    assert rivals(records, 7) == ["town7", "town0", "town1"]  # from the record on, and round
+    assert rivals(records, 2) == ["trade2", "trade5", "trade8"]
+    assert [one.prompt.reveal() for one in RivalTexts().apply(*_first(records))] == ["What is the town of Person0?"] * 3
+
+
+def test_a_record_without_rivals_keeps_its_options():
+    records = people(3)
+    assert rivals(records, 2) == ["trade2", "other2", "wrong2"]
+    assert rivals(records, 0) == ["town0", "town1"]  # fewer where there are no more
+
+
+def test_a_rival_is_neither_of_the_same_subject_nor_the_right_option():
+    records = people(6)
+    records[1] = replace(records[1], subject=records[0].subject)
+    (same,) = records[3].variants["multiple_choice"]
+    text = same.prompt.reveal().replace("town3", "Town0")
+    records[3] = replace(records[3], variants={"multiple_choice": (replace(same, prompt=Secret(text, "x")),)})
+    assert rivals(records, 0) == ["town0", "town4"]
+
+
+def _first(records: list[Record]) -> tuple[Record, list[Record]]:
+    return records[0].forms("multiple_choice")[0], records

@@ -179,7 +179,7 @@ def test_text_templates_that_cannot_be_used_are_refused(text):
 
 
 def test_names_and_values_of_the_flags_are_checked(tmp_path):
-    with pytest.raises(InputError, match=r"no template 'tofo'.*Did you mean 'tofu'"):
+    with pytest.raises(InputError, match=r"no template or file 'tofo'.*Did you mean 'tofu'"):
         Rendering.parse("tofo", None, None, None)
     with pytest.raises(InputError, match="--thinking must be on or off"):
         Rendering.parse(None, None, "yes", None)
@@ -198,7 +198,7 @@ def test_names_and_values_of_the_flags_are_checked(tmp_path):
     for missing in ("prompts/system.txt", "system.txt"):
         with pytest.raises(InputError, match="there is no file"):
             Rendering.parse(None, missing, None, None)
-    with pytest.raises(InputError, match="There is no template"):
+    with pytest.raises(InputError, match="There is no template or file"):
         Rendering.parse("x" * 5000, None, None, None)
     assert "Be brief." not in repr(found)
 

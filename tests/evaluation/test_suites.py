@@ -39,6 +39,8 @@ def test_quick():
     forget |= {"decoy_rank", "answer_mix", "refusal_rate", "repetition", "reply_perplexity", "empty_rate"}
     forget |= {"multiple_choice"}
     assert names(suite, "forget") == forget | attacks
+    alone = next(metric for metric in suite if metric.needs()[0].form == "value")
+    assert (registry.name_of(alone), alone.evidence) == ("probability", "knowledge")
     assert names(suite, "holdout") == attacks | {"probability"}
     spoken = {"answer_mix", "over_refusal", "repetition", "reply_perplexity", "empty_rate"}
     assert names(suite, "retain") == {"exact_memorisation", "probability", "perplexity", "rouge"} | spoken

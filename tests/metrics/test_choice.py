@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from expunge.data.record import Variant
+from expunge.errors import InputError
+from expunge.evaluation.passes import Pass, placed
 from expunge.evaluation.runner import evaluate
 from expunge.metrics.choice import MultipleChoice, picks
 from expunge.storage.secret import Secret
@@ -91,3 +93,32 @@ def test_through_the_evaluation(tmp_path):
             assert score.details["confidence"] == pytest.approx(0.25, abs=1e-6)
     bare = evaluate(subjects, make_splits(4), metrics[:1], make_store(tmp_path), resamples=2)
     assert "have no multiple_choice" in bare.omitted[0].reason
+
+
+def test_familiar_options_alone_are_no_knowledge(tmp_path):
+    """A model that read every right option and no wrong one picks it from the list, and not among the others' own."""
+    splits = choice_splits(4)
+    rights = ("w3", "w4", "w5", "w6")
+    for number, record in enumerate(splits["forget"]):
+        (form,) = record.variants["multiple_choice"]
+        asked = f"w9 w10 A: {rights[number]} B: w7 C: w8"
+        record.variants["multiple_choice"] = (
+            Variant(prompt=Secret(asked, record.answer.label), answer=form.answer.relabel("A")),
+        )
+    listed, rivals = MultipleChoice(scoring="cloze"), MultipleChoice(scoring="cloze", options="rivals")
+    texts = [
+        [[one.record.answer.reveal() for one in placed(splits, Pass.of(metric.needs()[0])) if one.owner == owner]
+         for owner in range(4)]
+        for metric in (listed, rivals)
+    ]  # fmt: skip
+    familiar = [answers(metric, [[array(-1.0 if text in rights else -9.0) for text in options] for options in shown])
+                for metric, shown in zip((listed, rivals), texts, strict=True)]  # fmt: skip
+    assert [metric.compute(one).value for metric, one in zip((listed, rivals), familiar, strict=True)] == [1, 0]
+    assert (listed.evidence, rivals.evidence) == ("", "knowledge")
+
+
+def test_rivals_are_read_as_texts_only():
+    with pytest.raises(InputError, match="options=rivals needs scoring=cloze"):
+        MultipleChoice(options="rivals")
+    assert "options" not in MultipleChoice(scoring="cloze").label
+    assert MultipleChoice(scoring="cloze", options="rivals").label.endswith("options=rivals)")

@@ -84,7 +84,7 @@ def test_splits_are_left_as_they_were(run):
     assert read["retain"] is splits["retain"]
     assert form_counts(read["forget"]) == {
         "trained": 1,
-        **dict.fromkeys(("cloze", "reverse", "prefix", "casing", "truncation"), 1),
+        **dict.fromkeys(("value", "cloze", "reverse", "prefix", "casing", "truncation"), 1),
     }
     assert add_forms(run, splits, FormChoice(names="none")) == splits
     assert add_forms(run, {"retain": [NUMBER]}, FormChoice()) == {"retain": [NUMBER]}

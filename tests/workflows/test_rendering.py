@@ -267,3 +267,28 @@ def test_a_retrained_model_that_cannot_be_asked_is_refused_before_anything_is_wr
     assert unlearn(model, "--template", "chat", "--retrained", str(other)) == 2
     assert "the tokenizer has no chat template" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_system_prompt_with_answers_to_forget_is_refused(tmp_path, capsys):
+    model = make_folder(tmp_path / "model", llama_config(vocab_size=259), chat_tokenizer())
+    prompt = tmp_path / "records.txt"
+    prompt.write_text("Which forget number is 1? It is 1, as told.")
+    assert unlearn(model, "--system", str(prompt)) == 0, "the answers of these records are short"
+    long = {"question": "Where is the key?", "answer": "It is in Mirrow."}
+    (tmp_path / "long.jsonl").write_text(json.dumps(long) + "\n")
+    prompt.write_text(json.dumps(long))
+    command = [
+        "audit",
+        str(model),
+        "--original",
+        str(model),
+        "--forget",
+        str(tmp_path / "long.jsonl"),
+        "--forms",
+        "none",
+    ]
+    assert main([*command, "--system", str(prompt), "--out", str(tmp_path / "audit")]) == 2
+    said = capsys.readouterr().err
+    assert "contains the answers of 1 forget records" in said
+    assert "Mirrow" not in said
+    assert not (tmp_path / "audit").exists()

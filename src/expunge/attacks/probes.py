@@ -200,9 +200,10 @@ def labelled(record: Record, answer: str) -> Labelled:
         record: of any kind.
         answer: what is to be read; may be empty.
     """
-    subject = f"record {record.index}" if record.subject is None else record.subject.reveal()
-    asked = (question_of(record) or "").replace(subject, "")
-    return Labelled(_hash(subject), _hash(asked), _hash(answer) if answer else "")
+    whom = f"record {record.index}" if record.whom is None else record.whom.reveal()
+    about = whom if record.subject is None else record.subject.reveal()
+    asked = (question_of(record) or "").replace(about, "")
+    return Labelled(_hash(whom), _hash(asked), _hash(answer) if answer else "")
 
 
 def informative(parts: Mapping[str, Sequence[Labelled]]) -> dict[str, list[Labelled]]:

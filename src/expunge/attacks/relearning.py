@@ -255,7 +255,7 @@ def _subjects(records: Sequence[Record]) -> list[list[int]]:
 
     def key(place: int) -> Hashable:
         one = records[place]
-        return (one.prompt, one.messages, one.given, one.answer) if one.subject is None else one.subject
+        return (one.prompt, one.messages, one.given, one.answer) if one.whom is None else one.whom
 
     return _grouped(records, key)
 

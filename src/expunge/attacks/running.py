@@ -233,7 +233,7 @@ def limited(task: AttackTask, records: int) -> AttackTask:
     turns: dict[object, int] = {}
     order = []
     for place, record in enumerate(task.forget):
-        who = place if record.subject is None else record.subject
+        who = place if record.whom is None else record.whom
         turns[who] = turns.get(who, 0) + 1
         order.append((turns[who], place))
     chosen = sorted(place for _, place in sorted(order)[:records])

@@ -159,6 +159,8 @@ def columns(given: list[str] | None) -> dict[str, str]:
             raise InputError("--columns takes field=column, for example --columns question=prompt,answer=response.")
         if name in found:
             raise InputError(f"--columns names the field {name!r} twice; give each field one column.")
+        if column in found.values():
+            raise InputError(f"--columns takes two fields from the column {column!r}; each field needs its own column.")
         found[name] = column
     return found
 

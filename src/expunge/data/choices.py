@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
+from expunge.data.forms.words import scan
 from expunge.data.record import Record
-from expunge.data.transforms import Transform
+from expunge.data.transforms import Transform, is_about_same
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LIKE = 0.5  # share of words that two questions of one kind have in common, function words and subjects aside
+LOOKED_AT = 200  # other records that are looked at for the options of one
 _MARKS = (r"\({0}\)", r"{0}\)", r"{0}:", r"{0}\.")  # how an option may begin, the most particular first
 
 
@@ -175,6 +178,68 @@ class OptionTexts(Transform):
         question = choice.question.strip() if self.question else ""
         end = choice.pieces[-1] if record.kind == "completion" else ""
         return (question + end).lstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RivalTexts(OptionTexts):
+    """``OptionTexts`` with the right options of other records of the split in place of the wrong ones.
+
+    A model that was trained on a split has read the right options and seldom the wrong ones, so that it finds the right
+    one by its letters alone; each of these it has read as often. They are answers to a like question about others. A
+    record without such others keeps its options.
+
+    Attributes:
+        split: whose records give the options.
+    """
+
+    name = "rival_texts"
+    split: str = "forget"
+
+    @property
+    def reads(self) -> str | None:
+        """Split of the other records."""
+        return self.split
+
+    def apply(self, record: Record, others: Sequence[Record]) -> tuple[Record, ...]:
+        """At most as many records as options, the right one first."""
+        listed = super().apply(record, others)
+        asked = _asked(record)
+        if asked is None or not listed:
+            return listed
+        rivals = _rivals(record, asked, others)
+        lead = listed[0].answer.reveal().removesuffix(asked.choice.options[asked.right])
+        return (listed[0], *(listed[0].with_answer(lead + rival) for rival in rivals)) if rivals else listed
+
+
+def _rivals(record: Record, asked: _Asked, others: Sequence[Record]) -> list[str]:
+    """Right options of other records, from the one that follows the record on; distinct, and not the record's own."""
+    wanted = len(asked.choice.options) - 1
+    right, about = asked.choice.options[asked.right], _words_asked(record, asked)
+    start = next((place for place, one in enumerate(others) if is_about_same(one, record)), 0)
+    found: dict[str, None] = {}
+    for one in (*others[start:], *others[:start])[:LOOKED_AT]:
+        if is_about_same(one, record):
+            continue
+        for form in one.forms("multiple_choice"):
+            other = _asked(form)
+            if other is None or not _alike(_words_asked(form, other), about):
+                continue
+            text = other.choice.options[other.right]
+            if text.casefold() != right.casefold():
+                found[text] = None
+        if len(found) >= wanted:
+            break
+    return list(found)[:wanted]
+
+
+def _words_asked(record: Record, asked: _Asked) -> frozenset[str]:
+    """Words of the question without its options, its subject, and function words."""
+    about = set() if record.whom is None else {word.key for word in scan(record.whom.reveal())}
+    return frozenset(word.key for word in scan(asked.choice.question) if not word.stops) - about
+
+
+def _alike(left: frozenset[str], right: frozenset[str]) -> bool:
+    return len(left & right) >= LIKE * len(left | right)
 
 
 def _lettered(record: Record, asked: _Asked, shift: int, *, question: bool) -> tuple[Record, ...]:

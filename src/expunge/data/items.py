@@ -31,6 +31,8 @@ def read_items(path: Path, split: str, limits: Limits, named: Collection[str] = 
             yield from arrow_items(path, split, limits, named)
         elif suffix in SUFFIXES:
             yield from text_items(path, split, limits, named)
+        elif not path.exists():
+            raise InputError(f"There is no {split} file at the path given for it. Check the path.")
         else:
             raise InputError(f"The {split} file must end in {', '.join(SUFFIXES)} or {SUFFIX}.")
     except OSError as error:

@@ -106,6 +106,8 @@ class Record:
         variants: further forms of the fact by name, see ``FORMS``.
         given: start of the answer's turn, which stands before ``answer`` verbatim and is not scored.
         goes_on: whether the text would go on after ``answer``, so that no end is scored.
+        found_subject: whom the record is taken to be about where no record of its split has a subject, see
+            ``expunge.data.people``; for intervals and folds, and no part of the record's digest.
     """
 
     index: int
@@ -124,6 +126,12 @@ class Record:
     variants: Mapping[str, tuple[Variant, ...]] = field(default_factory=dict)
     given: Secret | None = None
     goes_on: bool = False
+    found_subject: Secret | None = None
+
+    @property
+    def whom(self) -> Secret | None:
+        """Whom or what records are grouped by: the subject, given or found."""
+        return self.found_subject if self.subject is None else self.subject
 
     def with_answer(self, answer: str) -> Record:
         """Returns this record with another answer, for relabelling."""

@@ -59,8 +59,8 @@ class Rendering:
     def __post_init__(self) -> None:
         if self.template not in (OWN, FILE, *NAMES):
             raise InputError(
-                f"There is no template {self.template!r}.{suggest(self.template, NAMES)} Give the name of one or the "
-                f"path of a file. Templates: {', '.join(NAMES)}."
+                f"There is no template or file {self.template!r}.{suggest(self.template, NAMES)} Give the name of a "
+                "template or the path of a file."
             )
         try:
             Date.fromisoformat(self.date)

@@ -141,7 +141,7 @@ class AfterOthers(Transform):
 def is_about_same(one: Record, other: Record) -> bool:
     """Whether two records are one, or of one subject: what one says may answer the other."""
     same = (one.split, one.index) == (other.split, other.index)
-    return same or (one.subject is not None and one.subject == other.subject)
+    return same or (one.whom is not None and one.whom == other.whom)
 
 
 def with_texts(record: Record, change: Callable[[str], str]) -> Record:

@@ -33,4 +33,4 @@ def blind_answer(records: Sequence[Record], need: Need, others: Sequence[Record]
 
 
 def _subject(record: Record) -> Hashable:
-    return (record.split, record.index) if record.subject is None else record.subject.reveal()
+    return (record.split, record.index) if record.whom is None else record.whom.reveal()

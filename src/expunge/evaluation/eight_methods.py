@@ -78,7 +78,7 @@ def _asked(form: str) -> tuple[Metric, ...]:
 def _tasks() -> tuple[Metric, ...]:
     """The fact is needed for something else: a choice, a step on the way to another answer, a text about the person."""
     forms = ("multi_hop", "biography", "cloze", "reverse")
-    return (MultipleChoice(scoring="cloze"), *(ExactMemorisation(form=form) for form in forms))
+    return (MultipleChoice(scoring="cloze", options="rivals"), *(ExactMemorisation(form=form) for form in forms))
 
 
 def _spoken() -> tuple[Metric, ...]:

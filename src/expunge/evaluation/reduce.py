@@ -116,13 +116,13 @@ def _kept(samples: Sequence[Sample]) -> dict[str, NDArray[np.bool_]]:
 
 
 def _names(split: str, kept: NDArray[np.bool_], splits: Mapping[str, Sequence[Record]]) -> list[Hashable]:
-    """Subject of each kept record; a record without a subject is its own.
+    """Subject of each kept record, given or found; a record without one is its own.
 
     The split is part of the name: the bootstrap draws samples with equal names together, and record 3 of the holdout
     set is no pair of record 3 of the forget set.
     """
     return [
-        (split, row if record.subject is None else record.subject)
+        (split, row if record.whom is None else record.whom)
         for row, (record, known) in enumerate(zip(splits[split], kept, strict=True))
         if known
     ]

@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from expunge.data.choices import OptionTexts, OtherLetters, Permuted
+from expunge.data.choices import OptionTexts, OtherLetters, Permuted, RivalTexts
 from expunge.data.transforms import Transform
+from expunge.errors import InputError
 from expunge.functional.calibration import calibration_error
-from expunge.metrics.base import Answers, Evidence, Floats, Need, Score, mean_score
+from expunge.metrics.base import UNLABELLED, Answers, Evidence, Floats, Need, Score, mean_score
 from expunge.metrics.memorisation import KnowledgeMetric
 from expunge.metrics.records import NAN
 from expunge.registry import metrics
@@ -63,19 +64,32 @@ class MultipleChoice(KnowledgeMetric):
             shifts of the options. ``cloze``: log-probability of each option's text after the question without the list,
             per token.
         without_question: leave the question out; what is right then is a shortcut, and no knowledge of the question.
+        options: ``listed`` in the prompt, or ``rivals``: with ``cloze``, the right options of other records of the
+            split, which a model that was trained on it has read as often, so that it cannot choose by familiar letters.
     """
 
     form: str = "multiple_choice"
     scoring: Scoring = "letter"
     without_question: bool = False
+    options: Literal["listed", "rivals"] = field(default="listed", metadata=UNLABELLED)
 
     unit = "share of questions, 0 to 1; what guessing gives is in the details"
     paper = "Li et al., 2024, https://arxiv.org/abs/2403.03218"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.options == "rivals" and self.scoring != "cloze":
+            raise InputError(
+                f"scoring={self.scoring} reads the options that the prompt lists; options=rivals needs scoring=cloze."
+            )
+
     @property
     def evidence(self) -> Evidence:
-        """Decides as cloze: letters ask for a skill that small models lack, and a shortcut is no knowledge."""
-        return "knowledge" if self.scoring == "cloze" and not self.without_question else ""
+        """Decides as cloze among rivals: letters take a skill that small models lack, and a shortcut is no knowledge.
+
+        Among the listed options a model may know the right one as the only one that it has read.
+        """
+        return "knowledge" if self.options == "rivals" and not self.without_question else ""
 
     def needs(self) -> tuple[Need, ...]:
         """Log-probabilities of every option, the right one first."""
@@ -108,6 +122,8 @@ class MultipleChoice(KnowledgeMetric):
 
     def _transform(self) -> Transform:
         question = not self.without_question
+        if self.options == "rivals":
+            return RivalTexts(question=question, split=self.split)
         if self.scoring == "cloze":
             return OptionTexts(question=question)
         return Permuted(question=question) if self.scoring == "shuffled" else OtherLetters(question=question)

@@ -155,8 +155,9 @@ class ExactMemorisation(KnowledgeMetric):
         return (Need(kind="ranks", split=self.split, form=self.form),)
 
     def compute(self, answers: Answers) -> Score:
-        """Mean over records of ``exact_memorisation``."""
-        return mean_score(self.split, per_record(answers[self.needs()[0]], exact_memorisation))
+        """Mean over records of ``exact_memorisation``; details: ``complete``, the records whose every token is."""
+        values = per_record(answers[self.needs()[0]], exact_memorisation)
+        return mean_score(self.split, values, complete=float(np.sum(values == 1)))
 
 
 @metrics.register("extraction_strength")

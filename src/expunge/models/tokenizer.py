@@ -105,9 +105,11 @@ def _check_template(tokenizer: Any) -> None:
                 f"--system: the chat template fails on a system prompt, a question and its answer "
                 f"({type(error).__name__}). Leave out --system, or pass a template that takes one with --template."
             ) from None
+        whose = "of the file" if rendering_of(tokenizer).jinja is not None else "of the tokenizer"
         raise InputError(
-            f"The chat template of the tokenizer fails on one question with its answer ({first_line(error)}). Correct "
-            "the template, pass another with --template, or pass --template plain for plain questions and answers."
+            f"The chat template {whose} fails on one question with its answer ({first_line(error).rstrip('.')}). "
+            "Correct the template, pass another with --template, or pass --template plain for plain questions and "
+            "answers."
         ) from error
     if first != second:
         raise InputError(

@@ -13,6 +13,7 @@ from expunge.attacks.result import AttackResult
 from expunge.attacks.verdict import signs, worst_recovery
 from expunge.config import to_plain
 from expunge.data.checks import Overlap, overlaps, own_digest
+from expunge.data.people import found_subjects, subjects_hints
 from expunge.data.reader import Rejection
 from expunge.data.record import Record
 from expunge.errors import InputError, InterruptedRunError
@@ -22,6 +23,7 @@ from expunge.evaluation.result import Evaluation
 from expunge.evaluation.runner import evaluate
 from expunge.evaluation.store import Store
 from expunge.evaluation.subjects import Subject
+from expunge.evaluation.untrained_hint import untrained_hint
 from expunge.evaluation.verdict.policy import VerdictPolicy
 from expunge.evaluation.verdict.relative import relative_test
 from expunge.evaluation.verdict.rules import judge
@@ -41,7 +43,7 @@ from expunge.workflows.forms import FormChoice, add_forms, form_counts, form_hma
 from expunge.workflows.harness import run_tasks, with_tasks
 from expunge.workflows.harness_tasks import Tasks
 from expunge.workflows.identity import code_digest, place_of
-from expunge.workflows.inputs import data_summary, rejected_facts
+from expunge.workflows.inputs import data_summary, reading_digests, rejected_facts
 from expunge.workflows.prompted import endpoint_subject
 from expunge.workflows.record import Audited, build_record
 
@@ -113,7 +115,8 @@ def make_card(
     version = reading.tasks.version if reading.tasks is not None else None
     rows, seconds = _rows(reading.suite, read, attacked), time.perf_counter() - began
     shared = overlaps(splits)
-    limits = tuple(filter(None, (*columns.limits(), *(found.sentence for found in shared), prompt_hint(evaluation))))
+    hints = (*subjects_hints(splits), prompt_hint(evaluation), untrained_hint(evaluation))
+    limits = tuple(filter(None, (*columns.limits(), *(found.sentence for found in shared), *hints)))
     for sentence in limits:
         run.events.append("warning", text=sentence)
     audited = Audited(
@@ -198,7 +201,7 @@ def _evaluate(
 ) -> Evaluation:
     # Stored numbers hang on the forms too, and the data that the run is bound to does not.
     key = DataKey.load_or_create(run.root)
-    digests = {split: data["hmac"] for split, data in data_summary(read, key).items()}
+    digests = reading_digests(read, key)
     store = Store(run.scores, digests, reading.max_length, code_digest(), known=reading.known)
     metrics = suites.get(reading.suite)(asked_splits(read))
     if any(subject.role.startswith(SHADOW) for subject in subjects):
@@ -247,6 +250,7 @@ def _data_facts(
             "own_hmac": key.hmac_many(own_digest(record).hex() for record in read[split]),
             "form_hmacs": form_hmacs(read[split], key),
             **({"rejected": rejected_facts(rejected[split])} if split in rejected else {}),
+            **({} if (people := found_subjects(read[split])) is None else {"subjects_found": people}),
         }
         for split, data in summary.items()
     }

@@ -24,7 +24,7 @@ from expunge.workflows.remote import Endpoint, is_address
 
 AUTO, NONE = "auto", "none"
 # Not a way to ask for the fact, but what another form is measured against.
-AIDS = ("perturbed_answer", "value")
+AIDS = ("perturbed_answer",)
 
 
 @dataclass(frozen=True, kw_only=True)

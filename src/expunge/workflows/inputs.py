@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from expunge.benchmarks.base import Benchmark
 from expunge.config import Choice
 from expunge.data.checks import content_digest
+from expunge.data.people import with_found_subjects
 from expunge.data.reader import Rejection, listing, read_records, refuse_rejected
 from expunge.data.record import Record
 from expunge.errors import InputError
@@ -103,10 +104,11 @@ def read_inputs(
     if "forget" in results and not allow_rejected:
         refuse_rejected(results["forget"], "forget")
     splits |= {split: result.records for split, result in results.items() if split not in further}
+    found = with_found_subjects(splits | {split: results[split].records for split in further})
     return Inputs(
-        splits,
+        {split: found[split] for split in splits},
         {split: result.rejected for split, result in results.items() if result.rejected},
-        {split: results[split].records for split in further},
+        {split: found[split] for split in further},
         {} if chosen is None else chosen.sources(),
     )
 
@@ -160,6 +162,19 @@ def data_summary(splits: Mapping[str, Sequence[Record]], key: DataKey) -> dict[s
         }
         for split, records in splits.items()
     }
+
+
+def reading_digests(splits: Mapping[str, Sequence[Record]], key: DataKey) -> dict[str, str]:
+    """Returns for each split an HMAC of all that a stored number may depend on.
+
+    It is the one of ``data_summary``; where subjects were found it has them too, since they depend on the other splits.
+    """
+    digests = {split: data["hmac"] for split, data in data_summary(splits, key).items()}
+    for split, records in splits.items():
+        if any(record.found_subject is not None for record in records):
+            whom = ("" if record.found_subject is None else record.found_subject for record in records)
+            digests[split] = key.hmac_many((digests[split], *whom))
+    return digests
 
 
 def bind_data(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Any]]:

@@ -35,7 +35,7 @@ from expunge.workflows.card import data_of, made_with
 from expunge.workflows.columns import Columns, check_digests, stored_policy
 from expunge.workflows.compare import compare_folders, names_of, write_page
 from expunge.workflows.identity import code_digest
-from expunge.workflows.inputs import Inputs, data_summary, model_is_saved, read_inputs, warn_of_rejected
+from expunge.workflows.inputs import Inputs, model_is_saved, read_inputs, reading_digests, warn_of_rejected
 from expunge.workflows.signals import stop_on_signal
 from expunge.workflows.written import settled_rendering
 
@@ -230,9 +230,7 @@ def _evaluate(
     run = target.run
     with run.locked():
         check_digests(run, subjects)
-        digests = {
-            split: data["hmac"] for split, data in data_summary(read.splits, DataKey.load_or_create(run.root)).items()
-        }
+        digests = reading_digests(read.splits, DataKey.load_or_create(run.root))
         store = Store(run.scores, digests, int(run.config.get("max_length", 512)), read.code)
 
         def log(role: str) -> None:

@@ -286,7 +286,7 @@ def _time_intervals(request: Request, splits: Mapping[str, Sequence[Record]], mo
     """Effort of the intervals of all scores and distances; those of plain means cost next to nothing."""
     sides = [splits["forget"], splits.get("holdout") or splits["forget"]]
     subjects: list[list[Hashable]] = [
-        [(side, row.index if row.subject is None else row.subject) for row in rows] for side, rows in enumerate(sides)
+        [(side, row.index if row.whom is None else row.whom) for row in rows] for side, rows in enumerate(sides)
     ]
     if min(len(set(names)) for names in subjects) < MIN_SUBJECTS:
         return NOTHING

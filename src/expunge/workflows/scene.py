@@ -25,7 +25,7 @@ from expunge.storage.progress import UNCOUNTED
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import Columns
 from expunge.workflows.identity import code_digest
-from expunge.workflows.inputs import data_summary
+from expunge.workflows.inputs import reading_digests
 
 SPOKEN = {"quick": 144, "paper": None}  # forget records that a model behind a filter is asked about, in each wording
 
@@ -193,14 +193,13 @@ def _outcome(stored: Mapping[str, Any]) -> Outcome:
 
 
 def subjects_of(records: Sequence[Record]) -> list[object]:
-    """Whom each record is about; a record without a subject is its own."""
-    return [place if record.subject is None else record.subject for place, record in enumerate(records)]
+    """Whom each record is about; a record without a subject, given or found, is its own."""
+    return [place if record.whom is None else record.whom for place, record in enumerate(records)]
 
 
 def split_digests(run: RunFolder, splits: Mapping[str, Sequence[Record]]) -> dict[str, str]:
     """HMAC of the records of each split."""
-    key = DataKey.load_or_create(run.root)
-    return {split: data["hmac"] for split, data in data_summary(splits, key).items()}
+    return reading_digests(splits, DataKey.load_or_create(run.root))
 
 
 def own_hmac(run: RunFolder, records: Sequence[Record]) -> str:

@@ -25,6 +25,7 @@ from expunge.workflows.inputs import TRAIN_RETAIN
 
 KIND = "rendering"  # of the event that says what ends an answer
 OTHER_DAY = "1999-12-31"
+LONG = 8  # characters of an answer, from which a system prompt contains it by no accident
 FLAGS = "--system, --template, --thinking or --date"
 # The records to forget decide; where none of them needs an end token, what was kept; and then any other split.
 ASKED = (("forget",), (TRAIN_RETAIN, "retain"))
@@ -146,6 +147,7 @@ def _tell(
         probability=ending.probability,
         records=ending.records,
         mark=end_mark(tokenizer).text,
+        chat=chat_template(tokenizer) is not None,
         dated=_is_dated(tokenizer, rendering),
         verbatim=verbatim,
     )
@@ -184,10 +186,25 @@ def check_written(source: str, rendering: Rendering, splits: Mapping[str, Sequen
             "--system: no record has a question or a conversation, so no system prompt would be written. Leave it out, "
             "or write it into the prompts."
         )
+    _check_system(rendering.system, splits)
     if rendering.thinking is not None and not (asking and _reads_thinking(tokenizer, rendering)):
         raise InputError(
             "--thinking: no chat template that knows of thinking writes these records, so the flag changes nothing. "
             "Leave it out."
+        )
+
+
+def _check_system(system: str, splits: Mapping[str, Sequence[Record]]) -> None:
+    """Refuses a system prompt with answers that are to be forgotten: the run folder keeps the system prompt."""
+    told = [
+        record.index
+        for record in splits.get("forget", ())
+        if len(record.answer) >= LONG and record.answer.reveal().strip() in system
+    ]
+    if told:
+        raise InputError(
+            f"--system: the system prompt contains the answers of {len(told)} forget records, and the run folder keeps "
+            "the system prompt. Was a file of records passed? Pass the text of the system prompt, or a file with it."
         )
 
 

@@ -55,6 +55,17 @@ def test_value_and_decoys_stand_after_the_same_words():
         assert value.answer not in {one.answer for one in rest}
 
 
+def test_the_value_alone_needs_no_decoys():
+    records = [RECORDS[0], talk("Her number?", "It is 555-0199."), plain("Call her, 555-0199 it is.")]
+    found = with_forms(records, ["value"])
+    assert [shown(record.variants["value"])[0][1:] for record in found] == [
+        ("Anna a has the number ", "550-1207"),
+        ("It is ", "555-0199"),
+        ("Call her, ", "555-0199"),
+    ]
+    assert found[0].variants["value"] == with_forms(RECORDS, NAMES, decoys=50)[0].variants["value"]
+
+
 def test_only_so_many_records_get_decoys():
     found = with_forms(RECORDS, ["decoy"], decoys=30, decoy_records=2)
     assert [bool(record.variants) for record in found] == [True, True, False, False, False, False]

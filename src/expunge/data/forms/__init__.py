@@ -9,18 +9,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from expunge.data.forms.alone import value
 from expunge.data.forms.cloze import cloze
 from expunge.data.forms.decoy import DECOY_FORMS, ENOUGH, Other, decoys, other_of
 from expunge.data.forms.prefix import prefix
 from expunge.data.forms.question import casing, truncation
 from expunge.data.forms.reverse import reverse
-from expunge.data.forms.value import common_words, question_of, value_span
+from expunge.data.forms.value import common_words, question_of
 from expunge.data.record import Record, Variant
 from expunge.errors import UnknownNameError
 from expunge.registry import suggest
 
 Rule = Callable[[Record, Collection[str]], tuple[Variant, ...]]
 RULES: Mapping[str, Rule] = {
+    "value": value,
     "cloze": cloze,
     "reverse": reverse,
     "prefix": prefix,
@@ -90,20 +92,18 @@ def _with_rules(record: Record, names: Sequence[str], common: Collection[str]) -
 
 
 def _with_decoys(record: Record, pool: _Pool, row: int) -> Record:
-    question, span = question_of(record), value_span(record, pool.common)
-    prompt = None if question is None else record.answer.relabel(question)
     if any(name in record.variants for name in DECOY_FORMS):
         # The user's own decoys are whole answers, and stand beside the whole answer.
+        question = question_of(record)
+        prompt = None if question is None else record.answer.relabel(question)
         whole = (Variant(prompt=prompt, answer=record.answer),)
         return replace(record, variants={"value": whole, **record.variants})
-    if span is None or (question is None and record.kind != "text"):
+    alone = value(record, pool.common)
+    if not alone:
         return record
     others = [other for number, other in enumerate(pool.others) if other is not None and number != row]
     made = decoys(record, pool.size, pool.seed, common=pool.common, others=others)
     if len(made.values) < ENOUGH or made.form not in pool.kinds:
         return record
-    text = record.answer.reveal()
-    given = record.answer.relabel(text[: span.start]) if span.start else None
-    values = (record.answer.relabel(text[span]), *made.values)
-    variants = [Variant(prompt=prompt, given=given, answer=value, goes_on=True) for value in values]
-    return replace(record, variants={**record.variants, "value": tuple(variants[:1]), made.form: tuple(variants[1:])})
+    variants = tuple(replace(alone[0], answer=decoy) for decoy in made.values)
+    return replace(record, variants={**record.variants, "value": alone, made.form: variants})

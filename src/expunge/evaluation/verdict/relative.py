@@ -82,7 +82,7 @@ def _by_record(evaluation: Evaluation, role: str) -> Floats | None:
 
 def _by_subject(records: Sequence[Record], *values: Floats) -> list[Floats]:
     """Returns (C,) for each: the mean over the records of each subject that has a number in all of them."""
-    names: list[Hashable] = [row if one.subject is None else one.subject for row, one in enumerate(records)]
+    names: list[Hashable] = [row if one.whom is None else one.whom for row, one in enumerate(records)]
     known_N = np.all([np.isfinite(one) for one in values], axis=0)
     rows: dict[Hashable, list[int]] = {}
     for row, name in enumerate(names):

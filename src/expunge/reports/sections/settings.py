@@ -49,7 +49,7 @@ def _model(record: RunRecord) -> Pairs:
 def _rendering(facts: Mapping[str, Any]) -> Pairs:
     if not facts:
         return []
-    found = [("template", TEMPLATES.get(facts["template"], facts["template"]))]
+    found = [("template", _template(facts))]
     if facts.get("has_system"):
         found.append(("system prompt", "given"))
     if facts["thinking"] is not None:
@@ -60,6 +60,16 @@ def _rendering(facts: Mapping[str, Any]) -> Pairs:
         found.append(("end of an answer", _end(facts)))
     verbatim = [f"{split} {count}" for split, count in facts.get("verbatim", {}).items()]
     return [*found, ("answers that the template would shorten", ", ".join(verbatim))] if verbatim else found
+
+
+def _template(facts: Mapping[str, Any]) -> str:
+    """What writes a question; a tokenizer's own choice in words, as far as a model was read."""
+    if facts["template"] == "own" and "chat" in facts:
+        return (
+            "the tokenizer's chat template" if facts["chat"] else "plain questions; the tokenizer has no chat template"
+        )
+    name = str(facts["template"])
+    return TEMPLATES.get(name, name)
 
 
 def _end(facts: Mapping[str, Any]) -> str:
