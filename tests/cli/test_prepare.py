@@ -80,7 +80,7 @@ WRONG = [
     (["--subject", "{bad}"], "looks like JSON"),
     (["--subject", "{data}"], "looks like JSON"),
     (["--forget", "{bad}"], "must end in .jsonl"),
-    (["--forget", "{names}x"], "must end in .jsonl"),
+    (["--forget", "{names}x"], "There is no forget file"),
     (["--tokenizer", "no/such/folder"], "folder"),
 ]
 

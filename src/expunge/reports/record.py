@@ -62,8 +62,8 @@ class RunRecord:
         rendering: how records were written: ``template``, ``thinking``, ``date``; where they were given ``has_system``
             and ``texts``, a digest; where a model was read ``mark``, what the template writes after an answer, ``end``,
             the token after an answer without a mark (empty: none, None: the tokenizer's), ``source``, ``probability``
-            and ``records`` (see ``expunge.models.ending.Ending``), ``chat``, whether a chat template was used, ``dated``,
-            whether the template writes the date, and ``verbatim``, answers by split of which the template would leave
+            and ``records`` (see ``expunge.models.ending.Ending``), ``chat``, whether a chat template was used,
+            ``dated``, whether the template writes the date, and ``verbatim``, answers by split of which the template would leave
             out a part.
         limits: sentences that belong to every claim made from this record.
         environment: versions and device.
