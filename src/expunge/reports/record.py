@@ -63,8 +63,8 @@ class RunRecord:
             and ``texts``, a digest; where a model was read ``mark``, what the template writes after an answer, ``end``,
             the token after an answer without a mark (empty: none, None: the tokenizer's), ``source``, ``probability``
             and ``records`` (see ``expunge.models.ending.Ending``), ``chat``, whether a chat template was used,
-            ``dated``, whether the template writes the date, and ``verbatim``, answers by split of which the template would leave
-            out a part.
+            ``dated``, whether the template writes the date, and ``verbatim``, answers by split of which the template
+            would leave out a part.
         limits: sentences that belong to every claim made from this record.
         environment: versions and device.
         forms: ``tested``: forms of the forget records with a score of the result; ``untested``: the others, each with
