@@ -250,3 +250,21 @@ def test_both_commands_score_every_form(world, tmp_path):
     assert set(record["forms"]["tested"]) == {"trained"}
     assert len(record["forms"]["paraphraser"]) == 64
     assert not find_canary(tmp_path, CANARY)
+
+
+def test_the_reason_for_decoys_that_were_left_out_is_the_one_that_holds():
+    few, many = [RECORD] * 3, [RECORD] * 40
+    reasons = {
+        (len(records), has_reference): next(
+            item["reason"]
+            for item in form_report(
+                evaluation("trained"), records, FormChoice(), "unlearned", has_reference=has_reference
+            )["untested"]
+            if item["form"] == "decoy"
+        )
+        for records in (few, many)
+        for has_reference in (False, True)
+    }
+    assert reasons[3, True] == "left out beside a retrained model; ask for it with --forms"
+    assert reasons[40, False] == "left out with more than 16 forget records; ask for it with --forms"
+    assert "this kind of decoys" in reasons[3, False], "none was made"

@@ -109,7 +109,7 @@ def make_card(
         worst_recovery=recovery,
     )
     relative = relative_test(evaluation, columns.judged, read["forget"])
-    report = form_report(evaluation, read["forget"], reading.forms, columns.judged)
+    report = form_report(evaluation, read["forget"], reading.forms, columns.judged, has_reference=has_reference)
     if reading.tasks is not None:
         evaluation = with_tasks(evaluation, run_tasks(reading.tasks, run, subjects, stop_requested))
     version = reading.tasks.version if reading.tasks is not None else None

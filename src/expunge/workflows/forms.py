@@ -138,7 +138,9 @@ def form_hmacs(records: Sequence[Record], key: DataKey) -> dict[str, str]:
     }
 
 
-def form_report(evaluation: Evaluation, forget: Sequence[Record], choice: FormChoice, role: str) -> dict[str, Any]:
+def form_report(
+    evaluation: Evaluation, forget: Sequence[Record], choice: FormChoice, role: str, *, has_reference: bool = False
+) -> dict[str, Any]:
     """Returns which forms of the forget records a model was scored on, and which not and why; nothing of the records.
 
     Args:
@@ -146,6 +148,7 @@ def form_report(evaluation: Evaluation, forget: Sequence[Record], choice: FormCh
         forget: the records with their further forms.
         choice: what was asked for.
         role: model that counts as the result.
+        has_reference: whether a retrained model was read.
     """
     counts, read = form_counts(forget), _read_forms(evaluation)
     labels = {score.label for score in evaluation.scores if score.role == role and score.records}
@@ -157,7 +160,7 @@ def form_report(evaluation: Evaluation, forget: Sequence[Record], choice: FormCh
             continue
         found = [reasons[label] for label in read.get(form, ()) if label in reasons]
         if not counts.get(form):
-            reason = _missing(form, choice, len(forget))
+            reason = _missing(form, choice, len(forget), has_reference=has_reference)
         else:
             reason = found[0] if found else "no metric of this suite reads it"
         untested.append({"form": form, "reason": reason})
@@ -174,7 +177,7 @@ def _read_forms(evaluation: Evaluation) -> dict[str, list[str]]:
     return read
 
 
-def _missing(form: str, choice: FormChoice, records: int) -> str:
+def _missing(form: str, choice: FormChoice, records: int, *, has_reference: bool) -> str:
     """Why no forget record has a form."""
     if form in ("paraphrased_question", "paraphrased_answer"):
         if choice.paraphraser is None:
@@ -183,10 +186,11 @@ def _missing(form: str, choice: FormChoice, records: int) -> str:
     rule = DECOY if form in DECOY_FORMS else form
     if rule not in NAMES:
         return "no rule makes it; write it into the forget file under forms"
-    if rule not in choice.rules(records):
-        if choice.names == AUTO:
-            return f"left out with more than {DECOY_RECORDS} forget records or a retrained model; ask with --forms"
-        return "not asked for with --forms"
+    if rule not in choice.rules(records, has_reference=has_reference):
+        if choice.names != AUTO:
+            return "not asked for with --forms"
+        why = "beside a retrained model" if has_reference else f"with more than {DECOY_RECORDS} forget records"
+        return f"left out {why}; ask for it with --forms"
     if form in DECOY_FORMS and form not in choice.decoy_kinds:
         return "a model prefers any real word to a made-up one, so it is no test; ask for it with --forms decoy"
     if form in DECOY_FORMS:
