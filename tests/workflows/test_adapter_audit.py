@@ -190,3 +190,9 @@ def test_a_template_that_a_base_has_gives_way(tmp_path):
     (tmp_path / "base").rename(tmp_path / "earlier")
     _, adapter = make(tmp_path)
     assert load_with_adapter(str(tmp_path / "earlier"), adapter).tokenizer.chat_template.startswith("{{ messages[0]")
+
+
+def test_the_verdict_says_that_it_is_about_the_weights_without_the_adapter(tmp_path):
+    base, adapter = make(tmp_path, templated())
+    assert audit(tmp_path, base, adapter, "out", "muse") == 0
+    assert "The verdict is about the original's weights without the adapter" in says(tmp_path, "out")

@@ -292,3 +292,14 @@ def test_a_system_prompt_with_answers_to_forget_is_refused(tmp_path, capsys):
     assert "contains the answers of 1 forget records" in said
     assert "Mirrow" not in said
     assert not (tmp_path / "audit").exists()
+
+
+def test_a_retrained_model_that_reads_records_otherwise_is_told(tmp_path, capsys):
+    model = make_folder(tmp_path / "model", llama_config(vocab_size=259), chat_tokenizer())
+    alike = make_folder(tmp_path / "alike" / "model", llama_config(2, vocab_size=259), chat_tokenizer())
+    other = make_folder(tmp_path / "other" / "model")
+    for retrained, is_told in ((alike, False), (other, True)):
+        out = tmp_path / f"out {is_told}"
+        assert audit(model, out, "--retrained", str(retrained)) == 0
+        limits = " ".join(read_record(out / "record.json").limits)
+        assert ("another vocabulary and chat template than the original" in limits) == is_told

@@ -26,7 +26,7 @@ from expunge.storage.run import RunFolder
 from expunge.workflows.identity import hash_plain, model_digest, weights_of
 from expunge.workflows.inputs import TRAIN_RETAIN, check_models
 from expunge.workflows.remote import Endpoint
-from expunge.workflows.written import check_written
+from expunge.workflows.written import check_written, read_otherwise
 
 SHADOW = "shadow_"  # how the roles of shadow models begin
 REMEMBERED = ("retrained", "reference", INSIDE, OUTSIDE)  # roles of models that the next audit of a run reads again
@@ -145,7 +145,22 @@ class Columns:
 
     def limits(self) -> list[str]:
         """Sentences that belong to every claim about these models."""
-        return describe_own(str(self.original), str(self.candidate)) if self.adapter else []
+        found = describe_own(str(self.original), str(self.candidate)) if self.adapter else []
+        if self.adapter or self.policy is not None:
+            name = "adapter" if self.adapter else "policy"
+            found.append(
+                f"The verdict is about the original's weights without the {name}, since anyone with the weights can "
+                f"remove the {name}."
+            )
+        for number, source in enumerate(self.retrained if self.original is not None else (), start=1):
+            other = read_otherwise(str(self.original), source, self.rendering)
+            if other is not None:
+                named = "The retrained model" if number == 1 else f"The retrained model number {number}"
+                found.append(
+                    f"{named} has another {other} than the original, so it reads the same records in other tokens. "
+                    "Their numbers per token are not of the same text."
+                )
+        return found
 
     def facts(self, changed: Changes | None) -> Facts:
         """What is known of the judged model besides its numbers."""

@@ -194,6 +194,17 @@ def check_written(source: str, rendering: Rendering, splits: Mapping[str, Sequen
         )
 
 
+def read_otherwise(original: str, other: str, rendering: Rendering) -> str | None:
+    """Returns in which respect a model reads records otherwise than the original; None if it reads them alike."""
+    first, second = (load_tokenizer(local_folder(source), rendering) for source in (original, other))
+    found = []
+    if first.get_vocab() != second.get_vocab():
+        found.append("vocabulary")
+    if chat_template(first) != chat_template(second):
+        found.append("chat template")
+    return " and ".join(found) or None
+
+
 def _check_system(system: str, splits: Mapping[str, Sequence[Record]]) -> None:
     """Refuses a system prompt with answers that are to be forgotten: the run folder keeps the system prompt."""
     told = [
