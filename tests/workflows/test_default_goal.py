@@ -81,7 +81,7 @@ def check(record: RunRecord) -> None:
     kept, had = (value(record, "exact_memorisation(split=retain", role) for role in ("unlearned", "original"))
     assert kept >= UTILITY * had
     assert record.verdict["word"] not in ("not removed", "damaged")
-    assert record.advice == []
+    assert not [sentence for sentence in record.advice if sentence.startswith("Raise")]
 
 
 def test_the_model_of_the_demo(tmp_path):

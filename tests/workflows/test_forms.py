@@ -225,7 +225,7 @@ def test_both_commands_score_every_form(world, tmp_path):
     forms = {"trained", "cloze", "prefix"}
     assert labels(record, "extraction_strength(split=forget") == forms
     assert labels(record, "decoy_rank") == {"decoy"}
-    assert set(record["forms"]["tested"]) == {*forms, "decoy"}
+    assert set(record["forms"]["tested"]) == {*forms, "decoy", "value"}  # decoys stand in the place of the value
     untested = {item["form"]: item["reason"] for item in record["forms"]["untested"]}
     assert untested["casing"] == "not asked for with --forms"
     assert untested["reverse"] == "the rule does not fit any of the forget records"  # no question has the subject

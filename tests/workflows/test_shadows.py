@@ -171,7 +171,7 @@ def test_a_stop_loses_nothing_and_the_next_call_goes_on_also_with_more(run, trai
 def test_an_original_that_was_trained_is_not_trained_again(run, trained, short_suite, monkeypatch):
     """The process dies between training and unlearning."""
 
-    def die(request) -> None:
+    def die(request, listeners=()) -> None:
         raise ResourceError("No space.")
 
     with monkeypatch.context() as patch:
