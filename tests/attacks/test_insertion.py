@@ -58,6 +58,13 @@ def test_a_first_token_is_not_scored_behind_a_prefix():
     assert inserted(text, [7]).example.scored == text.example.scored == 2
 
 
+def test_the_end_of_an_answer_moves_with_its_tokens():
+    example = Example((1, 5, 6, 2), (IGNORE, 5, 6, 2), 0, end=3)
+    assert inserted(Slot(example, 1), [7, 8]).example.end == 5
+    assert inserted(Slot(example, 4), [7, 8]).example.end == 3, "behind the end"
+    assert inserted(Slot(replace(example, end=None), 1), [7]).example.end is None
+
+
 def test_embeddings_of_tokens_are_those_tokens(model, slots):
     wide = [inserted(slot, IDS) for slot in slots]
     filled = [inserted(slot, [0] * len(IDS)) for slot in slots]

@@ -163,6 +163,26 @@ def test_other_lengths_are_refused():
         compare_records([run("a"), run("b", max_length=256)])
 
 
+WRITTEN = {"template": "own", "thinking": None, "date": "2024-07-26", "end": "<eos>", "source": "model"}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"template": "muse"}, {"end": ""}, {"date": "2025-01-01"}, {"has_system": True, "texts": "a digest"}]
+)
+def test_records_that_were_written_otherwise_are_refused(changed):
+    first, same, other = ({**full(), "rendering": one} for one in (WRITTEN, dict(WRITTEN), {**WRITTEN, **changed}))
+    assert compare_records([run("a", first), run("b", same)]).rows
+    with pytest.raises(InputError, match="a and b write their records in another way"):
+        compare_records([run("a", first), run("b", other)])
+
+
+def test_a_digest_of_a_runs_own_key_says_nothing_beside_another_key():
+    first, other = ({**full(), "rendering": {**WRITTEN, "has_system": True, "texts": one}} for one in ("a", "b"))
+    with pytest.raises(InputError, match="write their records in another way"):
+        compare_records([run("a", first), run("b", other)])
+    assert compare_records([run("a", first), run("b", other, key=None)]).rows
+
+
 def test_one_run_and_runs_without_a_forget_set_are_refused():
     with pytest.raises(InputError, match="two or more"):
         compare_records([run("a")])
