@@ -196,3 +196,11 @@ def test_the_verdict_says_that_it_is_about_the_weights_without_the_adapter(tmp_p
     base, adapter = make(tmp_path, templated())
     assert audit(tmp_path, base, adapter, "out", "muse") == 0
     assert "The verdict is about the original's weights without the adapter" in says(tmp_path, "out")
+
+
+def test_an_adapter_with_a_broken_template_can_be_asked_plain_questions(tmp_path):
+    base, adapter = make(tmp_path, templated("{{ raise_exception('no') }}"))
+    files = records(tmp_path)
+    line = ["audit", str(adapter), "--original", str(base), "--forget", str(files["forget"]), "--suite", "muse"]
+    assert main([*line, "--forms", "none", "--out", str(tmp_path / "own")]) == 2
+    assert main([*line, "--forms", "none", "--template", "plain", "--out", str(tmp_path / "plain")]) == 0

@@ -44,7 +44,7 @@ class Rendering:
             chat template, a name of ``TEMPLATES``, or ``file`` for ``text``.
         text: a Jinja chat template, or a text with ``{question}`` and ``{answer}`` and perhaps ``{system}``.
         system: system prompt of every question and of every conversation without one; empty for none.
-        thinking: whether a chat template is told to write for a model that thinks; None for its default.
+        thinking: whether a chat template writes for a model that thinks; None for its default.
         date: day that chat templates write, as YYYY-MM-DD.
         end: token after an answer whose template writes no end; empty for none, None for the tokenizer's end token.
     """

@@ -70,12 +70,13 @@ def check_adapter(path: Path) -> Adapter:
     return Adapter(path, config, saved_shapes((path / WEIGHTS,)))
 
 
-def check_pair(base: str, adapter: str | Path) -> None:
+def check_pair(base: str, adapter: str | Path, rendering: Rendering = DEFAULT) -> None:
     """Refuses an adapter whose embedding or tokenizer does not go with a model, before any weight is read.
 
     Args:
         base: folder or Hub id of a model whose folder has been checked.
         adapter: folder of the adapter.
+        rendering: how records are written for it.
 
     Raises:
         InputError: rows of the embedding that neither has, or a tokenizer that cannot be used.
@@ -88,17 +89,18 @@ def check_pair(base: str, adapter: str | Path) -> None:
     except (RuntimeError, NotImplementedError):
         return  # an architecture that computes with its weights while it is built; loading it will tell
     if (rows := rows or embedding_rows(config)) is not None:
-        _tokenizer(folder, given.path, rows)
+        _tokenizer(folder, given.path, rows, rendering)
 
 
-def describe_own(base: str, adapter: str | Path) -> list[str]:
+def describe_own(base: str, adapter: str | Path, rendering: Rendering = DEFAULT) -> list[str]:
     """Returns what a record says of the tokenizer and template that an adapter brings; nothing where it brings none."""
     own = own_parts(Path(adapter))
     if not own:
         return []
     told = f"The adapter is read with the {' and '.join(own)} of its own folder."
     folder = local_folder(base)
-    if adapter_tokenizer(folder, Path(adapter)).get_vocab() != load_tokenizer(folder).get_vocab():
+    tokenizers = (adapter_tokenizer(folder, Path(adapter), rendering), load_tokenizer(folder, rendering))
+    if tokenizers[0].get_vocab() != tokenizers[1].get_vocab():
         told += (
             " Its vocabulary is not the original's: numbers per token are over other tokens, and metrics that compare "
             "two distributions token by token are left out."

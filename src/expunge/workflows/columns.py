@@ -96,7 +96,7 @@ class Columns:
         others = [source for found in self.families.values() for source in found]
         check_models(self.original, *others, None if self.adapter else self.candidate)
         if self.adapter:
-            check_pair(str(self.original), str(self.candidate))
+            check_pair(str(self.original), str(self.candidate), self.rendering)
         self._check_retrained()
         read = (self.original, *self.retrained, *self.reference, None if self.adapter else self.candidate)
         for source in filter(None, read if splits is not None else ()):
@@ -145,7 +145,7 @@ class Columns:
 
     def limits(self) -> list[str]:
         """Sentences that belong to every claim about these models."""
-        found = describe_own(str(self.original), str(self.candidate)) if self.adapter else []
+        found = describe_own(str(self.original), str(self.candidate), self.rendering) if self.adapter else []
         if self.adapter or self.policy is not None:
             name = "adapter" if self.adapter else "policy"
             found.append(
