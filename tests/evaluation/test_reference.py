@@ -48,7 +48,7 @@ def test_an_honest_reference_is_accused_of_nothing():
 
 @pytest.mark.parametrize(("other", "says"), [("original", "of the original, up"), ("judged", "of the judged model")])
 def test_a_reference_with_the_weights_of_another_model_supports_no_verdict(other, says):
-    verdict = judge(world(), facts=Facts("unlearned", alike={"retrained": other}), worst_recovery=HARMLESS)
+    verdict = judge(world(), facts=Facts("unlearned", duplicates={"retrained": other}), worst_recovery=HARMLESS)
     assert verdict.word == "not verifiable"
     assert verdict.reference == verdict.reasons
     assert says in verdict.reasons[0]

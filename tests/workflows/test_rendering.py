@@ -20,7 +20,7 @@ from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.storage.secret import Secret
-from expunge.workflows.written import settle_end
+from expunge.workflows.rendering import settle_end
 from tests.workflows.folders import byte_tokenizer, llama_config, make_folder, records, unlearn
 
 SYSTEM = "zqsystemprompt: answer in one word"

@@ -30,9 +30,9 @@ from expunge.workflows.inputs import Inputs, bind_data, model_is_saved, read_inp
 from expunge.workflows.places import refuse_model_folder
 from expunge.workflows.prompted import check_access, parse_audited
 from expunge.workflows.remote import is_address
+from expunge.workflows.rendering import keep_rendering, kept_rendering, rendering_config, settle_end
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.states import logged_states
-from expunge.workflows.written import keep_rendering, kept_rendering, rendering_config, settle_end
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from expunge.benchmarks.fictional import MAX_LENGTH, Fictional
 from expunge.config import Choice, to_plain
 from expunge.data.record import Record
-from expunge.errors import DivergedError, InputError, InterruptedRunError
-from expunge.executors.local import Job, run_jobs
+from expunge.errors import DivergedError, InputError
+from expunge.executors.local import Hear, Job, Outcome, run_jobs
 from expunge.methods.base import ExactMethod
 from expunge.methods.recipe import Recipe, resolve
 from expunge.registry import benchmarks, suites
@@ -22,7 +22,7 @@ from expunge.reports.record import read_record
 from expunge.storage.events import Listener, read_events
 from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.demo import ROLES, ToTrain, check_outcome, error_of, train_model, training_steps
-from expunge.workflows.hearing import Heard
+from expunge.workflows.hearing import run_logged
 from expunge.workflows.inputs import bind_data, read_inputs
 from expunge.workflows.request import Request
 from expunge.workflows.run_config import audit_config, recipe_config, source_config
@@ -246,18 +246,15 @@ def _run_all(
     Raises:
         InterruptedRunError: a stop was asked for, here or of a job.
     """
-    total = sum(sizes.values())
-    with run.phases.phase(name, total, total - sum(sizes[job.name] for job in jobs)) as steps:
-        heard = Heard(steps, sizes)
-        for outcome in run_jobs(jobs, run_job, workers=workers, hear=heard.hear):
-            run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
-            if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
-                raise InterruptedRunError(STOPPED)
-            heard.ended(outcome.job)
-            if isinstance(jobs[0].argument, ToTrain):
-                check_outcome(outcome)
-            elif outcome.trouble is not None:
-                run.events.append("warning", text=f"{outcome.job}: {outcome.trouble}")
+
+    def start(hear: Hear) -> Iterator[Outcome]:
+        return run_jobs(jobs, run_job, workers=workers, hear=hear)
+
+    for outcome in run_logged(run, name, jobs, sizes, start, stop_requested):
+        if isinstance(jobs[0].argument, ToTrain):
+            check_outcome(outcome)
+        elif outcome.trouble is not None:
+            run.events.append("warning", text=f"{outcome.job}: {outcome.trouble}")
 
 
 def _row(run: RunFolder, method: str, seed: int) -> BenchRow:

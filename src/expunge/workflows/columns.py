@@ -26,7 +26,7 @@ from expunge.storage.run import RunFolder
 from expunge.workflows.identity import hash_plain, model_digest, weights_of
 from expunge.workflows.inputs import TRAIN_RETAIN, check_models
 from expunge.workflows.remote import Endpoint
-from expunge.workflows.written import check_written, read_otherwise
+from expunge.workflows.rendering import check_written, read_otherwise
 
 SHADOW = "shadow_"  # how the roles of shadow models begin
 REMEMBERED = ("retrained", "reference", INSIDE, OUTSIDE)  # roles of models that the next audit of a run reads again
@@ -105,7 +105,7 @@ class Columns:
     def _check_retrained(self) -> None:
         """Refuses a reference that is none: the original, the same one twice, or, of several, the judged model.
 
-        By the files. What is one of these saved in another way shows when the weights are read, see ``alike``.
+        By the files. What is one of these saved in another way shows when the weights are read, see ``duplicates``.
         """
         known = {} if self.original is None else {weights_of(self.original): "original"}
         if len(self.retrained) > 1 and self.candidate is not None and not self.adapter and self.policy is None:
@@ -127,7 +127,7 @@ class Columns:
             return None
         return changes(local_folder(self.original), local_folder(self.candidate))
 
-    def alike(self) -> dict[str, str]:
+    def duplicates(self) -> dict[str, str]:
         """Retrained models that have the weights of another model, up to rounding, and its role, ``judged`` included.
 
         Two models are read until the first difference, so that models that were trained apart cost little.
@@ -170,7 +170,7 @@ class Columns:
             shallow=changed is not None and changed.shallow,
             unchanged=changed is not None and changed.equal and not self._is_original(),
             same=self.judged == "original" or (changed is not None and changed.equal),
-            alike=self.alike(),
+            duplicates=self.duplicates(),
             prompted=self.access == "prompts",
         )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from expunge.errors import InterruptedRunError
+from expunge.executors.local import Hear, Job, Outcome
 from expunge.storage.events import Event
 from expunge.storage.progress import PHASE, Steps
+from expunge.storage.run import RunFolder
+from expunge.workflows.signals import STOPPED
 
 
 class Heard:
@@ -48,3 +52,35 @@ class Heard:
         if done > self._counted[job]:
             self._steps.advance(done - self._counted[job])
             self._counted[job] = done
+
+
+def run_logged(
+    run: RunFolder,
+    name: str,
+    jobs: Sequence[Job],
+    sizes: Mapping[str, int],
+    start: Callable[[Hear], Iterator[Outcome]],
+    stop_requested: Callable[[], bool],
+) -> Iterator[Outcome]:
+    """Runs jobs in other processes as one phase of a run, logs how each ended, and yields that.
+
+    Args:
+        run: whose log is written.
+        name: of the phase.
+        jobs: to run.
+        sizes: steps of all jobs by name, those that are done included.
+        start: runs the jobs; called with what takes their events.
+        stop_requested: asked after every job.
+
+    Raises:
+        InterruptedRunError: a stop was requested, here or of a job.
+    """
+    total = sum(sizes.values())
+    with run.phases.phase(name, total, total - sum(sizes[job.name] for job in jobs)) as steps:
+        heard = Heard(steps, sizes)
+        for outcome in start(heard.hear):
+            run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
+            if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
+                raise InterruptedRunError(STOPPED)
+            heard.ended(outcome.job)
+            yield outcome

@@ -12,7 +12,7 @@ from expunge.models.generate import greedy
 from expunge.models.load import load_model
 from expunge.storage.run import RunFolder
 from expunge.workflows.columns import stored_policy
-from expunge.workflows.written import settled_rendering
+from expunge.workflows.rendering import settled_rendering
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from expunge.workflows.columns import Columns, check_digests, stored_policy
 from expunge.workflows.compare import compare_folders, names_of, write_page
 from expunge.workflows.identity import code_digest
 from expunge.workflows.inputs import Inputs, model_is_saved, read_inputs, reading_digests, warn_of_rejected
+from expunge.workflows.rendering import settled_rendering
 from expunge.workflows.signals import stop_on_signal
-from expunge.workflows.written import settled_rendering
 
 STEPS = 10  # from the unlearned to the original model
 

@@ -40,11 +40,11 @@ from expunge.workflows.arithmetic import Trial, estimate
 from expunge.workflows.effort import NOTHING, Effort, measured, median, now
 from expunge.workflows.inputs import SELF, check_models, rejected_facts
 from expunge.workflows.produce import produce
+from expunge.workflows.rendering import check_written
 from expunge.workflows.request import Request
 from expunge.workflows.steps import count_steps, own_steps
 from expunge.workflows.weights import check_recipe, for_model
 from expunge.workflows.work import Work
-from expunge.workflows.written import check_written
 
 MEASURED_BYTES = 2_000_000_000  # models up to this size are built and measured
 # Up to this many weights by one thread: threads that wait for each other at every small product compute in vain

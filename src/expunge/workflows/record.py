@@ -37,7 +37,7 @@ from expunge.workflows.identity import code_digest, tokenizer_digest
 from expunge.workflows.inputs import left_out
 from expunge.workflows.prompted import LIMIT
 from expunge.workflows.remedy import course_of, remedies
-from expunge.workflows.written import rendering_facts
+from expunge.workflows.rendering import rendering_facts
 
 NO_ATTACK = "No relearning, quantisation or jailbreak attack was run, so removal cannot be told from suppression."
 LIMITS = (

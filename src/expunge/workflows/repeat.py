@@ -22,9 +22,9 @@ from expunge.storage.run import RunFolder
 from expunge.training.step import view_specs
 from expunge.workflows.columns import stored_policy
 from expunge.workflows.inputs import SELF, data_summary, model_is_saved
+from expunge.workflows.rendering import kept_rendering
 from expunge.workflows.request import Request
 from expunge.workflows.run_config import recipe_config
-from expunge.workflows.written import kept_rendering
 
 ELSEWHERE = (
     "Train shadow models elsewhere, with other seeds, and hand them in: expunge audit RUN --shadow-unlearned MODEL ... "

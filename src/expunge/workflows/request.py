@@ -16,9 +16,9 @@ from expunge.registry import suites
 from expunge.workflows.forms import FormChoice
 from expunge.workflows.inputs import SELF, Inputs, check_models, read_inputs
 from expunge.workflows.places import refuse_model_folder
+from expunge.workflows.rendering import check_written
 from expunge.workflows.saving import check_dtype
 from expunge.workflows.weights import check_recipe, for_model
-from expunge.workflows.written import check_written
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from expunge.config import to_plain
 from expunge.methods.recipe import Recipe
 from expunge.workflows.identity import place_of
 from expunge.workflows.inputs import SELF, Inputs
+from expunge.workflows.rendering import rendering_config
 from expunge.workflows.request import Request
-from expunge.workflows.written import rendering_config
 
 
 def run_config(request: Request, recipe: Recipe, inputs: Inputs) -> dict[str, Any]:

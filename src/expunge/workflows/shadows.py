@@ -7,15 +7,15 @@ the run was, and one trained without them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.config import Choice, build, to_plain
-from expunge.errors import DivergedError, InputError, InterruptedRunError
+from expunge.errors import DivergedError, InputError
 from expunge.evaluation.verdict.policy import VerdictPolicy
-from expunge.executors.local import Job, run_jobs
+from expunge.executors.local import Hear, Job, Outcome, run_jobs
 from expunge.functional.shadow import MIN_MODELS
 from expunge.registry import suites
 from expunge.storage.events import Listener
@@ -23,7 +23,7 @@ from expunge.storage.run import RunFolder, harden_umask
 from expunge.workflows.audit import AuditRequest, audit, last_audit
 from expunge.workflows.demo import ToTrain, check_outcome, train_model, training_steps
 from expunge.workflows.finished import Finished
-from expunge.workflows.hearing import Heard
+from expunge.workflows.hearing import run_logged
 from expunge.workflows.places import models_of, refuse_model_folder
 from expunge.workflows.repeat import Repeatable, read_run
 from expunge.workflows.request import Request
@@ -182,18 +182,16 @@ def _make(
     sizes = {job.name: training + (unlearning if job.argument.request is not None else 0) for job in every}
     unlearned = sum(job.argument.request is not None for job in jobs)
     cost = source.cost(len(jobs), unlearned, workers)
-    name, total = f"train {len(jobs)} models and unlearn {unlearned} of them{cost}", sum(sizes.values())
-    with run.phases.phase(name, total, total - sum(sizes[job.name] for job in jobs)) as steps:
-        heard = Heard(steps, sizes)
-        for outcome in run_jobs(jobs, make_shadow, workers=workers, hear=heard.hear):
-            run.events.append("job", job=outcome.job, trouble=outcome.trouble, exit_code=outcome.exit_code)
-            if stop_requested() or outcome.exit_code == InterruptedRunError.exit_code:
-                raise InterruptedRunError(STOPPED)
-            heard.ended(outcome.job)
-            if outcome.exit_code == DivergedError.exit_code:
-                run.events.append("warning", text=f"{outcome.job} is left out: {outcome.trouble}")
-            else:
-                check_outcome(outcome)
+    name = f"train {len(jobs)} models and unlearn {unlearned} of them{cost}"
+
+    def start(hear: Hear) -> Iterator[Outcome]:
+        return run_jobs(jobs, make_shadow, workers=workers, hear=hear)
+
+    for outcome in run_logged(run, name, jobs, sizes, start, stop_requested):
+        if outcome.exit_code == DivergedError.exit_code:
+            run.events.append("warning", text=f"{outcome.job} is left out: {outcome.trouble}")
+        else:
+            check_outcome(outcome)
 
 
 def _usable(run: RunFolder, wanted: Sequence[ToShadow], *, keep_shadows: bool) -> list[ToShadow]:

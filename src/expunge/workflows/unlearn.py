@@ -29,12 +29,12 @@ from expunge.workflows.identity import model_digest
 from expunge.workflows.inputs import SELF, Inputs, bind_data, model_is_saved, warn_of_rejected
 from expunge.workflows.own_texts import own_records
 from expunge.workflows.produce import produce, remove_traces
+from expunge.workflows.rendering import keep_rendering, settle_end
 from expunge.workflows.request import Request
 from expunge.workflows.run_config import run_config
 from expunge.workflows.saving import save_and_reload, saved_dtype
 from expunge.workflows.signals import STOPPED, stop_on_signal, stopped_by_request
 from expunge.workflows.work import Work
-from expunge.workflows.written import keep_rendering, settle_end
 
 
 def unlearn(request: Request, listeners: Sequence[Any] = ()) -> Finished:

@@ -41,7 +41,7 @@ class Facts:
         shallow: whether every weight below the last layer is the original's.
         unchanged: whether the weights are the original's, up to rounding, in a folder that is another one.
         same: whether the judged weights are the original's, up to rounding, in whatever folder.
-        alike: retrained models that have the weights of another model, by role, see ``reference.unsound``.
+        duplicates: retrained models that have the weights of another model, by role, see ``reference.unsound``.
         prompted: whether only what the model says to prompts was seen.
         attacked: signs that attacks gave, by name.
     """
@@ -51,7 +51,7 @@ class Facts:
     shallow: bool = False
     unchanged: bool = False
     same: bool = False
-    alike: Mapping[str, str] = field(default_factory=dict)
+    duplicates: Mapping[str, str] = field(default_factory=dict)
     prompted: bool = False
     attacked: Mapping[Name, str] = field(default_factory=dict)
 

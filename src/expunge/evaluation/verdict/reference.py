@@ -25,16 +25,16 @@ RECITED = 0.25
 NEAR = 0.25
 
 
-def unsound(evaluation: Evaluation, alike: Mapping[str, str]) -> tuple[str, ...]:
+def unsound(evaluation: Evaluation, duplicates: Mapping[str, str]) -> tuple[str, ...]:
     """Returns why retrained models support no verdict, a sentence each; empty where all can be compared with.
 
     Args:
         evaluation: scores of all models.
-        alike: retrained models, by role, that have the weights of another model, and its role (``judged`` for the
+        duplicates: retrained models, by role, that have the weights of another model, and its role (``judged`` for the
             one that is judged).
     """
-    roles = dict.fromkeys((*(role for role in evaluation.roles if is_of(role, RETRAINED)), *alike))
-    found = [_same(role, alike[role]) if role in alike else _saw(evaluation, role) for role in roles]
+    roles = dict.fromkeys((*(role for role in evaluation.roles if is_of(role, RETRAINED)), *duplicates))
+    found = [_same(role, duplicates[role]) if role in duplicates else _saw(evaluation, role) for role in roles]
     return tuple(sentence for sentence in found if sentence)
 
 

@@ -66,7 +66,7 @@ def judge(
     found = measures(evaluation, role)
     harmed = harm(evaluation, role, limits)
     seen = findings(evaluation, found, harmed, known, role, limits)
-    unfit = unsound(evaluation, known.alike)
+    unfit = unsound(evaluation, known.duplicates)
     if unfit:
         ruling = _Ruling("not verifiable", unfit)
     elif not found:
