@@ -176,6 +176,15 @@ def test_records_that_were_written_otherwise_are_refused(changed):
         compare_records([run("a", first), run("b", other)])
 
 
+def test_a_record_of_an_earlier_version_is_named():
+    old, new = {**full(), "rendering": {}}, {**full(), "rendering": WRITTEN}
+    assert any(
+        "old was read by an earlier version" in note
+        for note in compare_records([run("old", old), run("new", new)]).notes
+    )
+    assert not any("earlier version" in note for note in compare_records([run("a", old), run("b", old)]).notes)
+
+
 def test_a_digest_of_a_runs_own_key_says_nothing_beside_another_key():
     first, other = ({**full(), "rendering": {**WRITTEN, "has_system": True, "texts": one}} for one in ("a", "b"))
     with pytest.raises(InputError, match="write their records in another way"):

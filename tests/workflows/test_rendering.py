@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,15 +13,19 @@ from expunge.api import load
 from expunge.cli import main
 from expunge.data.batch import IGNORE
 from expunge.data.reader import read_records
-from expunge.data.record import Record
+from expunge.data.record import Message, Record
 from expunge.data.render import render
 from expunge.data.templates import Rendering
+from expunge.errors import InputError
+from expunge.evaluation.speaking import Speaker, Turn
+from expunge.evaluation.subjects import Decoding
 from expunge.models.load import build_model, load_model, save_model
 from expunge.reports.record import read_record
 from expunge.storage.events import read_events
 from expunge.storage.run import RunFolder
 from expunge.storage.secret import Secret
-from expunge.workflows.rendering import settle_end
+from expunge.workflows.prompted import PromptedModel
+from expunge.workflows.rendering import keep_rendering, kept_rendering, rendering_config, settle_end
 from tests.workflows.folders import byte_tokenizer, llama_config, make_folder, records, unlearn
 
 SYSTEM = "zqsystemprompt: answer in one word"
@@ -178,6 +183,7 @@ def test_the_key_of_a_number_has_the_template_and_the_system_prompt(tmp_path):
         )
     }
     assert len(keys) == 5
+    assert len({Rendering(template=name).key for name in ("plain", "tofu", "muse")}) == 1, "one template by three names"
 
 
 def test_the_original_says_once_what_ends_an_answer(tmp_path):
@@ -303,3 +309,40 @@ def test_a_retrained_model_that_reads_records_otherwise_is_told(tmp_path, capsys
         assert audit(model, out, "--retrained", str(retrained)) == 0
         limits = " ".join(read_record(out / "record.json").limits)
         assert ("another vocabulary and chat template than the original" in limits) == is_told
+
+
+def test_an_address_gets_the_system_prompt_before_the_users_turn(tmp_path):
+    sent = []
+    endpoint = SimpleNamespace(complete=lambda turns, settings, pause: sent.append(turns) or "It is 1.")
+    model = PromptedModel(endpoint, RunFolder.create(tmp_path / "run", {}), lambda: False, SYSTEM)
+    own = (Message(role="system", content=Secret("Sing.", "x")), Message(role="user", content=Secret("Who?", "x")))
+    model.reply([own[1:], own], Decoding(4))
+    assert [[turn["role"] for turn in turns] for turns in sent] == [["system", "user"]] * 2
+    assert [turns[0]["content"] for turns in sent] == [SYSTEM, "Sing."]
+
+
+def test_a_reply_ends_at_a_mark_that_is_no_token(tmp_path):
+    loaded = load_model(
+        make_folder(tmp_path / "model"), rendering=Rendering(template="file", text="{question}{answer}##")
+    )
+    said = [loaded.tokenizer("Here##more")["input_ids"]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("expunge.evaluation.speaking.greedy", lambda *given, **how: said)
+        assert Speaker(loaded, None, 0).say(Turn(9, [0]), [[1]]) == ["Here"]
+
+
+def test_guesses_are_made_of_records_as_they_are_written(tmp_path, capsys):
+    model = make_folder(tmp_path / "model")
+    file = records(tmp_path)["forget"]
+    command = ["guesses", str(model), "--records", str(file), "--out", str(tmp_path / "guesses.csv")]
+    seen = spy_prompts([*command, "--template", "tofu_llama2"])
+    assert seen
+    assert all(text.startswith("[INST] ") for text in seen)
+
+
+def test_a_run_keeps_its_rendering_and_takes_no_other(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {**rendering_config(Rendering(system=SYSTEM)), "method": "npo"})
+    keep_rendering(run, Rendering(system=SYSTEM))
+    assert kept_rendering(run, None).system == SYSTEM
+    with pytest.raises(InputError, match="written in another way"):
+        kept_rendering(run, Rendering())

@@ -96,6 +96,11 @@ class Rendering:
         )
 
     @property
+    def key(self) -> tuple[Any, ...]:
+        """What decides the text of records: equal for names of the same template."""
+        return (self.shape, self.jinja, self.system, self.thinking, self.date, self.end)
+
+    @property
     def shape(self) -> str | None:
         """The text template; None where the tokenizer's chat template or a Jinja file writes questions."""
         if self.template in TEMPLATES:

@@ -149,7 +149,14 @@ def check_comparable(first: Run, other: Run) -> list[str]:
             f"{first.name} and {other.name} write their records in another way ({names}), so their numbers cannot be "
             "compared. Audit both with the same --template, --system, --thinking and --date, from the same original."
         )
-    return [] if same_key else _unchecked(first, other)
+    old = [run.name for run in (first, other) if not run.record.rendering]
+    notes = [] if same_key else _unchecked(first, other)
+    if len(old) == 1:
+        notes.append(
+            f"{old[0]} was read by an earlier version, which always scored the tokenizer's end token after an answer. "
+            "Audit it again to compare the two."
+        )
+    return notes
 
 
 def _same_records(a: Mapping[str, Any], b: Mapping[str, Any], *, same_key: bool) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from expunge.config import to_plain
 from expunge.data.record import Record
 from expunge.data.templates import DEFAULT, Rendering
 from expunge.errors import InputError, VerificationError
@@ -223,7 +222,7 @@ class Columns:
             "policy": "none" if policy is None else str(hash_plain(policy.to_plain())),
             "attack": "none",
             "dtype": "saved",
-            "template": hash_plain(to_plain(self.rendering)),
+            "template": hash_plain(self.rendering.key),
         }
         load = partial(load_model, source, rendering=self.rendering)
         return Subject(role=role, identity=identity, load=load, policy=policy, scored=scored)
